@@ -1,0 +1,76 @@
+//! Every bound in the program, in one struct.
+//!
+//! A buffer or a queue between two rooms has a limit here and a policy where it is used: stop reading, withhold
+//! credit, refuse. The simulator runs the same code with small numbers.
+
+/// The bounds; [`Limits::default`] is what the server runs with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections per shard; further ones are closed at once.
+    pub connections_max: usize,
+    /// Bytes read from one connection in one turn (performance.md: 256 KiB or more).
+    pub read_bytes_max: usize,
+    /// Bytes read from all connections in one turn: whoever waits for the shard waits for its turn.
+    pub turn_bytes_max: usize,
+    /// Largest frame accepted before tuning: client properties and credentials.
+    pub initial_frame_max: u32,
+    /// Outbound bytes of a connection above which no consumer of it gets a delivery.
+    pub outbound_high_bytes: usize,
+    /// Outbound bytes of a connection above which its commands are not read any more (it does not read the answers).
+    pub outbound_park_bytes: usize,
+    /// Bytes delivered to one queue's consumers in one go before other queues have theirs.
+    pub deliver_slice_bytes: usize,
+    /// Size of a shared message block.
+    pub block_bytes: usize,
+    /// Content from here on gets a block of its own and crosses shards and sockets without a copy.
+    pub body_own_block_bytes: usize,
+    /// Empty blocks kept for reuse.
+    pub blocks_spare_max: usize,
+    /// The largest body (`max_message_size`).
+    pub message_bytes_max: u64,
+    /// The largest body that any configuration may allow (RabbitMQ: 512 MiB).
+    pub message_bytes_ceiling: u64,
+    /// Memory reserved at once for a body that was only announced.
+    pub body_reserve_max: usize,
+    /// Bytes of unacknowledged or unsent deliveries under way from one shard to a connection of another.
+    pub link_window_bytes: i64,
+    /// Bytes of publishes under way from one shard to another.
+    pub publish_credit_bytes: i64,
+    /// Cached routes of an exchange.
+    pub route_cache_max: usize,
+    /// Time for a connection to get from the first byte to connection.open-ok.
+    pub handshake_ms: u64,
+    /// Silence before the socket of a refused log-in is closed; slows guessing down.
+    pub refusal_delay_ms: u64,
+    /// Longest wait for close-ok, and for the client to close its socket after ours.
+    pub close_wait_ms: u64,
+    /// Connections that have not logged in yet, per shard; the oldest gives way to a new one.
+    pub handshakes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            connections_max: 1 << 20,
+            read_bytes_max: 256 << 10,
+            turn_bytes_max: 4 << 20,
+            initial_frame_max: 32 << 10,
+            outbound_high_bytes: 1 << 20,
+            outbound_park_bytes: 4 << 20,
+            deliver_slice_bytes: 1 << 20,
+            block_bytes: 256 << 10,
+            body_own_block_bytes: 16 << 10,
+            blocks_spare_max: 64,
+            message_bytes_max: 16 << 20,
+            message_bytes_ceiling: 512 << 20,
+            body_reserve_max: 256 << 10,
+            link_window_bytes: 256 << 10,
+            publish_credit_bytes: 1 << 20,
+            route_cache_max: 4096,
+            handshake_ms: 10_000,
+            refusal_delay_ms: 3_000,
+            close_wait_ms: 30_000,
+            handshakes_max: 16 << 10,
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The turn: the order in which a shard meets the world, shared by the server and the simulator.
+//!
+//! The order is a contract (shards.md A1): *read a socket → apply the topology log → take the mesh inbox → parse what
+//! was read*, and at the end *push all mesh batches → only then write sockets*. What one client was told, every later
+//! command of any client on any shard therefore meets.
+
+use super::Shard;
+use super::mesh::{Batch, ShardId};
+use crate::connection::outbound::Outbound;
+use crate::shard::ConnectionId;
+use crate::time::Now;
+
+/// What a read brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadOutcome {
+    /// This many bytes (at least one).
+    Bytes(usize),
+    /// Nothing for now.
+    Empty,
+    /// The peer closed its side, or the socket failed.
+    Closed,
+}
+
+/// What a write achieved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteOutcome {
+    /// Everything was taken.
+    Drained,
+    /// The socket takes no more until it is reported writable.
+    Full,
+    /// The socket failed; a read will report it closed.
+    Failed,
+}
+
+/// How a socket is to be closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseKind {
+    /// After everything written so far.
+    Flushed,
+    /// At once, by a reset where the system can.
+    Reset,
+}
+
+/// What the shard needs of the world: sockets, a clock and the other shards. One for the operating system
+/// (`server`), one for the simulator.
+pub trait World {
+    /// The time of this turn.
+    fn now(&mut self) -> Now;
+    /// The next connection of this turn that may have something to read; each at most once per turn. A connection
+    /// that was not read empty comes again next turn.
+    fn next_readable(&mut self) -> Option<ConnectionId>;
+    /// The next connection that became writable.
+    fn next_writable(&mut self) -> Option<ConnectionId>;
+    /// Reads once into `buffer`.
+    fn read(&mut self, id: ConnectionId, buffer: &mut [u8]) -> ReadOutcome;
+    /// The next batch from another shard.
+    fn inbox(&mut self) -> Option<Batch>;
+    /// The newest topology version this shard may already look at; batches pull it further. The simulator lags here.
+    fn topology_visible(&mut self) -> u64 {
+        u64::MAX
+    }
+    /// Hands a batch to another shard and wakes it when it sleeps. Never blocks.
+    fn push(&mut self, to: ShardId, batch: Batch);
+    /// Writes as much as the socket takes and advances `outbound`.
+    fn write(&mut self, id: ConnectionId, outbound: &mut Outbound) -> WriteOutcome;
+    /// Closes the socket; the id is not used again.
+    fn close(&mut self, id: ConnectionId, how: CloseKind);
+}
+
+/// When the next turn is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NextTurn {
+    /// At once: work is left over.
+    Now,
+    /// At this time, or when something happens before.
+    At(Now),
+    /// When something happens.
+    OnEvent,
+}
+
+/// One turn of `shard`.
+pub fn turn<W: World>(shard: &mut Shard, world: &mut W) -> NextTurn {
+    let now = world.now();
+    shard.begin_turn(now);
+    while let Some(id) = world.next_writable() {
+        shard.writable(id);
+    }
+    let mut budget = shard.limits().turn_bytes_max;
+    let mut took_inbox = false;
+    loop {
+        // Connections that waited for something inside the shard come first: their bytes are older.
+        let id = match shard.next_resumed() {
+            Some(id) => id,
+            None if budget == 0 => break,
+            None => match world.next_readable() {
+                Some(id) => id,
+                None => break,
+            },
+        };
+        let Some(buffer) = shard.receive_buffer(id) else { continue };
+        let outcome = world.read(id, buffer);
+        shard.apply_topology(world.topology_visible());
+        while let Some(batch) = world.inbox() {
+            shard.message(now, batch);
+        }
+        took_inbox = true;
+        match outcome {
+            ReadOutcome::Bytes(count) => {
+                budget = budget.saturating_sub(count);
+                shard.receive(now, id, count);
+            }
+            ReadOutcome::Empty => shard.receive(now, id, 0),
+            ReadOutcome::Closed => shard.disconnected(now, id),
+        }
+    }
+    if !took_inbox {
+        shard.apply_topology(world.topology_visible());
+        while let Some(batch) = world.inbox() {
+            shard.message(now, batch);
+        }
+    }
+    shard.advance(now);
+    shard.end_turn(now);
+    while let Some((to, batch)) = shard.next_batch() {
+        world.push(to, batch);
+    }
+    while let Some(id) = shard.next_dirty() {
+        if let Some(outbound) = shard.outbound(id) {
+            let outcome = world.write(id, outbound);
+            shard.wrote(now, id, outcome);
+        }
+    }
+    while let Some((id, how)) = shard.next_closed() {
+        world.close(id, how);
+    }
+    shard.next_turn()
+}
