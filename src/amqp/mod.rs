@@ -5,6 +5,7 @@
 //! Sources: AMQP 0-9-1 specification (section 4.2, frame and field formats) and RabbitMQ's protocol extensions.
 
 pub mod codec;
+pub mod content;
 pub mod frame;
 pub mod method;
 pub mod properties;
@@ -12,6 +13,7 @@ pub mod reply_code;
 pub mod table;
 
 pub use codec::{DecodeError, LongStr, Reader};
+pub use content::Content;
 pub use frame::{Frame, FrameHeader, FrameKind};
 pub use method::Method;
 pub use properties::{Properties, PropertyFlags};

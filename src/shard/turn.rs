@@ -97,7 +97,9 @@ pub fn turn<W: World>(shard: &mut Shard, world: &mut W) -> NextTurn {
                 None => break,
             },
         };
-        let Some(buffer) = shard.receive_buffer(id) else { continue };
+        let Some(buffer) = shard.receive_buffer(id) else {
+            continue;
+        };
         let outcome = world.read(id, buffer);
         shard.apply_topology(world.topology_visible());
         while let Some(batch) = world.inbox() {

@@ -1,0 +1,9 @@
+//! What a broker is, without wire, disk or shards: exchanges, queues, messages.
+
+pub mod arguments;
+pub mod entries;
+pub mod exchange;
+pub mod message;
+pub mod queue;
+pub mod routing;
+pub mod topology;

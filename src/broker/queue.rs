@@ -1,0 +1,298 @@
+//! A living queue: its entries, and who takes them in which order. Lives on one shard, its owner.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use slab::Slab;
+use smallvec::SmallVec;
+
+use super::entries::Entries;
+use super::topology::{QueueKey, QueueSpec};
+
+/// Why a taker gets nothing at the moment, or that it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// In its priority's ring: takes its turn.
+    InRing,
+    /// At its prefetch limit.
+    OutOfCredit,
+    /// Its connection does not read fast enough, or has no window from this shard.
+    Stalled,
+    /// Waits for a grant from its channel's prefetch limit.
+    AwaitsGrant,
+    /// No consumer (any more): cancelled, or stands for a channel's basic.get; it may hold entries.
+    Gone,
+}
+
+/// Whoever may hold entries of a queue: a consumer, or a channel that uses basic.get.
+#[derive(Debug)]
+pub struct Taker {
+    /// The channel it belongs to, in the shard's table of holders.
+    pub holder: u32,
+    /// The consumer tag; empty for basic.get.
+    pub tag: Box<str>,
+    /// The delivery frame up to and with the consumer tag, encoded once.
+    pub prefix: Box<[u8]>,
+    /// Deliveries need no acknowledgement.
+    pub no_ack: bool,
+    /// Higher goes first while it has credit (`x-priority`).
+    pub priority: i32,
+    /// Unacknowledged deliveries allowed; 0: no limit.
+    pub prefetch: u32,
+    /// Unacknowledged deliveries.
+    pub unacked: u32,
+    /// Whether and why not it takes its turn.
+    pub standing: Standing,
+}
+
+impl Taker {
+    #[inline]
+    fn has_credit(&self) -> bool {
+        self.prefetch == 0 || self.unacked < self.prefetch
+    }
+}
+
+#[derive(Debug)]
+struct Ring {
+    priority: i32,
+    takers: VecDeque<u32>,
+}
+
+/// What happens to a queue that is being deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// Normal.
+    Alive,
+    /// Asked to be removed from the topology: publishes count as taken, everything else finds no queue.
+    Dying,
+}
+
+/// A queue on its owner.
+#[derive(Debug)]
+pub struct Queue {
+    /// Its identity.
+    pub key: QueueKey,
+    /// What it was declared as.
+    pub spec: Arc<QueueSpec>,
+    /// Its messages.
+    pub entries: Entries,
+    /// Alive or dying.
+    pub life: Life,
+    /// Listed among the queues that may have something to deliver.
+    pub active: bool,
+    takers: Slab<Taker>,
+    rings: SmallVec<[Ring; 1]>,
+    consumers: u32,
+    exclusive: Option<u32>,
+    had_consumer: bool,
+}
+
+impl Queue {
+    /// A queue without messages and consumers.
+    pub fn new(key: QueueKey, spec: Arc<QueueSpec>) -> Queue {
+        Queue {
+            key,
+            spec,
+            entries: Entries::default(),
+            life: Life::Alive,
+            active: false,
+            takers: Slab::new(),
+            rings: SmallVec::new(),
+            consumers: 0,
+            exclusive: None,
+            had_consumer: false,
+        }
+    }
+
+    /// Consumers, with or without credit.
+    #[inline]
+    pub fn consumer_count(&self) -> u32 {
+        self.consumers
+    }
+
+    /// Whether a consumer has the queue to itself.
+    pub fn is_exclusively_consumed(&self) -> bool {
+        self.exclusive.is_some()
+    }
+
+    /// Whether an auto-delete queue has lost its last consumer.
+    pub fn is_abandoned(&self) -> bool {
+        self.spec.auto_delete && self.had_consumer && self.consumers == 0
+    }
+
+    /// A taker.
+    #[inline]
+    pub fn taker(&self, taker: u32) -> Option<&Taker> {
+        self.takers.get(taker as usize)
+    }
+
+    /// A taker.
+    #[inline]
+    pub fn taker_mut(&mut self, taker: u32) -> Option<&mut Taker> {
+        self.takers.get_mut(taker as usize)
+    }
+
+    /// The takers with their numbers.
+    pub fn takers(&self) -> impl Iterator<Item = (u32, &Taker)> {
+        self.takers.iter().map(|(taker, state)| (taker as u32, state))
+    }
+
+    /// Adds a consumer; `exclusive`: no other may come (the caller has checked that none is there).
+    pub fn add_consumer(&mut self, taker: Taker, exclusive: bool) -> u32 {
+        let id = self.takers.insert(taker) as u32;
+        self.consumers += 1;
+        self.had_consumer = true;
+        if exclusive {
+            self.exclusive = Some(id);
+        }
+        self.rejoin(id);
+        id
+    }
+
+    /// Adds a taker that stands for basic.get of a channel.
+    pub fn add_getter(&mut self, holder: u32) -> u32 {
+        let getter = Taker {
+            holder,
+            tag: "".into(),
+            prefix: Box::default(),
+            no_ack: false,
+            priority: 0,
+            prefetch: 0,
+            unacked: 0,
+            standing: Standing::Gone,
+        };
+        self.takers.insert(getter) as u32
+    }
+
+    /// Ends a consumer; what it holds stays held.
+    pub fn cancel(&mut self, taker: u32) {
+        let Some(state) = self.takers.get_mut(taker as usize) else {
+            return;
+        };
+        if state.tag.is_empty() || state.standing == Standing::Gone {
+            return;
+        }
+        self.leave_ring(taker);
+        if let Some(state) = self.takers.get_mut(taker as usize) {
+            state.standing = Standing::Gone;
+        }
+        self.consumers -= 1;
+        if self.exclusive == Some(taker) {
+            self.exclusive = None;
+        }
+    }
+
+    /// Forgets a taker that holds nothing any more.
+    pub fn forget_taker(&mut self, taker: u32) {
+        if self.takers.contains(taker as usize) {
+            self.cancel(taker);
+            self.takers.remove(taker as usize);
+        }
+    }
+
+    /// The consumer whose turn it is, of the highest priority that has one.
+    #[inline]
+    pub fn next_taker(&self) -> Option<u32> {
+        self.rings.iter().find_map(|ring| ring.takers.front().copied())
+    }
+
+    /// Whether a consumer could take a message.
+    #[inline]
+    pub fn is_wanted(&self) -> bool {
+        self.rings.iter().any(|ring| !ring.takers.is_empty())
+    }
+
+    /// Notes that the consumer whose turn it was got a message: it goes to the end of its ring or, at its limit, out.
+    #[inline]
+    pub fn took_turn(&mut self, taker: u32) {
+        let Some(state) = self.takers.get_mut(taker as usize) else {
+            return;
+        };
+        if !state.no_ack {
+            state.unacked += 1;
+        }
+        let priority = state.priority;
+        let stays = state.has_credit();
+        if !stays {
+            state.standing = Standing::OutOfCredit;
+        }
+        if let Some(ring) = self.rings.iter_mut().find(|ring| ring.priority == priority)
+            && ring.takers.front() == Some(&taker)
+        {
+            if !stays {
+                ring.takers.pop_front();
+            } else if ring.takers.len() > 1 {
+                ring.takers.rotate_left(1);
+            }
+        }
+    }
+
+    /// Takes the consumer out of its ring for another reason than credit.
+    pub fn set_aside(&mut self, taker: u32, standing: Standing) {
+        self.leave_ring(taker);
+        if let Some(state) = self.takers.get_mut(taker as usize) {
+            state.standing = standing;
+        }
+    }
+
+    fn leave_ring(&mut self, taker: u32) {
+        let Some(state) = self.takers.get(taker as usize) else {
+            return;
+        };
+        if state.standing == Standing::InRing
+            && let Some(ring) = self.rings.iter_mut().find(|ring| ring.priority == state.priority)
+        {
+            ring.takers.retain(|other| *other != taker);
+        }
+    }
+
+    /// Puts a consumer (back) at the end of its ring when it has credit. Returns whether it is in the ring now.
+    pub fn rejoin(&mut self, taker: u32) -> bool {
+        let Some(state) = self.takers.get_mut(taker as usize) else {
+            return false;
+        };
+        if state.standing == Standing::Gone && (state.tag.is_empty() || state.prefix.is_empty()) {
+            return false;
+        }
+        if !state.has_credit() {
+            state.standing = Standing::OutOfCredit;
+            return false;
+        }
+        let priority = state.priority;
+        state.standing = Standing::InRing;
+        let at = self.rings.partition_point(|ring| ring.priority > priority);
+        if self.rings.get(at).is_none_or(|ring| ring.priority != priority) {
+            self.rings.insert(
+                at,
+                Ring {
+                    priority,
+                    takers: VecDeque::new(),
+                },
+            );
+        }
+        if let Some(ring) = self.rings.get_mut(at)
+            && !ring.takers.contains(&taker)
+        {
+            ring.takers.push_back(taker);
+        }
+        true
+    }
+
+    /// Notes `count` settled or requeued entries of a taker. Returns whether it came back into its ring.
+    #[inline]
+    pub fn settled(&mut self, taker: u32, count: u32) -> bool {
+        let Some(state) = self.takers.get_mut(taker as usize) else {
+            return false;
+        };
+        debug_assert!(state.unacked >= count);
+        state.unacked = state.unacked.saturating_sub(count);
+        match state.standing {
+            Standing::OutOfCredit => self.rejoin(taker),
+            Standing::Gone if state.unacked == 0 && !state.tag.is_empty() => {
+                self.takers.remove(taker as usize);
+                false
+            }
+            _ => false,
+        }
+    }
+}

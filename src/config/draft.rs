@@ -1,0 +1,252 @@
+//! A configuration while its file is read: what each key does to it.
+
+use std::net::SocketAddr;
+
+use super::settings::Mechanism;
+use super::value::{self, Kilo};
+use super::{Config, SHARDS_MAX};
+
+/// A configuration while its file is read. Keys that fill a list together are gathered here by name: a key given
+/// twice counts once, with its last value, as in RabbitMQ.
+#[derive(Debug, Default)]
+pub struct Draft {
+    config: Config,
+    line: usize,
+    listeners: Vec<(String, Vec<SocketAddr>)>,
+    listeners_none: bool,
+    tags: Vec<(String, bool)>,
+    loopback_users: Vec<(String, bool)>,
+    loopback_none: bool,
+    mechanisms: Vec<(String, Option<Mechanism>)>,
+    mechanisms_line: usize,
+    warnings: Vec<Note>,
+}
+
+/// Something to say about a line, counted from 1.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Note {
+    /// The line.
+    pub line: usize,
+    /// What is to be said.
+    pub text: String,
+}
+
+/// What a key does: `name` is what stands in the place of its `*`. `None`: the value is not as it should be.
+pub type Setter = fn(&mut Draft, name: &str, value: &str) -> Option<()>;
+
+impl Draft {
+    /// What follows is read from this line.
+    pub fn at(&mut self, line: usize) {
+        self.line = line;
+    }
+
+    /// Warns about the current line.
+    pub fn warn(&mut self, text: String) {
+        self.warnings.push(Note { line: self.line, text });
+    }
+
+    /// The configuration and its warnings, or what is wrong with it.
+    pub fn finish(mut self) -> Result<(Config, Vec<Note>), Note> {
+        let config = &mut self.config;
+        if self.listeners_none {
+            config.listen = vec![];
+        } else if !self.listeners.is_empty() {
+            config.listen = vec![];
+            for address in self.listeners.into_iter().flat_map(|(_, addresses)| addresses) {
+                if !config.listen.contains(&address) {
+                    config.listen.push(address);
+                }
+            }
+        }
+        if !self.tags.is_empty() {
+            config.settings.users[0].tags = chosen(self.tags);
+        }
+        if self.loopback_none {
+            config.settings.loopback_users = vec![];
+        } else if !self.loopback_users.is_empty() {
+            config.settings.loopback_users = chosen(self.loopback_users);
+        }
+        if !self.mechanisms.is_empty() {
+            // auth_mechanisms.10 comes after auth_mechanisms.2.
+            self.mechanisms
+                .sort_by_key(|(place, _)| (place.parse().unwrap_or(u64::MAX), place.clone()));
+            config.settings.mechanisms = self
+                .mechanisms
+                .into_iter()
+                .filter_map(|(_, mechanism)| mechanism)
+                .collect();
+            if config.settings.mechanisms.is_empty() {
+                let text = "no authentication mechanism is left to log in with".into();
+                return Err(Note {
+                    line: self.mechanisms_line,
+                    text,
+                });
+            }
+        }
+        Ok((self.config, self.warnings))
+    }
+}
+
+/// Adds a value by name, or replaces the one of this name.
+fn put<T>(list: &mut Vec<(String, T)>, name: &str, value: T) {
+    match list.iter_mut().find(|(known, _)| known == name) {
+        Some((_, old)) => *old = value,
+        None => list.push((name.into(), value)),
+    }
+}
+
+/// The names that were set to true.
+fn chosen(list: Vec<(String, bool)>) -> Vec<String> {
+    list.into_iter()
+        .filter(|(_, chosen)| *chosen)
+        .map(|(name, _)| name)
+        .collect()
+}
+
+/// A text that fits a short string on the wire.
+fn short(value: &str) -> Option<String> {
+    (1..=255).contains(&value.len()).then(|| value.into())
+}
+
+pub fn listeners_none(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    draft.listeners_none = true;
+    (value == "none").then_some(())
+}
+
+pub fn listener(draft: &mut Draft, name: &str, value: &str) -> Option<()> {
+    put(&mut draft.listeners, name, value::listener(value)?);
+    Some(())
+}
+
+pub fn default_user(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    draft.config.settings.users[0].name = short(value)?;
+    Some(())
+}
+
+pub fn default_pass(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    draft.config.settings.users[0].password = short(value)?;
+    Some(())
+}
+
+pub fn default_vhost(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    draft.config.settings.vhosts = vec![short(value)?];
+    Some(())
+}
+
+pub fn default_user_tag(draft: &mut Draft, tag: &str, value: &str) -> Option<()> {
+    put(&mut draft.tags, tag, value::boolean(value)?);
+    Some(())
+}
+
+pub fn loopback_users_none(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    draft.loopback_none = true;
+    (value == "none").then_some(())
+}
+
+pub fn loopback_user(draft: &mut Draft, user: &str, value: &str) -> Option<()> {
+    put(&mut draft.loopback_users, user, value::boolean(value)?);
+    Some(())
+}
+
+pub fn heartbeat(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    draft.config.settings.heartbeat_s = value::integer(value, 0, 65_535)? as u16;
+    Some(())
+}
+
+pub fn channel_max(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    draft.config.settings.channel_max = value::integer(value, 0, 65_535)? as u16;
+    Some(())
+}
+
+pub fn frame_max(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    let bytes = value::size_bytes(value, Kilo::Binary)?;
+    draft.config.settings.frame_max = bytes as u32;
+    (bytes == 0 || (4096..=512 << 20).contains(&bytes)).then_some(())
+}
+
+pub fn initial_frame_max(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    let bytes = value::size_bytes(value, Kilo::Binary)?;
+    draft.config.settings.limits.initial_frame_max = bytes as u32;
+    (4096..=16 << 20).contains(&bytes).then_some(())
+}
+
+pub fn max_message_size(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    let limits = &mut draft.config.settings.limits;
+    limits.message_bytes_max = value::size_bytes(value, Kilo::Decimal)?;
+    (1..=limits.message_bytes_ceiling)
+        .contains(&limits.message_bytes_max)
+        .then_some(())
+}
+
+pub fn handshake_timeout(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    let limits = &mut draft.config.settings.limits;
+    limits.handshake_ms = value::duration_ms(value)?;
+    (limits.handshake_ms > 0).then_some(())
+}
+
+pub fn auth_mechanism(draft: &mut Draft, place: &str, value: &str) -> Option<()> {
+    let mechanism = Mechanism::from_name(value);
+    if mechanism.is_none() {
+        if value != "EXTERNAL" {
+            return None;
+        }
+        draft.warn(format!(
+            "auth_mechanisms.{place} = EXTERNAL is not offered yet: it needs TLS"
+        ));
+    }
+    draft.mechanisms_line = draft.line;
+    put(&mut draft.mechanisms, place, mechanism);
+    Some(())
+}
+
+pub fn anonymous_login_user(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    let user = short(value)?;
+    draft.config.settings.anonymous_login_user = (user != "none").then_some(user);
+    Some(())
+}
+
+pub fn cluster_name(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    draft.config.settings.advertise.cluster_name = short(value)?;
+    Some(())
+}
+
+pub fn log_console(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    if !value::boolean(value)? {
+        draft.warn("log.console = false is not honoured yet: the log goes to the standard error output".into());
+    }
+    Some(())
+}
+
+pub fn log_level(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    draft.config.log_level = value::log_level(value)?;
+    Some(())
+}
+
+pub fn permit_transient_nonexcl_queues(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    draft.config.settings.permit.transient_nonexcl_queues = value::boolean(value)?;
+    Some(())
+}
+
+pub fn permit_global_qos(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    draft.config.settings.permit.global_qos = value::boolean(value)?;
+    Some(())
+}
+
+/// Sets what connection.start says. Clients look at RabbitMQ's product and version; its other texts come with them.
+pub fn advertise(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    let (product, version) = value::product_version(value)?;
+    let advertise = &mut draft.config.settings.advertise;
+    advertise.product = product.into();
+    advertise.version = version.into();
+    if product == "RabbitMQ" {
+        advertise.platform = "Erlang/OTP 27.3".into();
+        advertise.copyright = "Copyright (c) 2007-2025 Broadcom Inc and/or its subsidiaries".into();
+        advertise.information = "Licensed under the MPL 2.0. Website: https://rabbitmq.com".into();
+    }
+    Some(())
+}
+
+pub fn shards(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    draft.config.shards = value::integer(value, 1, SHARDS_MAX as u64)? as usize;
+    Some(())
+}

@@ -1,0 +1,351 @@
+//! The keys of a configuration file: those we honour, those of RabbitMQ that we do not honour yet, and no others.
+
+use super::draft::{self, Draft, Setter};
+use super::not_yet;
+
+/// A key we honour: its name, where a last part `*` stands for any name; what is expected of its value; what it does.
+type Key = (&'static str, &'static str, Setter);
+
+const TRUE_OR_FALSE: &str = "true or false";
+const LEVEL: &str = "debug, info, notice, warning, error, critical, alert, emergency or none";
+const LISTENER: &str = "a port, or an IP address and a port such as 127.0.0.1:5672 or [::1]:5672";
+const FRAME_MAX: &str = "a size such as 131072 or 128KB, 4096 bytes to 512 MiB, or 0 for no limit";
+const SHORT: &str = "1 to 255 bytes";
+const NUMBER_16: &str = "a number, 0 to 65535";
+const MECHANISM: &str = "PLAIN, AMQPLAIN, ANONYMOUS or RABBIT-CR-DEMO";
+const PRODUCT: &str = "a product and a version of three numbers, such as RabbitMQ 4.2.0";
+const PERMIT_TRANSIENT: &str = "deprecated_features.permit.transient_nonexcl_queues";
+const PERMIT_GLOBAL_QOS: &str = "deprecated_features.permit.global_qos";
+
+const KEYS: &[Key] = &[
+    (
+        "listeners.tcp",
+        "none (or use listeners.tcp.default = 5672)",
+        draft::listeners_none,
+    ),
+    ("listeners.tcp.*", LISTENER, draft::listener),
+    ("default_user", SHORT, draft::default_user),
+    ("default_pass", SHORT, draft::default_pass),
+    ("default_vhost", SHORT, draft::default_vhost),
+    ("default_user_tags.*", TRUE_OR_FALSE, draft::default_user_tag),
+    (
+        "loopback_users",
+        "none (or use loopback_users.guest = true)",
+        draft::loopback_users_none,
+    ),
+    ("loopback_users.*", TRUE_OR_FALSE, draft::loopback_user),
+    ("heartbeat", "seconds, 0 to 65535", draft::heartbeat),
+    ("channel_max", NUMBER_16, draft::channel_max),
+    ("max_channels_per_connection", NUMBER_16, draft::channel_max),
+    ("frame_max", FRAME_MAX, draft::frame_max),
+    (
+        "initial_frame_max",
+        "a size such as 8192 or 32KB, 4096 bytes to 16 MiB",
+        draft::initial_frame_max,
+    ),
+    (
+        "max_message_size",
+        "a size such as 16777216 or 16MiB, 1 byte to 512 MiB",
+        draft::max_message_size,
+    ),
+    (
+        "handshake_timeout",
+        "milliseconds, 1 to a year, or infinity",
+        draft::handshake_timeout,
+    ),
+    ("auth_mechanisms.*", MECHANISM, draft::auth_mechanism),
+    ("anonymous_login_user", "a user, or none", draft::anonymous_login_user),
+    ("cluster_name", SHORT, draft::cluster_name),
+    ("log.console", TRUE_OR_FALSE, draft::log_console),
+    ("log.console.level", LEVEL, draft::log_level),
+    ("log.default.level", LEVEL, draft::log_level),
+    (PERMIT_TRANSIENT, TRUE_OR_FALSE, draft::permit_transient_nonexcl_queues),
+    (PERMIT_GLOBAL_QOS, TRUE_OR_FALSE, draft::permit_global_qos),
+    ("server.advertise", PRODUCT, draft::advertise),
+    ("server.shards", "a number, 1 to 64", draft::shards),
+];
+
+/// Applies one setting to the draft; an error says what is wrong with it.
+pub fn apply(draft: &mut Draft, line: usize, key: &str, value: &str) -> Result<(), String> {
+    draft.at(line);
+    for (pattern, expected, setter) in KEYS {
+        let Some(name) = name_in(key, pattern) else { continue };
+        // The setter's value may be half applied when it is refused: nobody will see that draft.
+        return setter(draft, &name, value).ok_or_else(|| match key {
+            "default_pass" => format!("bad value of {key}: expected {expected}"),
+            _ => format!("bad value of {key}, `{value}`: expected {expected}"),
+        });
+    }
+    if not_yet::contains(key) {
+        draft.warn(format!("{key} is not honoured yet"));
+        return Ok(());
+    }
+    Err(format!("unknown key {key}"))
+}
+
+/// Whether `key` is what `pattern` means, and the name in the place of its `*`.
+fn name_in(key: &str, pattern: &str) -> Option<String> {
+    let Some(prefix) = pattern.strip_suffix('*') else {
+        return (key == pattern).then(String::new);
+    };
+    let name = key.strip_prefix(prefix)?;
+    let plain = name.replace("\\.", "");
+    (!name.is_empty() && !plain.contains('.')).then(|| name.replace("\\.", "."))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+    use crate::config::file::parse;
+
+    /// The text of the first error, or of all warnings.
+    fn said(text: &str) -> String {
+        match parse("f", text) {
+            Ok((_, warnings)) => warnings
+                .iter()
+                .map(|one| one.to_string())
+                .collect::<Vec<_>>()
+                .join("; "),
+            Err(error) => format!("! {error}"),
+        }
+    }
+
+    #[test]
+    fn keys_arrive_where_they_belong() {
+        type Probe = fn(&Config) -> String;
+        let listen: Probe = |c| format!("{:?}", c.listen);
+        let users: Probe = |c| {
+            let user = &c.settings.users[0];
+            format!(
+                "{} {} {:?} {:?}",
+                user.name, user.password, user.tags, c.settings.loopback_users
+            )
+        };
+        let tune: Probe = |c| {
+            format!(
+                "{} {} {}",
+                c.settings.heartbeat_s, c.settings.frame_max, c.settings.channel_max
+            )
+        };
+        let limits: Probe = |c| {
+            let limits = &c.settings.limits;
+            format!(
+                "{} {} {}",
+                limits.initial_frame_max, limits.message_bytes_max, limits.handshake_ms
+            )
+        };
+        let login: Probe = |c| {
+            let names: Vec<_> = c.settings.mechanisms.iter().map(|one| one.name()).collect();
+            format!("{} {:?}", names.join(","), c.settings.anonymous_login_user)
+        };
+        let advertise: Probe = |c| {
+            let all = &c.settings.advertise;
+            [
+                &all.product,
+                &all.version,
+                &all.platform,
+                &all.copyright,
+                &all.information,
+                &all.cluster_name,
+            ]
+            .map(|s| s.as_str())
+            .join("|")
+        };
+        let rest: Probe = |c| {
+            let permit = &c.settings.permit;
+            let vhosts = c.settings.vhosts.join(",");
+            format!(
+                "{vhosts} {} {} {} {}",
+                c.shards, c.log_level, permit.transient_nonexcl_queues, permit.global_qos
+            )
+        };
+        for (text, probe, expected) in [
+            ("", listen, "[127.0.0.1:5672, [::1]:5672]"),
+            ("listeners.tcp.default = 5673", listen, "[0.0.0.0:5673, [::]:5673]"),
+            (
+                "listeners.tcp.1 = 127.0.0.1:1\nlisteners.tcp.2 = [::1]:2",
+                listen,
+                "[127.0.0.1:1, [::1]:2]",
+            ),
+            (
+                "listeners.tcp.1 = 127.0.0.1:1\nlisteners.tcp.1 = 127.0.0.1:2",
+                listen,
+                "[127.0.0.1:2]",
+            ),
+            (
+                "listeners.tcp.1 = 127.0.0.1:1\nlisteners.tcp.x = 127.0.0.1:1",
+                listen,
+                "[127.0.0.1:1]",
+            ),
+            ("listeners.tcp = none", listen, "[]"),
+            ("", users, r#"guest guest ["administrator"] ["guest"]"#),
+            (
+                "default_user = a b\ndefault_pass = 'p#1'",
+                users,
+                r#"a b p#1 ["administrator"] ["guest"]"#,
+            ),
+            (
+                "default_user_tags.monitoring = true",
+                users,
+                r#"guest guest ["monitoring"] ["guest"]"#,
+            ),
+            (
+                "default_user_tags.administrator = false",
+                users,
+                r#"guest guest [] ["guest"]"#,
+            ),
+            ("loopback_users = none", users, r#"guest guest ["administrator"] []"#),
+            (
+                "loopback_users.guest = false",
+                users,
+                r#"guest guest ["administrator"] []"#,
+            ),
+            (
+                r"loopback_users.a\.b = true",
+                users,
+                r#"guest guest ["administrator"] ["a.b"]"#,
+            ),
+            ("heartbeat = 0\nframe_max = 0\nchannel_max = 0", tune, "0 0 0"),
+            (
+                "heartbeat = 10\nframe_max = 64KB\nmax_channels_per_connection = 7",
+                tune,
+                "10 65536 7",
+            ),
+            (
+                "initial_frame_max = 8192\nmax_message_size = 512MiB\nhandshake_timeout = 5000",
+                limits,
+                "8192 536870912 5000",
+            ),
+            ("max_message_size = 1\nhandshake_timeout = 20s", limits, "32768 1 20000"),
+            ("", login, r#"PLAIN,AMQPLAIN,ANONYMOUS Some("guest")"#),
+            (
+                "auth_mechanisms.10 = PLAIN\nauth_mechanisms.2 = RABBIT-CR-DEMO",
+                login,
+                r#"RABBIT-CR-DEMO,PLAIN Some("guest")"#,
+            ),
+            (
+                "auth_mechanisms.1 = EXTERNAL\nauth_mechanisms.2 = PLAIN",
+                login,
+                r#"PLAIN Some("guest")"#,
+            ),
+            ("anonymous_login_user = none", login, "PLAIN,AMQPLAIN,ANONYMOUS None"),
+            (
+                "server.advertise = RabbitMQ 4.2.0\ncluster_name = rabbit@here",
+                advertise,
+                "RabbitMQ|4.2.0|Erlang/OTP 27.3|Copyright (c) 2007-2025 Broadcom Inc and/or its subsidiaries|\
+                 Licensed under the MPL 2.0. Website: https://rabbitmq.com|rabbit@here",
+            ),
+            (
+                "default_vhost = v\nserver.shards = 64\nlog.console.level = warning",
+                rest,
+                "v 64 WARN true true",
+            ),
+            (
+                "log.default.level = critical\nlog.console = true",
+                rest,
+                "/ 1 ERROR true true",
+            ),
+            (
+                "deprecated_features.permit.transient_nonexcl_queues = false",
+                rest,
+                "/ 1 INFO false true",
+            ),
+            (
+                "deprecated_features.permit.global_qos = false",
+                rest,
+                "/ 1 INFO true false",
+            ),
+        ] {
+            let (config, _) = parse("f", text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(probe(&config), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn errors_name_file_line_key_and_what_is_expected() {
+        for (text, expected) in [
+            ("\n# x\nhearbeat = 1", "! f:3: unknown key hearbeat"),
+            ("listeners.tcp.a.b = 1", "! f:1: unknown key listeners.tcp.a.b"),
+            ("logs.console = true", "! f:1: unknown key logs.console"),
+            ("server.unknown = 1", "! f:1: unknown key server.unknown"),
+            (
+                "heartbeat = soon",
+                "! f:1: bad value of heartbeat, `soon`: expected seconds, 0 to 65535",
+            ),
+            (
+                "heartbeat = 65536",
+                "! f:1: bad value of heartbeat, `65536`: expected seconds, 0 to 65535",
+            ),
+            (
+                "listeners.tcp = all",
+                "! f:1: bad value of listeners.tcp, `all`: expected none (or use listeners.tcp.default = 5672)",
+            ),
+            (
+                "default_pass = ''",
+                "! f:1: bad value of default_pass: expected 1 to 255 bytes",
+            ),
+            (
+                "frame_max = 100",
+                "! f:1: bad value of frame_max, `100`: expected a size such as 131072 or 128KB, 4096 bytes to 512 MiB, or 0 for no limit",
+            ),
+            (
+                "max_message_size = 513MiB",
+                "! f:1: bad value of max_message_size, `513MiB`: expected a size such as 16777216 or 16MiB, 1 byte to 512 MiB",
+            ),
+            (
+                "handshake_timeout = 0",
+                "! f:1: bad value of handshake_timeout, `0`: expected milliseconds, 1 to a year, or infinity",
+            ),
+            (
+                "auth_mechanisms.1 = plain",
+                "! f:1: bad value of auth_mechanisms.1, `plain`: expected PLAIN, AMQPLAIN, ANONYMOUS or RABBIT-CR-DEMO",
+            ),
+            (
+                "\nauth_mechanisms.1 = EXTERNAL",
+                "! f:2: no authentication mechanism is left to log in with",
+            ),
+            (
+                "loopback_users.guest = no",
+                "! f:1: bad value of loopback_users.guest, `no`: expected true or false",
+            ),
+            (
+                "server.shards = 65",
+                "! f:1: bad value of server.shards, `65`: expected a number, 1 to 64",
+            ),
+            ("heartbeat", "! f:1: expected `key = value`"),
+        ] {
+            assert_eq!(said(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn keys_of_rabbitmq_that_are_not_honoured_are_named() {
+        for (text, expected) in [
+            ("heartbeat = 60", ""),
+            (
+                "vm_memory_high_watermark.relative = 0.6",
+                "f:1: vm_memory_high_watermark.relative is not honoured yet",
+            ),
+            (
+                "\nssl_options.verify = verify_peer\nlisteners.ssl.default = 5671",
+                "f:2: ssl_options.verify is not honoured yet; f:3: listeners.ssl.default is not honoured yet",
+            ),
+            ("listeners.ssl = none", "f:1: listeners.ssl is not honoured yet"),
+            ("log.file = false", "f:1: log.file is not honoured yet"),
+            (
+                "log.console = false",
+                "f:1: log.console = false is not honoured yet: the log goes to the standard error output",
+            ),
+            (
+                "deprecated_features.permit.ram_node_type = true",
+                "f:1: deprecated_features.permit.ram_node_type is not honoured yet",
+            ),
+            (
+                "auth_mechanisms.1 = PLAIN\nauth_mechanisms.2 = EXTERNAL",
+                "f:2: auth_mechanisms.2 = EXTERNAL is not offered yet: it needs TLS",
+            ),
+        ] {
+            assert_eq!(said(text), expected, "{text}");
+        }
+    }
+}

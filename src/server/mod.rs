@@ -1,0 +1,272 @@
+//! The shell around the shards, and the only room with an operating system: sockets, threads, a clock, signals.
+//!
+//! One thread per shard runs an [event loop](event_loop). Shard 0's loop owns the listeners and deals the accepted
+//! sockets out in turn. Threads share nothing but each other's [inboxes](inbox).
+
+pub mod clock;
+pub mod event_loop;
+pub mod inbox;
+pub mod listener;
+pub mod signals;
+mod socket;
+mod sockets;
+pub mod token;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::thread::JoinHandle;
+
+use mio::Poll;
+
+use crate::config::{Config, SHARDS_MAX};
+use crate::shard::Shard;
+use clock::Clock;
+use event_loop::{Common, EventLoop};
+use inbox::{Inlet, Input};
+
+/// A running broker.
+///
+/// ```no_run
+/// use leveret::{Config, Server};
+///
+/// let mut config = Config::default();
+/// config.listen = vec!["127.0.0.1:0".parse()?];
+/// let server = Server::start(config)?;
+/// println!("amqp://{}", server.local_addr());
+/// server.shutdown();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// It listens from the return of [`start`](Server::start) until it is shut down or dropped. It writes to the `log`
+/// facade only, and takes no signals.
+#[derive(Debug)]
+pub struct Server {
+    addresses: Vec<SocketAddr>,
+    inlets: Arc<[Inlet]>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Starts a broker, and returns when it listens.
+    pub fn start(config: Config) -> Result<Server, StartError> {
+        if !(1..=SHARDS_MAX).contains(&config.shards) {
+            return Err(StartError::Shards { count: config.shards });
+        }
+        if config.listen.is_empty() {
+            return Err(StartError::NothingToListenOn);
+        }
+        let listeners = listener::listen(&config.listen)?;
+        let system = |what| move |error| StartError::System { what, error };
+        let addresses = listeners.iter().map(|listener| listener.local_addr());
+        let addresses = addresses
+            .collect::<io::Result<Vec<_>>>()
+            .map_err(system("look at a listener"))?;
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|error| system("get entropy")(error.into()))?;
+
+        let mut ends = vec![];
+        let mut inlets = vec![];
+        for _ in 0..config.shards {
+            let poll = Poll::new().map_err(system("open an event queue"))?;
+            let (inlet, inbox) = inbox::open(poll.registry()).map_err(system("open a wake-up"))?;
+            inlets.push(inlet);
+            ends.push((poll, inbox));
+        }
+        let inlets: Arc<[Inlet]> = inlets.into();
+        let busy = Arc::new(AtomicUsize::new(config.shards));
+        let common = Common {
+            inlets: inlets.clone(),
+            busy,
+            clock: Clock::start(),
+        };
+        let shards = Shard::mesh(config.shards, Arc::new(config.settings), seed);
+        let mut loops: Vec<_> = shards
+            .into_iter()
+            .zip(ends)
+            .map(|(shard, (poll, inbox))| EventLoop::new(shard, poll, inbox, common.clone()))
+            .collect();
+        loops[0].accept_from(listeners).map_err(system("watch a listener"))?;
+
+        // From here on an early return drops `server`, which stops the threads that run already.
+        let mut server = Server {
+            addresses,
+            inlets,
+            threads: vec![],
+        };
+        for (number, event_loop) in loops.into_iter().enumerate() {
+            let thread = std::thread::Builder::new().name(format!("leveret-{number}"));
+            let thread = thread
+                .spawn(move || event_loop.run())
+                .map_err(system("start a thread"))?;
+            server.threads.push(thread);
+        }
+        Ok(server)
+    }
+
+    /// The first address it listens on, with the port that was chosen for port 0.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    /// All addresses it listens on.
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Stops: tells all clients (320 CONNECTION_FORCED), closes, and returns when all is gone, in less than a second.
+    pub fn shutdown(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.inlets.iter().for_each(|inlet| inlet.put(Input::Stop));
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                log::error!("a shard's thread has panicked");
+            }
+        }
+    }
+}
+
+/// Why a broker did not start: one line for the operator.
+#[derive(Debug)]
+pub enum StartError {
+    /// The configuration has no address to listen on.
+    NothingToListenOn,
+    /// The number of shards is out of range.
+    Shards {
+        /// The number asked for.
+        count: usize,
+    },
+    /// An address cannot be listened on.
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// The system has refused something else.
+    System {
+        /// What was asked of it.
+        what: &'static str,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::NothingToListenOn => write!(f, "there is no address to listen on"),
+            StartError::Shards { count } => write!(f, "{count} shards are not possible: expected 1 to {SHARDS_MAX}"),
+            StartError::Listen { address, error } => match error.kind() {
+                io::ErrorKind::AddrInUse => {
+                    write!(
+                        f,
+                        "cannot listen on {address}: the address is in use by another program"
+                    )
+                }
+                io::ErrorKind::AddrNotAvailable => {
+                    write!(f, "cannot listen on {address}: this machine does not have the address")
+                }
+                io::ErrorKind::PermissionDenied => write!(f, "cannot listen on {address}: permission denied"),
+                _ => write!(f, "cannot listen on {address}: {error}"),
+            },
+            StartError::System { what, error } => write!(f, "cannot {what}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            StartError::NothingToListenOn | StartError::Shards { .. } => None,
+            StartError::Listen { error, .. } | StartError::System { error, .. } => Some(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::net::TcpStream;
+
+    fn config(shards: usize) -> Config {
+        let listen = vec!["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()];
+        Config {
+            listen,
+            shards,
+            ..Config::default()
+        }
+    }
+
+    #[test]
+    fn servers_start_side_by_side_serve_and_stop() {
+        for shards in [1, 2, 5] {
+            let server = Server::start(config(shards)).unwrap();
+            let other = Server::start(config(shards)).unwrap();
+            assert_ne!(server.local_addr().port(), other.local_addr().port());
+            let clients: Vec<_> = (0..7)
+                .map(|_| TcpStream::connect(server.local_addr()).unwrap())
+                .collect();
+            server.shutdown();
+            for mut client in clients {
+                // Some bytes or none, a close or a reset: an end in any case.
+                let _ = client.read_to_end(&mut vec![]);
+            }
+            drop(other);
+        }
+    }
+
+    #[test]
+    fn an_address_is_free_again_after_the_stop() {
+        let server = Server::start(config(1)).unwrap();
+        let addresses = server.local_addrs().to_vec();
+        let _client = TcpStream::connect(addresses[0]).unwrap();
+        let again = Config {
+            listen: addresses.clone(),
+            ..config(1)
+        };
+        let error = Server::start(again.clone()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "cannot listen on {}: the address is in use by another program",
+                addresses[0]
+            )
+        );
+        server.shutdown();
+        assert_eq!(Server::start(again).unwrap().local_addrs(), addresses);
+    }
+
+    #[test]
+    fn what_cannot_start_says_why() {
+        for (config, expected) in [
+            (
+                Config {
+                    listen: vec![],
+                    ..config(1)
+                },
+                "there is no address to listen on",
+            ),
+            (config(0), "0 shards are not possible: expected 1 to 64"),
+            (config(65), "65 shards are not possible: expected 1 to 64"),
+            (
+                // TEST-NET-1 (RFC 5737): nobody has it.
+                Config {
+                    listen: vec!["192.0.2.1:0".parse().unwrap()],
+                    ..config(1)
+                },
+                "cannot listen on 192.0.2.1:0: this machine does not have the address",
+            ),
+        ] {
+            assert_eq!(Server::start(config).unwrap_err().to_string(), expected);
+        }
+    }
+}

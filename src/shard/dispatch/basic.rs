@@ -1,0 +1,284 @@
+//! Class basic but publish (rabbitmq-semantics.md section 12).
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::Done;
+use crate::amqp::method::{
+    BasicAck, BasicCancel, BasicCancelOk, BasicConsume, BasicConsumeOk, BasicGet, BasicQos, BasicQosOk, BasicRecoverOk,
+};
+use crate::amqp::{Exception, MethodId, ReplyCode};
+use crate::shard::Shard;
+use crate::shard::member::{After, GlobalQos, ReplyConsumer};
+use crate::shard::mesh::{Caller, ConsumeRequest, QueueRequest, Record, Verdict};
+use crate::shard::reply_to;
+use crate::shard::unacked::Unacked;
+
+fn unknown_tag(tag: u64, method: MethodId) -> Exception {
+    Exception::new(
+        ReplyCode::PreconditionFailed,
+        method,
+        format_args!("unknown delivery tag {tag}"),
+    )
+}
+
+impl Shard {
+    #[inline]
+    pub(super) fn ack(&mut self, caller: Caller, m: &BasicAck) -> Done {
+        self.settle_tags(caller, m.delivery_tag, m.multiple, false, BasicAck::ID)
+    }
+
+    pub(super) fn reject(&mut self, caller: Caller, tag: u64, multiple: bool, requeue: bool, method: MethodId) -> Done {
+        self.settle_tags(caller, tag, multiple, requeue, method)
+    }
+
+    fn settle_tags(&mut self, caller: Caller, tag: u64, multiple: bool, requeue: bool, method: MethodId) -> Done {
+        let Some(channel) = self.channel_of(caller) else {
+            return Ok(());
+        };
+        let global = channel.global.is_some();
+        if !multiple {
+            let Some(unacked) = channel.unacked.take(tag) else {
+                return Err(unknown_tag(tag, method));
+            };
+            self.settled(caller, &unacked, requeue);
+        } else {
+            let last = match tag {
+                0 => u64::MAX,
+                tag if channel.unacked.contains(tag) => tag,
+                tag => return Err(unknown_tag(tag, method)),
+            };
+            while let Some(unacked) = self
+                .channel_of(caller)
+                .and_then(|channel| channel.unacked.take_up_to(last))
+            {
+                self.settled(caller, &unacked, requeue);
+            }
+        }
+        if global {
+            self.grant(caller);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn settled(&mut self, caller: Caller, unacked: &Unacked, requeue: bool) {
+        if let Some(tx) = self.channel_of(caller).and_then(|channel| channel.tx.as_deref_mut()) {
+            tx.settled.push((*unacked, requeue));
+            return;
+        }
+        self.settle_delivery(unacked, if requeue { Verdict::Requeue } else { Verdict::Settle });
+    }
+
+    pub(super) fn basic_recover(&mut self, caller: Caller, requeue: bool, method: MethodId) -> Done {
+        if !requeue {
+            return Err(Exception::new(ReplyCode::NotImplemented, method, "requeue=false"));
+        }
+        let Some(channel) = self.channel_of(caller) else {
+            return Ok(());
+        };
+        for unacked in channel.unacked.drain() {
+            self.settle_delivery(&unacked, Verdict::Requeue);
+        }
+        // Before the redeliveries, which are made at the end of the turn at the earliest.
+        if method == crate::amqp::method::BasicRecover::ID {
+            self.write(caller, &BasicRecoverOk {});
+        }
+        self.grant(caller);
+        Ok(())
+    }
+
+    pub(super) fn basic_qos(&mut self, caller: Caller, m: &BasicQos) -> Done {
+        if m.prefetch_size != 0 {
+            let text = format_args!("prefetch_size!=0 ({})", m.prefetch_size);
+            return Err(Exception::new(ReplyCode::NotImplemented, BasicQos::ID, text));
+        }
+        let global = m.global && self.settings.permit.global_qos;
+        let Some(channel) = self.channel_of(caller) else {
+            return Ok(());
+        };
+        if !global {
+            channel.prefetch = m.prefetch_count;
+        } else {
+            let first = channel.global.is_none();
+            let state = channel.global.get_or_insert_with(|| Box::new(GlobalQos::default()));
+            state.limit = (m.prefetch_count > 0).then_some(u32::from(m.prefetch_count));
+            let touched = channel.touched;
+            if first {
+                for owner in 0..self.count {
+                    if owner == self.id.0 {
+                        self.set_global(caller, true);
+                    } else if touched & (1 << owner) != 0 {
+                        self.mesh.send(owner, Record::GlobalQos(caller, true));
+                    }
+                }
+            }
+            self.grant(caller);
+        }
+        self.write(caller, &BasicQosOk {});
+        Ok(())
+    }
+
+    pub(super) fn basic_get(&mut self, caller: Caller, m: &BasicGet<'_>) -> Done {
+        if m.queue.starts_with(reply_to::PREFIX) {
+            let text = format!(
+                "basic.get not supported by volatile {}",
+                self.queue_name(caller, m.queue)
+            );
+            return Err(Exception::new(ReplyCode::NotImplemented, BasicGet::ID, text));
+        }
+        let (name, found) = self.queue_meant(caller, m.queue, BasicGet::ID)?;
+        let Some((key, owner)) = found else {
+            return Err(self.no_queue(caller, &name, BasicGet::ID));
+        };
+        self.wait(caller, After::Get, &name, m);
+        let wire = self.channel_wire(caller);
+        self.ask_owner(caller, key, owner, QueueRequest::Get { wire, no_ack: m.no_ack });
+        Ok(())
+    }
+
+    pub(super) fn basic_consume(&mut self, caller: Caller, m: &BasicConsume<'_>) -> Done {
+        let is_reply = reply_to::is_reply_queue(m.queue);
+        let refuse = |code: ReplyCode, text: String| -> Done { Err(Exception::new(code, BasicConsume::ID, text)) };
+        if is_reply {
+            if m.queue != reply_to::NAME {
+                let text = format!(
+                    "only creator channel may consume from {}",
+                    self.queue_name(caller, m.queue)
+                );
+                return refuse(ReplyCode::PreconditionFailed, text);
+            }
+            let Some(channel) = self.channel_of(caller) else {
+                return Ok(());
+            };
+            if channel.reply_consumer.is_some() {
+                return refuse(ReplyCode::PreconditionFailed, "reply consumer already set".into());
+            }
+            if !m.no_ack {
+                return refuse(
+                    ReplyCode::PreconditionFailed,
+                    "reply consumer cannot acknowledge".into(),
+                );
+            }
+        }
+        let tag: Arc<str> = match m.consumer_tag {
+            "" => self.names.generate("amq.ctag-").into(),
+            tag => tag.into(),
+        };
+        let Some(channel) = self.channel_of(caller) else {
+            return Ok(());
+        };
+        let reply_tag = channel.reply_consumer.as_ref().map(|consumer| consumer.tag.clone());
+        if channel.consumers.iter().any(|consumer| consumer.tag == tag) || reply_tag.is_some_and(|other| other == tag) {
+            return refuse(ReplyCode::NotAllowed, format!("attempt to reuse consumer tag '{tag}'"));
+        }
+        if is_reply {
+            let address = self.reply_address(caller);
+            if let Some(channel) = self.channel_of(caller) {
+                channel.reply_consumer = Some(Box::new(ReplyConsumer {
+                    tag: tag.clone(),
+                    address,
+                }));
+            }
+            self.write_unless(m.no_wait, caller, &BasicConsumeOk { consumer_tag: &tag });
+            return Ok(());
+        }
+        let (name, found) = self.queue_meant(caller, m.queue, BasicConsume::ID)?;
+        let Some((key, owner)) = found else {
+            return Err(self.no_queue(caller, &name, BasicConsume::ID));
+        };
+        let priority = match m.arguments.find("x-priority") {
+            None => 0,
+            Some(value) => match value.as_integer() {
+                Some(number) => number.clamp(i32::MIN.into(), i32::MAX.into()) as i32,
+                None => {
+                    let text = format!(
+                        "invalid arg 'x-priority' for {}: \"expected integer, got {}\"",
+                        self.queue_name(caller, &name),
+                        value.type_name()
+                    );
+                    return refuse(ReplyCode::PreconditionFailed, text);
+                }
+            },
+        };
+        let prefetch = self.channel_of(caller).map_or(0, |channel| channel.prefetch.into());
+        let after = After::Consume {
+            tag: tag.clone(),
+            key,
+            owner,
+            no_wait: m.no_wait,
+        };
+        // A tag that we made must stay the same should the command be run again.
+        let again = BasicConsume {
+            consumer_tag: &tag,
+            ..*m
+        };
+        self.wait(caller, after, &name, &again);
+        let request = ConsumeRequest {
+            wire: self.channel_wire(caller),
+            tag: tag.as_ref().into(),
+            no_ack: m.no_ack,
+            exclusive: m.exclusive,
+            prefetch,
+            priority,
+        };
+        self.ask_owner(caller, key, owner, QueueRequest::Consume(Box::new(request)));
+        Ok(())
+    }
+
+    pub(super) fn basic_cancel(&mut self, caller: Caller, m: &BasicCancel<'_>) -> Done {
+        let Some(channel) = self.channel_of(caller) else {
+            return Ok(());
+        };
+        if channel
+            .reply_consumer
+            .as_ref()
+            .is_some_and(|consumer| *consumer.tag == *m.consumer_tag)
+        {
+            channel.reply_consumer = None;
+        }
+        let found = channel
+            .consumers
+            .iter()
+            .position(|consumer| *consumer.tag == *m.consumer_tag);
+        let Some(consumer) = found.map(|at| channel.consumers.remove(at)) else {
+            self.write_unless(
+                m.no_wait,
+                caller,
+                &BasicCancelOk {
+                    consumer_tag: m.consumer_tag,
+                },
+            );
+            return Ok(());
+        };
+        let after = After::Cancel {
+            tag: consumer.tag.clone(),
+            no_wait: m.no_wait,
+        };
+        self.wait(caller, after, m.consumer_tag, m);
+        let request = QueueRequest::Cancel(m.consumer_tag.into());
+        self.ask_owner(caller, consumer.key, consumer.owner, request);
+        Ok(())
+    }
+
+    /// A consumer's queue is gone.
+    pub(in crate::shard) fn consumer_lost(&mut self, caller: Caller, tag: &str) {
+        let Some(member) = self.member_of(caller) else { return };
+        let notify = member.capabilities.consumer_cancel_notify;
+        let Some(channel) = member.channel_of(caller) else {
+            return;
+        };
+        let before = channel.consumers.len();
+        channel.consumers.retain(|consumer| *consumer.tag != *tag);
+        if notify && channel.consumers.len() < before {
+            let tag: Cow<'_, str> = tag.into();
+            self.write(
+                caller,
+                &BasicCancel {
+                    consumer_tag: &tag,
+                    no_wait: true,
+                },
+            );
+        }
+    }
+}

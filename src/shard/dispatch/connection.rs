@@ -1,0 +1,451 @@
+//! Class connection: handshake, log-in, tuning, closing (rabbitmq-semantics.md section 2).
+
+use std::sync::Arc;
+
+use crate::amqp::frame::{PROTOCOL_HEADER, write_method};
+use crate::amqp::method::{
+    self, ConnectionClose, ConnectionCloseOk, ConnectionOpen, ConnectionOpenOk, ConnectionSecure, ConnectionStart,
+    ConnectionStartOk, ConnectionTune, ConnectionTuneOk, ConnectionUpdateSecretOk,
+};
+use crate::amqp::{Exception, LongStr, Method, MethodId, ReplyCode, Table, TableWriter, Value};
+use crate::broker::topology::QueueKey;
+use crate::config::settings::{Mechanism, User};
+use crate::connection::Phase;
+use crate::shard::member::{ClientCapabilities, Login};
+use crate::shard::mesh::{Caller, Record};
+use crate::shard::timer::Timer;
+use crate::shard::turn::CloseKind;
+use crate::shard::{ConnectionId, Shard};
+
+/// The header that RabbitMQ 4 answers to what it does not speak: AMQP 1.0 with SASL.
+const OTHER_PROTOCOL: [u8; 8] = *b"AMQP\x03\x01\x00\x00";
+/// How long after our close we wait for close-ok before connection.open.
+const CLOSE_WAIT_EARLY_MS: u64 = 3_000;
+/// The challenge of RABBIT-CR-DEMO, and what answers it.
+const CHALLENGE: &str = "Please tell me your password";
+const CHALLENGE_ANSWER: &[u8] = b"My password is ";
+
+/// Capabilities of the server, as RabbitMQ's.
+const CAPABILITIES: [&str; 9] = [
+    "publisher_confirms",
+    "exchange_exchange_bindings",
+    "basic.nack",
+    "consumer_cancel_notify",
+    "connection.blocked",
+    "consumer_priorities",
+    "authentication_failure_close",
+    "per_consumer_qos",
+    "direct_reply_to",
+];
+
+/// Why a log-in failed.
+enum Refusal {
+    /// Credentials that do not hold: said to clients that understand.
+    Credentials,
+    /// A response that makes no sense, or an unknown mechanism: never answered.
+    Malformed,
+}
+
+/// Compares without telling by the time taken where the difference is.
+fn equal_in_constant_time(a: &[u8], b: &[u8]) -> bool {
+    let mut difference = a.len() ^ b.len();
+    for (i, byte) in a.iter().enumerate() {
+        difference |= usize::from(byte ^ b.get(i).copied().unwrap_or(0));
+    }
+    difference == 0
+}
+
+/// User and password of a PLAIN response: `\0user\0password`.
+fn plain(response: &[u8]) -> Option<(&[u8], &[u8])> {
+    let rest = response.strip_prefix(&[0])?;
+    let at = rest.iter().position(|byte| *byte == 0)?;
+    let (user, password) = (rest.get(..at)?, rest.get(at + 1..)?);
+    (!password.contains(&0)).then_some((user, password))
+}
+
+/// User and password of an AMQPLAIN response: a table's contents.
+fn amqplain(response: &[u8]) -> Option<(&[u8], &[u8])> {
+    let table = Table::check(response).ok()?;
+    Some((
+        table.find("LOGIN")?.as_long_str()?,
+        table.find("PASSWORD")?.as_long_str()?,
+    ))
+}
+
+fn capabilities(properties: Table<'_>) -> ClientCapabilities {
+    let Some(Value::Table(table)) = properties.find("capabilities") else {
+        return ClientCapabilities::default();
+    };
+    let has = |key| table.find(key) == Some(Value::Bool(true));
+    ClientCapabilities {
+        authentication_failure_close: has("authentication_failure_close"),
+        consumer_cancel_notify: has("consumer_cancel_notify"),
+    }
+}
+
+impl Shard {
+    fn send_on_connection<M: method::Encode>(&mut self, id: ConnectionId, method: &M) {
+        if let Some(out) = self.members.sink(id) {
+            write_method(out, 0, method);
+        }
+    }
+
+    pub(super) fn start_connection(&mut self, id: ConnectionId) {
+        let settings = self.settings.clone();
+        let says = &settings.advertise;
+        let mut capabilities = TableWriter::new();
+        for capability in CAPABILITIES {
+            capabilities.put(capability, Value::Bool(true));
+        }
+        let mut properties = TableWriter::new();
+        properties.put("capabilities", Value::Table(capabilities.table()));
+        for (key, value) in [
+            ("cluster_name", &says.cluster_name),
+            ("copyright", &says.copyright),
+            ("information", &says.information),
+            ("platform", &says.platform),
+            ("product", &says.product),
+            ("version", &says.version),
+        ] {
+            properties.put(key, Value::LongStr(value.as_bytes()));
+        }
+        let mechanisms: Vec<&str> = settings.mechanisms.iter().map(|mechanism| mechanism.name()).collect();
+        let mechanisms = mechanisms.join(" ");
+        let start = ConnectionStart {
+            version_major: 0,
+            version_minor: 9,
+            server_properties: properties.table(),
+            mechanisms: LongStr(mechanisms.as_bytes()),
+            locales: LongStr(b"en_US"),
+        };
+        self.send_on_connection(id, &start);
+        self.set_phase(id, Phase::StartOk);
+    }
+
+    fn set_phase(&mut self, id: ConnectionId, phase: Phase) {
+        if let Some(member) = self.members.get_mut(id) {
+            member.wire.phase = phase;
+        }
+    }
+
+    /// Answers a protocol header that we do not speak, and closes.
+    pub(super) fn refuse_protocol(&mut self, id: ConnectionId) {
+        let (seen, revision) = (OTHER_PROTOCOL, PROTOCOL_HEADER);
+        debug_assert_ne!(seen, revision);
+        if let Some(out) = self.members.sink(id) {
+            out.extend_from_slice(&seen);
+        }
+        self.close_after_writing(id);
+    }
+
+    fn close_after_writing(&mut self, id: ConnectionId) {
+        if let Some(member) = self.members.get_mut(id) {
+            member.wire.phase = Phase::Closed;
+            member.close = Some(CloseKind::Flushed);
+            self.members.mark_dirty(id);
+        }
+    }
+
+    pub(super) fn connection_method(&mut self, id: ConnectionId, method: &Method<'_>) {
+        let Some(member) = self.members.get(id) else { return };
+        let phase = member.wire.phase;
+        match (phase, method) {
+            (Phase::StartOk, Method::ConnectionStartOk(m)) => self.start_ok(id, m),
+            (Phase::SecureOk, Method::ConnectionSecureOk(m)) => self.secure_ok(id, m.response.0),
+            (Phase::TuneOk, Method::ConnectionTuneOk(m)) => self.tune_ok(id, m),
+            (Phase::Open, Method::ConnectionOpen(m)) => self.open_connection(id, m),
+            (Phase::Running, Method::ConnectionClose(_)) => self.connection_close(id),
+            (_, Method::ConnectionClose(_)) => {
+                // Also while we wait for close-ok ourselves: the closes have crossed.
+                self.send_on_connection(id, &ConnectionCloseOk {});
+                if phase != Phase::Closing {
+                    self.set_phase(id, Phase::Closed);
+                    self.close_deadline(id, CloseKind::Flushed);
+                }
+            }
+            (Phase::Closing, Method::ConnectionCloseOk(_)) => self.close_after_writing(id),
+            (Phase::Running, Method::ConnectionUpdateSecret(_)) => {
+                // The internal users have nothing to refresh.
+                self.send_on_connection(id, &ConnectionUpdateSecretOk {});
+            }
+            (phase, method) => {
+                let text = format!("unexpected method in connection state {}", phase.name());
+                self.close_connection(id, Exception::new(ReplyCode::ChannelError, method.id(), text), false);
+            }
+        }
+    }
+
+    // ---- log-in
+
+    fn start_ok(&mut self, id: ConnectionId, m: &ConnectionStartOk<'_>) {
+        let Some(member) = self.members.get_mut(id) else { return };
+        member.capabilities = capabilities(m.client_properties);
+        member.client_properties = m.client_properties.as_bytes().into();
+        let settings = self.settings.clone();
+        let mechanism = Mechanism::from_name(m.mechanism).filter(|mechanism| settings.mechanisms.contains(mechanism));
+        let found = match mechanism {
+            None => Err(Refusal::Malformed),
+            Some(Mechanism::Plain) => self.check_password(id, plain(m.response.0)),
+            Some(Mechanism::AmqPlain) => self.check_password(id, amqplain(m.response.0)),
+            Some(Mechanism::Anonymous) => settings
+                .anonymous_login_user
+                .as_ref()
+                .and_then(|name| settings.users.iter().find(|user| user.name == *name))
+                .ok_or(Refusal::Credentials),
+            Some(Mechanism::RabbitCrDemo) => {
+                if let Some(member) = self.members.get_mut(id) {
+                    member.challenged = Some(String::from_utf8_lossy(m.response.0).into());
+                    member.wire.phase = Phase::SecureOk;
+                }
+                return self.send_on_connection(
+                    id,
+                    &ConnectionSecure {
+                        challenge: LongStr(CHALLENGE.as_bytes()),
+                    },
+                );
+            }
+        };
+        self.logged_in(id, found.map(User::clone), m.mechanism);
+    }
+
+    fn secure_ok(&mut self, id: ConnectionId, response: &[u8]) {
+        let user = self
+            .members
+            .get(id)
+            .and_then(|member| member.challenged.clone())
+            .unwrap_or_default();
+        let found = match response.strip_prefix(CHALLENGE_ANSWER) {
+            Some(password) => self
+                .check_password(id, Some((user.as_bytes(), password)))
+                .map(User::clone),
+            None => Err(Refusal::Malformed),
+        };
+        self.logged_in(id, found, Mechanism::RabbitCrDemo.name());
+    }
+
+    fn check_password(&self, _id: ConnectionId, given: Option<(&[u8], &[u8])>) -> Result<&User, Refusal> {
+        let (name, password) = given.ok_or(Refusal::Malformed)?;
+        let user = self.settings.users.iter().find(|user| user.name.as_bytes() == name);
+        // As long for an unknown user as for a known one.
+        let known = user.map_or(&b"\0"[..], |user| user.password.as_bytes());
+        let right = equal_in_constant_time(password, known) && !password.is_empty();
+        user.filter(|_| right).ok_or(Refusal::Credentials)
+    }
+
+    fn logged_in(&mut self, id: ConnectionId, found: Result<User, Refusal>, mechanism: &str) {
+        let settings = self.settings.clone();
+        let Some(member) = self.members.get_mut(id) else { return };
+        let loopback = member.address().ip().to_canonical().is_loopback();
+        let found = found.and_then(|user| {
+            let local_only = settings.loopback_users.contains(&user.name);
+            if local_only && !loopback {
+                Err(Refusal::Credentials)
+            } else {
+                Ok(user)
+            }
+        });
+        match found {
+            Ok(user) => {
+                member.login = Login {
+                    user: user.name.as_str().into(),
+                    impersonator: user.tags.iter().any(|tag| tag == "impersonator"),
+                };
+                member.wire.phase = Phase::TuneOk;
+                let tune = ConnectionTune {
+                    channel_max: settings.channel_max,
+                    frame_max: settings.frame_max,
+                    heartbeat: settings.heartbeat_s,
+                };
+                self.send_on_connection(id, &tune);
+            }
+            Err(Refusal::Credentials) if member.capabilities.authentication_failure_close => {
+                let text = format!(
+                    "Login was refused using authentication mechanism {mechanism}. For details see the broker logfile."
+                );
+                let exception = Exception::new(ReplyCode::AccessRefused, MethodId::NONE, text);
+                self.close_connection(id, exception, false);
+            }
+            Err(_) => self.go_silent(id),
+        }
+    }
+
+    /// Says nothing and closes after a while: this slows guessing down.
+    fn go_silent(&mut self, id: ConnectionId) {
+        let Some(member) = self.members.get_mut(id) else { return };
+        member.wire.phase = Phase::Closed;
+        member.close = None;
+        let at = self.now.after_ms(self.settings.limits.refusal_delay_ms);
+        self.timers.add(at, Timer::Close(id));
+    }
+
+    fn tune_ok(&mut self, id: ConnectionId, m: &ConnectionTuneOk) {
+        let (channel_max, frame_max) = (self.settings.channel_max, self.settings.frame_max);
+        // "0" means no limit, which is more than any limit.
+        let channels_fit = channel_max == 0 || (m.channel_max > 0 && m.channel_max <= channel_max);
+        let frames_fit = match (frame_max, m.frame_max) {
+            (0, 0) => true,
+            (_, 0) => false,
+            (0, asked) => asked >= crate::amqp::frame::FRAME_MIN_SIZE,
+            (offered, asked) => asked >= crate::amqp::frame::FRAME_MIN_SIZE && asked <= offered,
+        };
+        if !channels_fit || !frames_fit {
+            return self.go_silent(id);
+        }
+        let Some(member) = self.members.get_mut(id) else { return };
+        member.channel_max = m.channel_max;
+        member.wire.frame_max = m.frame_max;
+        member.wire.phase = Phase::Open;
+        self.start_heartbeat(id, m.heartbeat);
+    }
+
+    fn open_connection(&mut self, id: ConnectionId, m: &ConnectionOpen<'_>) {
+        let Some(vhost) = self.topology.find_vhost(m.virtual_host) else {
+            let text = format!("vhost {} not found", m.virtual_host);
+            let exception = Exception::new(ReplyCode::NotAllowed, ConnectionOpen::ID, text);
+            return self.close_connection(id, exception, false);
+        };
+        if let Some(member) = self.members.get_mut(id) {
+            member.vhost = vhost;
+            member.wire.phase = Phase::Running;
+        }
+        self.send_on_connection(id, &ConnectionOpenOk { reserved_1: "" });
+    }
+
+    // ---- the end
+
+    /// The client closes: close-ok when everything that depends on the connection is gone.
+    fn connection_close(&mut self, id: ConnectionId) {
+        let Some(member) = self.members.get_mut(id) else { return };
+        member.wire.phase = Phase::Closed;
+        member.ended = true;
+        member.channels.clear();
+        let touched = member.touched & !(1 << self.id.0);
+        member.closing_answers = touched.count_ones() + 1;
+        let exclusive = std::mem::take(&mut member.exclusive);
+        self.end_connection(id, touched, exclusive);
+    }
+
+    /// Tells every shard that knows a connection that it has ended.
+    pub(in crate::shard) fn end_connection(&mut self, id: ConnectionId, touched: u64, exclusive: Vec<QueueKey>) {
+        let whole = self.caller(id, Caller::WHOLE, 0);
+        for shard in 0..self.count {
+            if touched & (1 << shard) != 0 && shard != self.id.0 {
+                self.mesh.send(shard, Record::Gone(whole));
+            }
+        }
+        self.gone(whole, exclusive);
+    }
+
+    /// A shard has done all that followed from the end of a connection.
+    pub(super) fn connection_gone_done(&mut self, id: ConnectionId) {
+        let Some(member) = self.members.get_mut(id) else { return };
+        if member.closing_answers == 0 {
+            return;
+        }
+        member.closing_answers -= 1;
+        if member.closing_answers == 0 {
+            self.send_on_connection(id, &ConnectionCloseOk {});
+            self.close_deadline(id, CloseKind::Flushed);
+        }
+    }
+
+    /// Closes the socket if the peer does not within the time that it has.
+    fn close_deadline(&mut self, id: ConnectionId, how: CloseKind) {
+        let Some(member) = self.members.get_mut(id) else { return };
+        let max = self.settings.limits.close_wait_ms;
+        let wait = match member.heartbeat.interval_s {
+            _ if member.vhost == 0 && member.channel_max == 0 && member.wire.phase != Phase::Running => {
+                CLOSE_WAIT_EARLY_MS
+            }
+            0 => max,
+            interval_s => max.min(u64::from(interval_s) * 1000),
+        };
+        debug_assert!(member.close.is_none() || how == CloseKind::Flushed);
+        self.timers.add(self.now.after_ms(wait), Timer::Close(id));
+    }
+
+    /// Closes a connection for a reason. `early`: nothing behind the fault in its bytes makes sense.
+    pub(in crate::shard) fn close_connection(&mut self, id: ConnectionId, exception: Exception, early: bool) {
+        let Some(member) = self.members.get_mut(id) else { return };
+        match member.wire.phase {
+            Phase::Closing | Phase::Closed => return,
+            // Whoever sends garbage before having spoken AMQP is not answered in AMQP.
+            Phase::ProtocolHeader => return self.drop_connection(id, CloseKind::Reset),
+            _ => {}
+        }
+        let frame_fault = early && exception.code == ReplyCode::FrameError;
+        member.wire.phase = if frame_fault { Phase::Closed } else { Phase::Closing };
+        member.ended = true;
+        member.channels.clear();
+        let touched = member.touched;
+        let exclusive = std::mem::take(&mut member.exclusive);
+        let close = ConnectionClose {
+            reply_code: exception.code.number(),
+            reply_text: &exception.text,
+            class_id: exception.method.class,
+            method_id: exception.method.method,
+        };
+        self.send_on_connection(id, &close);
+        if frame_fault {
+            // The stream cannot be followed any more: not even close-ok would be found in it.
+            let at = self.now.after_ms(CLOSE_WAIT_EARLY_MS);
+            self.timers.add(at, Timer::Close(id));
+        } else {
+            self.close_deadline(id, CloseKind::Flushed);
+        }
+        self.end_connection(id, touched, exclusive);
+        self.members.resume(id);
+    }
+
+    /// Closes every connection because the broker stops.
+    pub fn stop(&mut self, now: crate::time::Now) {
+        self.now = now;
+        self.stopping = true;
+        for id in self.members.ids() {
+            let phase = self.members.get(id).map(|member| member.wire.phase);
+            if phase == Some(Phase::Running) {
+                let text = "broker forced connection closure with reason 'shutdown'";
+                self.close_connection(
+                    id,
+                    Exception::new(ReplyCode::ConnectionForced, MethodId::NONE, text),
+                    false,
+                );
+            } else if phase != Some(Phase::Closing) {
+                self.close_after_writing(id);
+            }
+        }
+    }
+
+    /// The name of a connection's user, for tests and statistics.
+    pub fn user_of(&self, id: ConnectionId) -> Option<Arc<str>> {
+        self.members.get(id).map(|member| member.login.user.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_responses() {
+        assert_eq!(plain(b"\0guest\0secret"), Some((&b"guest"[..], &b"secret"[..])));
+        assert_eq!(plain(b"\0guest\0"), Some((&b"guest"[..], &b""[..])));
+        for bad in [
+            &b""[..],
+            b"guest\0secret",
+            b"\0guest",
+            b"me\0guest\0secret",
+            b"\0a\0b\0c",
+        ] {
+            assert_eq!(plain(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn passwords_compare_by_all_their_bytes() {
+        assert!(equal_in_constant_time(b"secret", b"secret"));
+        for other in [&b"secre"[..], b"secret1", b"Secret", b""] {
+            assert!(!equal_in_constant_time(b"secret", other) && !equal_in_constant_time(other, b"secret"));
+        }
+    }
+}

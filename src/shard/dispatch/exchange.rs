@@ -1,0 +1,240 @@
+//! Class exchange (rabbitmq-semantics.md section 6).
+
+use std::sync::Arc;
+
+use super::{Done, stripped};
+use crate::amqp::method::{
+    ExchangeBind, ExchangeBindOk, ExchangeDeclare, ExchangeDeclareOk, ExchangeDelete, ExchangeDeleteOk, ExchangeUnbind,
+    ExchangeUnbindOk,
+};
+use crate::amqp::{Exception, MethodId, ReplyCode, Table, Value};
+use crate::broker::arguments;
+use crate::broker::exchange::{Destination, ExchangeKind, RoutingTable};
+use crate::broker::topology::{BindingSpec, Change, ExchangeSpec};
+use crate::shard::Shard;
+use crate::shard::member::After;
+use crate::shard::mesh::{Caller, NamesRequest};
+
+const ALTERNATE: &str = "alternate-exchange";
+
+/// The exception for anything but a publish to the default exchange.
+pub(super) fn default_exchange(method: MethodId) -> Exception {
+    Exception::new(
+        ReplyCode::AccessRefused,
+        method,
+        "operation not permitted on the default exchange",
+    )
+}
+
+fn flag(value: bool) -> &'static str {
+    if value { "true" } else { "false" }
+}
+
+impl Shard {
+    pub(super) fn exchange_declare(&mut self, caller: Caller, m: &ExchangeDeclare<'_>) -> Done {
+        let name = stripped(m.exchange);
+        let vhost = self.vhost_of(caller);
+        if m.passive {
+            if name.is_empty() {
+                return Err(default_exchange(ExchangeDeclare::ID));
+            }
+            if self.topology.find_exchange(vhost, &name).is_none() {
+                return Err(self.no_exchange(caller, &name, ExchangeDeclare::ID));
+            }
+            self.write_unless(m.no_wait, caller, &ExchangeDeclareOk {});
+            return Ok(());
+        }
+        let refuse = |code: ReplyCode, text: String| -> Done { Err(Exception::new(code, ExchangeDeclare::ID, text)) };
+        let Some(kind) = ExchangeKind::from_name(m.kind) else {
+            return refuse(
+                ReplyCode::PreconditionFailed,
+                format!("unknown exchange type '{}'", m.kind),
+            );
+        };
+        if name.is_empty() {
+            return Err(default_exchange(ExchangeDeclare::ID));
+        }
+        let alternate = m.arguments.find(ALTERNATE);
+        if let Some(exchange) = self.topology.find_exchange(vhost, &name) {
+            let spec = &exchange.spec;
+            let subject = self.exchange_name(caller, &name);
+            for (argument, received, current) in [
+                ("type", kind.name(), spec.kind.name()),
+                ("durable", flag(m.durable), flag(spec.durable)),
+                ("auto_delete", flag(m.auto_delete), flag(spec.auto_delete)),
+                ("internal", flag(m.internal), flag(spec.internal)),
+            ] {
+                if received != current {
+                    return refuse(
+                        ReplyCode::PreconditionFailed,
+                        format!(
+                            "inequivalent arg '{argument}' for {subject}: received '{received}' but current is '{current}'"
+                        ),
+                    );
+                }
+            }
+            if let Some(error) = arguments::equivalence_error(ALTERNATE, spec.table().find(ALTERNATE), alternate) {
+                return refuse(
+                    ReplyCode::PreconditionFailed,
+                    format!("inequivalent arg '{ALTERNATE}' for {subject}: {error}"),
+                );
+            }
+            self.write_unless(m.no_wait, caller, &ExchangeDeclareOk {});
+            return Ok(());
+        }
+        if name.starts_with("amq.") {
+            return refuse(
+                ReplyCode::AccessRefused,
+                format!("exchange name '{name}' contains reserved prefix 'amq.*'"),
+            );
+        }
+        let alternate = match alternate {
+            None => None,
+            Some(Value::LongStr(text)) => Some(Arc::from(String::from_utf8_lossy(text))),
+            Some(other) => {
+                let text = format!(
+                    "invalid type '{}' for arg '{ALTERNATE}' in {}",
+                    other.type_name(),
+                    self.exchange_name(caller, &name)
+                );
+                return refuse(ReplyCode::PreconditionFailed, text);
+            }
+        };
+        let spec = ExchangeSpec {
+            vhost,
+            name: name.as_ref().into(),
+            kind,
+            durable: m.durable,
+            auto_delete: m.auto_delete,
+            internal: m.internal,
+            arguments: m.arguments.as_bytes().into(),
+            alternate,
+        };
+        let answer = ExchangeDeclareOk::ID;
+        self.wait(caller, After::ok(answer, m.no_wait), &name, m);
+        self.change(caller, Change::ExchangeDeclared(Arc::new(spec)), false);
+        Ok(())
+    }
+
+    /// Asks shard 0 for a change of names on behalf of a channel that waits.
+    pub(super) fn change(&mut self, caller: Caller, change: Change, if_unused: bool) {
+        self.touch(caller, 0);
+        self.ask_names(
+            caller,
+            NamesRequest {
+                change,
+                if_unused,
+                place: false,
+            },
+        );
+    }
+
+    pub(super) fn exchange_delete(&mut self, caller: Caller, m: &ExchangeDelete<'_>) -> Done {
+        let name = stripped(m.exchange);
+        if name.is_empty() {
+            return Err(default_exchange(ExchangeDelete::ID));
+        }
+        if name.starts_with("amq.") {
+            let text = format!("deletion of system {} not allowed", self.exchange_name(caller, &name));
+            return Err(Exception::new(ReplyCode::AccessRefused, ExchangeDelete::ID, text));
+        }
+        let vhost = self.vhost_of(caller);
+        let Some(key) = self.topology.find_exchange(vhost, &name).map(|exchange| exchange.key) else {
+            self.write_unless(m.no_wait, caller, &ExchangeDeleteOk {});
+            return Ok(());
+        };
+        self.wait(caller, After::ok(ExchangeDeleteOk::ID, m.no_wait), &name, m);
+        self.change(caller, Change::ExchangeDeleted(key), m.if_unused);
+        Ok(())
+    }
+
+    pub(super) fn exchange_bind(&mut self, caller: Caller, m: &ExchangeBind<'_>) -> Done {
+        let (source, destination) = (stripped(m.source), stripped(m.destination));
+        let Some(spec) = self.exchange_binding(caller, &source, &destination, ExchangeBind::ID)? else {
+            return Ok(());
+        };
+        let spec = BindingSpec {
+            key: m.routing_key.into(),
+            arguments: m.arguments.as_bytes().into(),
+            ..spec
+        };
+        if self.validate_binding(&spec, m.arguments, ExchangeBind::ID)? {
+            self.write_unless(m.no_wait, caller, &ExchangeBindOk {});
+            return Ok(());
+        }
+        self.wait(caller, After::ok(ExchangeBindOk::ID, m.no_wait), &destination, m);
+        self.change(caller, Change::Bound(spec), false);
+        Ok(())
+    }
+
+    pub(super) fn exchange_unbind(&mut self, caller: Caller, m: &ExchangeUnbind<'_>) -> Done {
+        let (source, destination) = (stripped(m.source), stripped(m.destination));
+        let spec = match self.exchange_binding(caller, &source, &destination, ExchangeUnbind::ID) {
+            Ok(spec) => spec,
+            // Unbinding what does not exist is done already.
+            Err(exception) if exception.code == ReplyCode::NotFound => None,
+            Err(exception) => return Err(exception),
+        };
+        let spec = spec.map(|spec| BindingSpec {
+            key: m.routing_key.into(),
+            arguments: m.arguments.as_bytes().into(),
+            ..spec
+        });
+        let Some(spec) = spec.filter(|spec| self.is_bound(spec, m.arguments)) else {
+            self.write_unless(m.no_wait, caller, &ExchangeUnbindOk {});
+            return Ok(());
+        };
+        self.wait(caller, After::ok(ExchangeUnbindOk::ID, m.no_wait), &destination, m);
+        self.change(caller, Change::Unbound(spec), false);
+        Ok(())
+    }
+
+    fn exchange_binding(
+        &mut self,
+        caller: Caller,
+        source: &str,
+        destination: &str,
+        method: MethodId,
+    ) -> Result<Option<BindingSpec>, Exception> {
+        if source.is_empty() || destination.is_empty() {
+            return Err(default_exchange(method));
+        }
+        let vhost = self.vhost_of(caller);
+        let Some(from) = self.topology.find_exchange(vhost, source) else {
+            return Err(self.no_exchange(caller, source, method));
+        };
+        let Some(to) = self.topology.find_exchange(vhost, destination) else {
+            return Err(self.no_exchange(caller, destination, method));
+        };
+        Ok(Some(BindingSpec {
+            source: from.key,
+            destination: Destination::Exchange(to.key.slot),
+            destination_generation: to.key.generation,
+            key: Box::default(),
+            arguments: Box::default(),
+        }))
+    }
+
+    /// Whether a binding exists already.
+    pub(super) fn is_bound(&self, spec: &BindingSpec, arguments: Table<'_>) -> bool {
+        self.topology
+            .exchange(spec.source)
+            .is_some_and(|exchange| exchange.table.contains(spec.destination, &spec.key, arguments))
+    }
+
+    /// Checks a binding to be made; `true`: it exists already.
+    pub(super) fn validate_binding(
+        &self,
+        spec: &BindingSpec,
+        arguments: Table<'_>,
+        method: MethodId,
+    ) -> Result<bool, Exception> {
+        let Some(exchange) = self.topology.exchange(spec.source) else {
+            return Ok(false);
+        };
+        if let Err(text) = RoutingTable::validate(exchange.spec.kind, &spec.key, arguments) {
+            return Err(Exception::new(ReplyCode::PreconditionFailed, method, text));
+        }
+        Ok(self.is_bound(spec, arguments))
+    }
+}

@@ -1,0 +1,409 @@
+//! basic.publish: the hot path (rabbitmq-semantics.md sections 9 to 11).
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::Done;
+use crate::amqp::frame::{write_body, write_content_header, write_method};
+use crate::amqp::method::{BasicPublish, BasicReturn};
+use crate::amqp::properties::{self, Properties, PropertyFlags};
+use crate::amqp::{Content, Exception, ReplyCode, Table};
+use crate::broker::routing::{Route, sender_selected, without_bcc};
+use crate::connection::channel::Assembled;
+use crate::connection::command::Publish;
+use crate::shard::member::{CachedRoute, TxPublish};
+use crate::shard::mesh::Caller;
+use crate::shard::{ConnectionId, Shard, reply_to};
+
+/// Properties that the broker has to look at.
+const LOOKED_AT: u16 =
+    PropertyFlags::HEADERS | PropertyFlags::REPLY_TO | PropertyFlags::EXPIRATION | PropertyFlags::USER_ID;
+
+/// The longest expiration: ten years, in milliseconds.
+const EXPIRATION_MAX_MS: u64 = 315_360_000_000;
+
+fn refused(code: ReplyCode, text: impl std::fmt::Display) -> Exception {
+    Exception::new(code, BasicPublish::ID, text)
+}
+
+/// What is wrong with an expiration property (rabbitmq-semantics.md section 9, number 7).
+fn expiration_error(text: &str) -> Option<String> {
+    let (sign, digits) = match text.as_bytes().first() {
+        Some(b'+') => (1, &text[1..]),
+        Some(b'-') => (-1, &text[1..]),
+        _ => (1, text),
+    };
+    let len = digits.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, rest) = digits.split_at(len);
+    if number.is_empty() {
+        return Some("no_integer".into());
+    }
+    if !rest.is_empty() {
+        return Some(format!("{{leftover_string,\"{rest}\"}}"));
+    }
+    let number = number.trim_start_matches('0');
+    let value: u64 = if number.is_empty() {
+        0
+    } else {
+        number.parse().unwrap_or(u64::MAX)
+    };
+    if sign < 0 && value > 0 {
+        return Some(format!("{{value_negative,-{number}}}"));
+    }
+    (value > EXPIRATION_MAX_MS).then(|| format!("{{value_too_large,{number}}}"))
+}
+
+impl Shard {
+    /// A publish that lies whole in the receive buffer.
+    #[inline]
+    pub(super) fn publish(&mut self, id: ConnectionId, slot: u32, publish: &Publish<'_>) -> Done {
+        if publish.immediate {
+            return Err(refused(ReplyCode::NotImplemented, "immediate=true"));
+        }
+        self.publish_content(id, slot, &publish.content, publish.mandatory, None)
+    }
+
+    /// A publish that came in pieces.
+    pub(super) fn publish_assembled(&mut self, id: ConnectionId, slot: u32, assembled: Assembled) -> Done {
+        let Assembled {
+            record,
+            mandatory,
+            immediate,
+            oversize,
+        } = assembled;
+        if immediate {
+            return Err(refused(ReplyCode::NotImplemented, "immediate=true"));
+        }
+        if let Some(size) = oversize {
+            let max = self.settings.limits.message_bytes_max;
+            let kind = if max >= self.settings.limits.message_bytes_ceiling {
+                "max"
+            } else {
+                "configured max"
+            };
+            let text = format!("message size {size} is larger than {kind} size {max}");
+            return Err(refused(ReplyCode::PreconditionFailed, text));
+        }
+        if self.blocks.is_own(record.len()) {
+            let record = Bytes::from(record);
+            self.publish_content(id, slot, &Content::from_record(&record), mandatory, Some(&record))
+        } else {
+            self.publish_content(id, slot, &Content::from_record(&record), mandatory, None)
+        }
+    }
+
+    #[inline]
+    fn publish_content(
+        &mut self,
+        id: ConnectionId,
+        slot: u32,
+        content: &Content<'_>,
+        mandatory: bool,
+        own: Option<&Bytes>,
+    ) -> Done {
+        if properties::flags(content.properties) & LOOKED_AT != 0 {
+            return self.publish_inspected(id, slot, content, mandatory, own);
+        }
+        let Some(channel) = self.members.get_mut(id).and_then(|member| member.channel_mut(slot)) else {
+            return Ok(());
+        };
+        // The last route of the channel is taken out while it is used, so that it can be borrowed meanwhile.
+        let mut cached = channel.cached.take().unwrap_or_default();
+        let done = if cached.valid && cached.names == content.names && self.still_holds(&cached) {
+            Ok(())
+        } else {
+            self.look_up(id, slot, content, None, &mut cached)
+        };
+        if done.is_ok() {
+            self.publish_routed(id, slot, content, mandatory, own, &cached.route);
+        }
+        if let Some(channel) = self.members.get_mut(id).and_then(|member| member.channel_mut(slot)) {
+            channel.cached = Some(cached);
+        }
+        done
+    }
+
+    /// Whether a cached route is what a new look-up would find.
+    #[inline]
+    fn still_holds(&self, cached: &CachedRoute) -> bool {
+        match cached.exchange {
+            Some((key, epoch)) => self
+                .topology
+                .exchange_at(key.slot)
+                .is_some_and(|exchange| exchange.epoch == epoch),
+            // The default exchange: as long as its one queue lives.
+            None => {
+                let key = cached
+                    .route
+                    .local
+                    .first()
+                    .or_else(|| cached.route.remote.first()?.1.first());
+                key.is_some_and(|key| self.topology.queue(*key).is_some())
+            }
+        }
+    }
+
+    /// Finds the route of a message, checking that its exchange may be published to.
+    fn look_up(
+        &mut self,
+        id: ConnectionId,
+        slot: u32,
+        content: &Content<'_>,
+        headers: Option<Table<'_>>,
+        cached: &mut CachedRoute,
+    ) -> Done {
+        cached.valid = false;
+        let Some(member) = self.members.get(id) else {
+            return Ok(());
+        };
+        let vhost = member.vhost;
+        let (name, key) = (content.exchange(), content.routing_key());
+        let caller = self.caller(id, slot, 0);
+        let Some(exchange) = self.topology.find_exchange(vhost, name) else {
+            return Err(self.no_exchange(caller, name, BasicPublish::ID));
+        };
+        if exchange.spec.internal {
+            let text = format!("cannot publish to internal {}", self.exchange_name(caller, name));
+            return Err(refused(ReplyCode::AccessRefused, text));
+        }
+        if name.is_empty() && key.starts_with(reply_to::PREFIX) {
+            cached.route = Route::default();
+            return Ok(());
+        }
+        let mut keys: SmallVec<[&str; 4]> = SmallVec::from_slice(&[key]);
+        sender_selected(headers, &mut keys)
+            .map_err(|error| refused(ReplyCode::PreconditionFailed, format!("invalid message: {error}")))?;
+        let (slot, epoch) = (exchange.key.slot, exchange.epoch);
+        let by_trie = exchange.spec.kind == crate::broker::exchange::ExchangeKind::Topic && keys.len() == 1;
+        if by_trie && let Some(route) = self.routes.find(slot, epoch, key) {
+            cached.route.clone_from(route);
+        } else {
+            cached.route = self.topology.route(exchange, &keys, headers, self.id.0);
+            if by_trie && cached.route.cacheable && !cached.route.is_empty() {
+                let max = self.settings.limits.route_cache_max;
+                self.routes.insert(slot, epoch, key, &cached.route, max);
+            }
+        }
+        // No route is not remembered: a queue of that name may come at any time.
+        if cached.route.cacheable && !cached.route.is_empty() {
+            cached.names.clear();
+            cached.names.extend_from_slice(content.names);
+            cached.exchange = (!name.is_empty()).then_some((exchange.key, epoch));
+            cached.valid = true;
+        }
+        Ok(())
+    }
+
+    /// A publish whose properties the broker has to look at: headers that route, and what must be refused.
+    fn publish_inspected(
+        &mut self,
+        id: ConnectionId,
+        slot: u32,
+        content: &Content<'_>,
+        mandatory: bool,
+        own: Option<&Bytes>,
+    ) -> Done {
+        let Some(member) = self.members.get_mut(id) else {
+            return Ok(());
+        };
+        let login = member.login.clone();
+        let Some(channel) = member.channel_mut(slot) else {
+            return Ok(());
+        };
+        let mut cached = channel.cached.take().unwrap_or_default();
+        let done = self.inspect(id, slot, content, mandatory, own, &login, &mut cached);
+        if let Some(channel) = self.members.get_mut(id).and_then(|member| member.channel_mut(slot)) {
+            channel.cached = Some(cached);
+        }
+        done
+    }
+
+    fn inspect(
+        &mut self,
+        id: ConnectionId,
+        slot: u32,
+        content: &Content<'_>,
+        mandatory: bool,
+        own: Option<&Bytes>,
+        login: &crate::shard::member::Login,
+        cached: &mut CachedRoute,
+    ) -> Done {
+        // Checked when the header frame came.
+        let decoded = Properties::decode(content.properties).unwrap_or_default();
+        let headers = decoded.headers;
+        let selects = headers.is_some_and(|table| table.iter().any(|(key, _)| key == b"CC" || key == b"BCC"));
+        if headers.is_some() {
+            // Headers may route: the cache is by key only, unless the route says that it is enough.
+            let same = cached.valid && cached.names == content.names && self.still_holds(cached);
+            if selects || !same {
+                self.look_up(id, slot, content, headers, cached)?;
+                cached.valid &= !selects;
+            }
+        } else if !(cached.valid && cached.names == content.names && self.still_holds(cached)) {
+            self.look_up(id, slot, content, None, cached)?;
+        }
+        let mut changed = None;
+        if decoded.reply_to == Some(reply_to::NAME) {
+            let consumer = self
+                .members
+                .get_mut(id)
+                .and_then(|member| member.channel_mut(slot))
+                .and_then(|channel| channel.reply_consumer.as_ref());
+            match consumer {
+                Some(consumer) => changed = Some(Shard::with_reply_to(&decoded, consumer)),
+                None => {
+                    return Err(refused(
+                        ReplyCode::PreconditionFailed,
+                        "fast reply consumer does not exist",
+                    ));
+                }
+            }
+        }
+        if let Some(expiration) = decoded.expiration
+            && let Some(error) = expiration_error(expiration)
+        {
+            return Err(refused(
+                ReplyCode::PreconditionFailed,
+                format!("invalid expiration '{expiration}': {error}"),
+            ));
+        }
+        if let Some(user) = decoded.user_id
+            && *user != *login.user
+            && !login.impersonator
+        {
+            let text = format!(
+                "user_id property set to '{user}' but authenticated user was '{}'",
+                login.user
+            );
+            return Err(refused(ReplyCode::PreconditionFailed, text));
+        }
+        if selects && headers.is_some_and(|table| table.find("BCC").is_some()) {
+            let raw = changed.take().unwrap_or_else(|| content.properties.to_vec());
+            changed = Some(without_bcc(&Properties::decode(&raw).unwrap_or_default()));
+        }
+        match changed {
+            Some(properties) => {
+                let content = Content {
+                    properties: &properties,
+                    ..*content
+                };
+                self.publish_routed(id, slot, &content, mandatory, None, &cached.route);
+            }
+            None => self.publish_routed(id, slot, content, mandatory, own, &cached.route),
+        }
+        Ok(())
+    }
+
+    /// Sends a message on its route, now or with the channel's transaction, and counts it for confirms.
+    #[inline]
+    fn publish_routed(
+        &mut self,
+        id: ConnectionId,
+        slot: u32,
+        content: &Content<'_>,
+        mandatory: bool,
+        own: Option<&Bytes>,
+        route: &Route,
+    ) {
+        let Some(member) = self.members.get_mut(id) else { return };
+        let Some(channel) = member.channels.get_mut(slot as usize).and_then(Option::as_deref_mut) else {
+            return;
+        };
+        let generation = channel.generation;
+        if let Some(confirms) = &mut channel.confirm {
+            confirms.published += 1;
+            if !confirms.due {
+                confirms.due = true;
+                member.confirms_due.push(slot);
+            }
+        } else if let Some(tx) = &mut channel.tx {
+            let mut record = Vec::new();
+            content.write_record(&mut record);
+            tx.bytes += record.len();
+            tx.publishes.push(TxPublish {
+                record,
+                route: route.clone(),
+                mandatory,
+            });
+            return;
+        }
+        let caller = Caller {
+            shard: self.id.0,
+            connection: id,
+            channel: slot,
+            generation,
+        };
+        if mandatory && route.is_empty() && !is_reply(content) {
+            self.write_return(caller, content);
+        }
+        self.send_on(caller, route, content, own);
+    }
+
+    /// Hands a message to the queues of its route.
+    #[inline]
+    pub(super) fn send_on(&mut self, caller: Caller, route: &Route, content: &Content<'_>, own: Option<&Bytes>) {
+        self.enqueue(&route.local, content, own);
+        for (owner, keys) in &route.remote {
+            self.touch(caller, *owner);
+            if !self.mesh.publish(*owner, keys, content, own) {
+                self.exhausted = Some(*owner);
+            }
+        }
+        if route.is_empty() && is_reply(content) {
+            let address = content.routing_key().strip_prefix(reply_to::PREFIX).unwrap_or("");
+            self.publish_reply(address, content);
+        }
+    }
+
+    /// Returns a message that reached no queue.
+    pub(super) fn write_return(&mut self, caller: Caller, content: &Content<'_>) {
+        let Some(member) = self.members.get(caller.connection) else {
+            return;
+        };
+        let Some(number) = member.wire.channel(caller.channel).map(|channel| channel.number) else {
+            return;
+        };
+        let frame_max = member.wire.frame_max;
+        if let Some(out) = self.members.sink(caller.connection) {
+            let method = BasicReturn {
+                reply_code: ReplyCode::NoRoute.number(),
+                reply_text: ReplyCode::NoRoute.name(),
+                exchange: content.exchange(),
+                routing_key: content.routing_key(),
+            };
+            write_method(out, number, &method);
+            write_content_header(out, number, content.body.len() as u64, content.properties);
+            write_body(out, number, content.body, frame_max);
+        }
+    }
+}
+
+/// Whether a message goes to a generated direct reply-to name.
+#[inline]
+fn is_reply(content: &Content<'_>) -> bool {
+    content.names.first() == Some(&0) && content.routing_key().starts_with(reply_to::PREFIX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::expiration_error;
+
+    #[test]
+    fn expirations_are_decimal_integers_of_at_most_ten_years() {
+        for good in ["0", "5", "+5", "-0", "0005", "315360000000"] {
+            assert_eq!(expiration_error(good), None, "{good}");
+        }
+        for (bad, error) in [
+            ("", "no_integer"),
+            (" 5", "no_integer"),
+            ("foo", "no_integer"),
+            ("+", "no_integer"),
+            ("5x", "{leftover_string,\"x\"}"),
+            ("-1", "{value_negative,-1}"),
+            ("315360000001", "{value_too_large,315360000001}"),
+            ("99999999999999999999999", "{value_too_large,99999999999999999999999}"),
+        ] {
+            assert_eq!(expiration_error(bad).as_deref(), Some(error), "{bad}");
+        }
+    }
+}

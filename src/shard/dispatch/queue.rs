@@ -1,0 +1,335 @@
+//! Class queue (rabbitmq-semantics.md section 7).
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::exchange::default_exchange;
+use super::{Done, stripped};
+use crate::amqp::method::{
+    QueueBind, QueueBindOk, QueueDeclare, QueueDeclareOk, QueueDelete, QueueDeleteOk, QueuePurge, QueueUnbind,
+    QueueUnbindOk,
+};
+use crate::amqp::{Exception, MethodId, ReplyCode};
+use crate::broker::arguments;
+use crate::broker::exchange::Destination;
+use crate::broker::topology::{BindingSpec, Change, Exclusive, QueueKey, QueueSpec};
+use crate::shard::Shard;
+use crate::shard::member::After;
+use crate::shard::mesh::{Caller, NamesRequest, QueueRequest, Record};
+use crate::shard::reply_to;
+
+/// Queue arguments that are compared when a queue is declared again (rabbitmq-semantics.md sections 7.2 and 8.1);
+/// all others are stored and ignored.
+const COMPARED: &[&str] = &[
+    "x-queue-type",
+    "x-expires",
+    "x-message-ttl",
+    "x-max-length",
+    "x-max-length-bytes",
+    "x-overflow",
+    "x-single-active-consumer",
+    "x-dead-letter-exchange",
+    "x-dead-letter-routing-key",
+    "x-queue-leader-locator",
+    "x-max-priority",
+    "x-queue-mode",
+    "x-queue-version",
+    "x-queue-master-locator",
+    "x-delivery-limit",
+    "x-dead-letter-strategy",
+    "x-quorum-initial-group-size",
+];
+
+impl Shard {
+    pub(super) fn exclusive_id(caller: Caller) -> Exclusive {
+        Exclusive {
+            shard: caller.shard,
+            slot: caller.connection.slot,
+            generation: caller.connection.generation,
+        }
+    }
+
+    fn locked(&self, caller: Caller, queue: &str, method: MethodId) -> Exception {
+        let text = format!(
+            "cannot obtain exclusive access to locked {}. It could be originally declared on another connection or \
+             the exclusive property value does not match that of the original declaration.",
+            self.queue_name(caller, queue)
+        );
+        Exception::new(ReplyCode::ResourceLocked, method, text)
+    }
+
+    /// Refuses what belongs to another connection.
+    fn check_lock(&self, caller: Caller, spec: &QueueSpec, method: MethodId) -> Done {
+        match spec.exclusive {
+            Some(owner) if owner != Shard::exclusive_id(caller) => Err(self.locked(caller, &spec.name, method)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The queue that a name means: "" is the one last declared on the channel.
+    fn last_declared<'a>(
+        &mut self,
+        caller: Caller,
+        name: &'a str,
+        method: MethodId,
+    ) -> Result<Cow<'a, str>, Exception> {
+        if !name.is_empty() {
+            return Ok(Cow::Borrowed(name));
+        }
+        match self.channel_of(caller).and_then(|channel| channel.last_queue.clone()) {
+            Some(last) => Ok(Cow::Owned(last.to_string())),
+            None => Err(Exception::new(
+                ReplyCode::NotFound,
+                method,
+                "no previously declared queue",
+            )),
+        }
+    }
+
+    /// The queue that a name means, if it exists and is not another connection's.
+    pub(super) fn queue_meant<'a>(
+        &mut self,
+        caller: Caller,
+        name: &'a str,
+        method: MethodId,
+    ) -> Result<(Cow<'a, str>, Option<(QueueKey, u8)>), Exception> {
+        let name = self.last_declared(caller, name, method)?;
+        let Some(record) = self.topology.find_queue(self.vhost_of(caller), &name) else {
+            return Ok((name, None));
+        };
+        let found = (record.key, record.spec.owner);
+        self.check_lock(caller, &record.spec, method)?;
+        Ok((name, Some(found)))
+    }
+
+    /// Sends a command to the queue's owner, on the path of this connection's publishes.
+    pub(super) fn ask_owner(&mut self, caller: Caller, key: QueueKey, owner: u8, request: QueueRequest) {
+        self.touch(caller, owner);
+        if owner == self.id.0 {
+            self.queue_request(caller, key, request);
+        } else {
+            self.mesh.send(owner, Record::Queue(caller, key, Box::new(request)));
+        }
+    }
+
+    pub(super) fn queue_declare(&mut self, caller: Caller, m: &QueueDeclare<'_>) -> Done {
+        let mut name = stripped(m.queue);
+        let vhost = self.vhost_of(caller);
+        if reply_to::is_reply_queue(&name) {
+            if !self.reply_address_exists(&name) {
+                return Err(self.no_queue(caller, &name, QueueDeclare::ID));
+            }
+            let answer = QueueDeclareOk {
+                queue: &name,
+                message_count: 0,
+                consumer_count: 1,
+            };
+            self.write_unless(m.no_wait, caller, &answer);
+            return Ok(());
+        }
+        let server_named = name.is_empty() && !m.passive;
+        if server_named {
+            name = Cow::Owned(self.names.generate("amq.gen-"));
+        } else if !m.passive && name.starts_with("amq.") {
+            let text = format!("queue name '{name}' contains reserved prefix 'amq.*'");
+            return Err(Exception::new(ReplyCode::AccessRefused, QueueDeclare::ID, text));
+        }
+        if let Some(record) = self.topology.find_queue(vhost, &name) {
+            let (key, spec) = (record.key, record.spec.clone());
+            self.check_lock(caller, &spec, QueueDeclare::ID)?;
+            if !m.passive {
+                self.check_equivalence(caller, m, &spec)?;
+            }
+            self.wait(
+                caller,
+                After::Declare {
+                    queue: spec.name.clone(),
+                    no_wait: m.no_wait,
+                },
+                &name,
+                m,
+            );
+            self.ask_owner(caller, key, spec.owner, QueueRequest::Counts);
+            return Ok(());
+        }
+        if m.passive {
+            return Err(self.no_queue(caller, &name, QueueDeclare::ID));
+        }
+        if !m.durable && !m.exclusive && !self.settings.permit.transient_nonexcl_queues {
+            let text = "Feature `transient_nonexcl_queues` is deprecated.\n\
+                        By default, this feature is not permitted anymore.";
+            return Err(Exception::new(ReplyCode::InternalError, QueueDeclare::ID, text));
+        }
+        let name: Arc<str> = name.as_ref().into();
+        let spec = QueueSpec {
+            vhost,
+            name: name.clone(),
+            durable: m.durable && !m.exclusive,
+            auto_delete: m.auto_delete,
+            exclusive: m.exclusive.then(|| Shard::exclusive_id(caller)),
+            arguments: m.arguments.as_bytes().into(),
+            owner: self.id.0,
+        };
+        self.wait(
+            caller,
+            After::Declare {
+                queue: name.clone(),
+                no_wait: m.no_wait,
+            },
+            &name,
+            m,
+        );
+        self.touch(caller, 0);
+        self.touch(caller, self.id.0);
+        let place = !m.exclusive && !server_named;
+        let change = Change::QueueDeclared(Arc::new(spec));
+        self.ask_names(
+            caller,
+            NamesRequest {
+                change,
+                if_unused: false,
+                place,
+            },
+        );
+        Ok(())
+    }
+
+    fn check_equivalence(&self, caller: Caller, m: &QueueDeclare<'_>, spec: &QueueSpec) -> Done {
+        if m.exclusive != spec.exclusive.is_some() {
+            return Err(self.locked(caller, &spec.name, QueueDeclare::ID));
+        }
+        let durable = if m.exclusive { spec.durable } else { m.durable };
+        let subject = self.queue_name(caller, &spec.name);
+        let refuse = |text: String| Exception::new(ReplyCode::PreconditionFailed, QueueDeclare::ID, text);
+        for (argument, received, current) in [
+            ("durable", durable, spec.durable),
+            ("auto_delete", m.auto_delete, spec.auto_delete),
+        ] {
+            if received != current {
+                return Err(refuse(format!(
+                    "inequivalent arg '{argument}' for {subject}: received '{received}' but current is '{current}'"
+                )));
+            }
+        }
+        let current = spec.table();
+        for argument in COMPARED {
+            if let Some(error) =
+                arguments::equivalence_error(argument, current.find(argument), m.arguments.find(argument))
+            {
+                return Err(refuse(format!("inequivalent arg '{argument}' for {subject}: {error}")));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn queue_bind(&mut self, caller: Caller, m: &QueueBind<'_>) -> Done {
+        let (queue, exchange) = (stripped(m.queue), stripped(m.exchange));
+        let (queue, key) = self.binding_names(caller, &queue, &exchange, m.routing_key, QueueBind::ID)?;
+        let vhost = self.vhost_of(caller);
+        let Some(source) = self
+            .topology
+            .find_exchange(vhost, &exchange)
+            .map(|exchange| exchange.key)
+        else {
+            return Err(self.no_exchange(caller, &exchange, QueueBind::ID));
+        };
+        let Some(record) = self.topology.find_queue(vhost, &queue) else {
+            return Err(self.no_queue(caller, &queue, QueueBind::ID));
+        };
+        self.check_lock(caller, &record.spec, QueueBind::ID)?;
+        let spec = BindingSpec {
+            source,
+            destination: Destination::Queue(record.key.slot),
+            destination_generation: record.key.generation,
+            key: key.into(),
+            arguments: m.arguments.as_bytes().into(),
+        };
+        if self.validate_binding(&spec, m.arguments, QueueBind::ID)? {
+            self.write_unless(m.no_wait, caller, &QueueBindOk {});
+            return Ok(());
+        }
+        self.wait(caller, After::ok(QueueBindOk::ID, m.no_wait), &queue, m);
+        self.change(caller, Change::Bound(spec), false);
+        Ok(())
+    }
+
+    pub(super) fn queue_unbind(&mut self, caller: Caller, m: &QueueUnbind<'_>) -> Done {
+        let (queue, exchange) = (stripped(m.queue), stripped(m.exchange));
+        let (queue, key) = self.binding_names(caller, &queue, &exchange, m.routing_key, QueueUnbind::ID)?;
+        let vhost = self.vhost_of(caller);
+        let source = self
+            .topology
+            .find_exchange(vhost, &exchange)
+            .map(|exchange| exchange.key);
+        if let (Some(source), Some(record)) = (source, self.topology.find_queue(vhost, &queue)) {
+            let spec = BindingSpec {
+                source,
+                destination: Destination::Queue(record.key.slot),
+                destination_generation: record.key.generation,
+                key: key.into(),
+                arguments: m.arguments.as_bytes().into(),
+            };
+            let locked = record.spec.clone();
+            if self.is_bound(&spec, m.arguments) {
+                self.check_lock(caller, &locked, QueueUnbind::ID)?;
+                self.wait(caller, After::ok(QueueUnbindOk::ID, false), &queue, m);
+                self.change(caller, Change::Unbound(spec), false);
+                return Ok(());
+            }
+        }
+        // Unbinding what does not exist is done already.
+        self.write(caller, &QueueUnbindOk {});
+        Ok(())
+    }
+
+    /// Queue and routing key of a binding, with the shorthand for "the queue last declared".
+    fn binding_names(
+        &mut self,
+        caller: Caller,
+        queue: &str,
+        exchange: &str,
+        key: &str,
+        method: MethodId,
+    ) -> Result<(String, String), Exception> {
+        let name = self.last_declared(caller, queue, method)?.into_owned();
+        if name.starts_with(reply_to::PREFIX) {
+            let text = "cannot bind or unbind to a volatile (direct reply-to) queue";
+            return Err(Exception::new(ReplyCode::AccessRefused, method, text));
+        }
+        if exchange.is_empty() {
+            return Err(default_exchange(method));
+        }
+        let key = if queue.is_empty() && key.is_empty() {
+            name.clone()
+        } else {
+            key.to_owned()
+        };
+        Ok((name, key))
+    }
+
+    pub(super) fn queue_purge(&mut self, caller: Caller, m: &QueuePurge<'_>) -> Done {
+        let (name, found) = self.queue_meant(caller, m.queue, QueuePurge::ID)?;
+        let Some((key, owner)) = found else {
+            return Err(self.no_queue(caller, &name, QueuePurge::ID));
+        };
+        self.wait(caller, After::Purge { no_wait: m.no_wait }, &name, m);
+        self.ask_owner(caller, key, owner, QueueRequest::Purge);
+        Ok(())
+    }
+
+    pub(super) fn queue_delete(&mut self, caller: Caller, m: &QueueDelete<'_>) -> Done {
+        let queue = stripped(m.queue);
+        let (name, found) = self.queue_meant(caller, &queue, QueueDelete::ID)?;
+        let Some((key, owner)) = found else {
+            self.write_unless(m.no_wait, caller, &QueueDeleteOk { message_count: 0 });
+            return Ok(());
+        };
+        self.wait(caller, After::Delete { no_wait: m.no_wait }, &name, m);
+        let request = QueueRequest::Delete {
+            if_unused: m.if_unused,
+            if_empty: m.if_empty,
+        };
+        self.ask_owner(caller, key, owner, request);
+        Ok(())
+    }
+}

@@ -1,0 +1,61 @@
+//! Deadlines of connections: handshake, heartbeat, close (rabbitmq-semantics.md sections 2.1, 2.7, 2.8).
+
+use super::timer::Timer;
+use super::turn::CloseKind;
+use super::{ConnectionId, Shard};
+use crate::amqp::frame;
+use crate::connection::Phase;
+
+impl Shard {
+    pub(super) fn handshake_expired(&mut self, id: ConnectionId) {
+        let Some(member) = self.members.get(id) else { return };
+        match member.wire.phase {
+            Phase::Running | Phase::Closing | Phase::Closed => {}
+            _ => self.drop_connection(id, CloseKind::Reset),
+        }
+    }
+
+    pub(super) fn close_expired(&mut self, id: ConnectionId) {
+        let Some(member) = self.members.get(id) else { return };
+        let how = if member.wire.phase == Phase::Running {
+            CloseKind::Flushed
+        } else {
+            member.close_kind()
+        };
+        self.drop_connection(id, how);
+    }
+
+    /// Begins the heartbeat of a connection that was tuned.
+    pub(super) fn start_heartbeat(&mut self, id: ConnectionId, interval_s: u16) {
+        if let Some(member) = self.members.get_mut(id)
+            && interval_s > 0
+        {
+            member.heartbeat.interval_s = interval_s;
+            self.timers
+                .add(self.now.after_ms(u64::from(interval_s) * 500), Timer::Heartbeat(id));
+        }
+    }
+
+    /// Every half interval: a heartbeat if nothing was sent. Every interval: did anything come?
+    pub(super) fn heartbeat_due(&mut self, id: ConnectionId) {
+        let Some(member) = self.members.get_mut(id) else { return };
+        let beat = &mut member.heartbeat;
+        beat.ticks += 1;
+        let silent = !std::mem::take(&mut beat.sent);
+        if beat.ticks.is_multiple_of(2) {
+            // Time in which we chose not to read does not count against the peer.
+            let alive = std::mem::take(&mut beat.received) || member.parked;
+            beat.missed = if alive { 0 } else { beat.missed + 1 };
+            if beat.missed >= 2 {
+                return self.disconnected_by_us(id);
+            }
+        }
+        let interval_s = beat.interval_s;
+        let sends = silent && member.wire.phase != Phase::Closed && member.outbound.is_empty();
+        if sends && let Some(out) = self.members.sink(id) {
+            frame::write_heartbeat(out);
+        }
+        self.timers
+            .add(self.now.after_ms(u64::from(interval_s) * 500), Timer::Heartbeat(id));
+    }
+}

@@ -1,0 +1,524 @@
+//! The connections of a shard, with what the broker knows about each and its channels.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use slab::Slab;
+use smallvec::SmallVec;
+
+use super::mesh::Caller;
+use super::turn::CloseKind;
+use super::unacked::{Unacked, UnackedList};
+use super::{ConnectionId, Peer};
+use crate::amqp::MethodId;
+use crate::broker::routing::Route;
+use crate::broker::topology::{ExchangeKey, QueueKey, VhostId};
+use crate::connection::Connection;
+use crate::connection::outbound::Outbound;
+use crate::limits::Limits;
+
+/// What the client said it can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ClientCapabilities {
+    /// Wants connection.close for a refused log-in.
+    pub authentication_failure_close: bool,
+    /// Takes basic.cancel from the server.
+    pub consumer_cancel_notify: bool,
+}
+
+/// Signs of life of a connection.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Heartbeat {
+    /// The negotiated interval; 0: none.
+    pub interval_s: u16,
+    /// Counts half intervals.
+    pub ticks: u64,
+    /// Bytes came since the last look.
+    pub received: bool,
+    /// Bytes were written since the last look.
+    pub sent: bool,
+    /// Looks in a row that found nothing.
+    pub missed: u8,
+}
+
+/// What is to be done when the answer to a channel's request comes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum After {
+    /// queue.declare of this name.
+    Declare {
+        /// The name.
+        queue: Arc<str>,
+        /// Without an answer.
+        no_wait: bool,
+    },
+    /// exchange.declare, .delete, .bind, .unbind, queue.bind, .unbind: the class and method of the answer.
+    Ok {
+        /// Class id of the answer.
+        class: u16,
+        /// Method id of the answer.
+        method: u16,
+        /// Without an answer.
+        no_wait: bool,
+    },
+    /// queue.purge.
+    Purge {
+        /// Without an answer.
+        no_wait: bool,
+    },
+    /// queue.delete.
+    Delete {
+        /// Without an answer.
+        no_wait: bool,
+    },
+    /// basic.get.
+    Get,
+    /// basic.consume with this tag.
+    Consume {
+        /// The tag.
+        tag: Arc<str>,
+        /// Of which queue.
+        key: QueueKey,
+        /// Where it lives.
+        owner: u8,
+        /// Without an answer.
+        no_wait: bool,
+    },
+    /// basic.cancel of this tag.
+    Cancel {
+        /// The tag.
+        tag: Arc<str>,
+        /// Without an answer.
+        no_wait: bool,
+    },
+    /// channel.close.
+    Close,
+}
+
+impl After {
+    /// An answer without arguments.
+    pub fn ok(answer: MethodId, no_wait: bool) -> After {
+        After::Ok {
+            class: answer.class,
+            method: answer.method,
+            no_wait,
+        }
+    }
+}
+
+/// A request that waits for its answer.
+#[derive(Debug)]
+pub struct Pending {
+    /// What then.
+    pub after: After,
+    /// The command's class, method and arguments, to be run again when the world changed meanwhile.
+    pub command: Vec<u8>,
+    /// For error texts: what the command was about.
+    pub subject: Arc<str>,
+    /// Answers due.
+    pub answers: u32,
+}
+
+/// A consumer, at its channel.
+#[derive(Debug, Clone)]
+pub struct ConsumerAt {
+    /// The tag.
+    pub tag: Arc<str>,
+    /// The queue.
+    pub key: QueueKey,
+    /// Where it lives.
+    pub owner: u8,
+}
+
+/// The last route of a channel, by exchange and routing key.
+#[derive(Debug, Default)]
+pub struct CachedRoute {
+    /// Exchange and routing key as in the method.
+    pub names: Vec<u8>,
+    /// The exchange it was found at; none for the default exchange.
+    pub exchange: Option<(ExchangeKey, u64)>,
+    /// Whether there is one.
+    pub valid: bool,
+    /// Where it leads.
+    pub route: Route,
+}
+
+/// A publish in an open transaction.
+#[derive(Debug)]
+pub struct TxPublish {
+    /// Its record.
+    pub record: Vec<u8>,
+    /// Where it goes; `None`: to be returned.
+    pub route: Route,
+    /// Return it when it goes nowhere.
+    pub mandatory: bool,
+}
+
+/// An open transaction.
+#[derive(Debug, Default)]
+pub struct Tx {
+    /// Publishes in order.
+    pub publishes: Vec<TxPublish>,
+    /// Bytes of their records.
+    pub bytes: usize,
+    /// Acknowledgements in order, and whether to requeue instead.
+    pub settled: Vec<(Unacked, bool)>,
+}
+
+/// A prefetch limit over all consumers of a channel (basic.qos with global).
+#[derive(Debug, Default)]
+pub struct GlobalQos {
+    /// Unacknowledged deliveries to consumers allowed; `None`: no limit (any more).
+    pub limit: Option<u32>,
+    /// Granted to owners, not yet delivered or given back.
+    pub granted: u32,
+    /// Owners that asked, with how many.
+    pub askers: VecDeque<(u8, u32)>,
+}
+
+/// A consumer of direct replies.
+#[derive(Debug)]
+pub struct ReplyConsumer {
+    /// Its tag.
+    pub tag: Arc<str>,
+    /// The generated address behind the common prefix.
+    pub address: Arc<str>,
+}
+
+/// What the broker knows of a channel.
+#[derive(Debug, Default)]
+pub struct ChannelState {
+    /// Told apart from others in the slot.
+    pub generation: u32,
+    /// The channel number.
+    pub number: u16,
+    /// Tag of the latest delivery.
+    pub delivery_tag: u64,
+    /// Deliveries not acknowledged.
+    pub unacked: UnackedList,
+    /// Its consumers.
+    pub consumers: Vec<ConsumerAt>,
+    /// prefetch_count for consumers to come.
+    pub prefetch: u16,
+    /// The limit over all consumers, once one was set.
+    pub global: Option<Box<GlobalQos>>,
+    /// Publishes seen and confirmed since confirm.select.
+    pub confirm: Option<Confirms>,
+    /// The open transaction.
+    pub tx: Option<Box<Tx>>,
+    /// The queue last declared.
+    pub last_queue: Option<Arc<str>>,
+    /// A request that waits for its answer.
+    pub pending: Option<Box<Pending>>,
+    /// The last route.
+    pub cached: Option<Box<CachedRoute>>,
+    /// Shards that know of this channel, by bit.
+    pub touched: u64,
+    /// The consumer of direct replies.
+    pub reply_consumer: Option<Box<ReplyConsumer>>,
+}
+
+/// Publisher confirms of a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Confirms {
+    /// Sequence number of the latest publish.
+    pub published: u64,
+    /// All up to here are confirmed.
+    pub confirmed: u64,
+    /// Listed as having confirms due.
+    pub due: bool,
+}
+
+/// Who is logged in.
+#[derive(Debug, Clone, Default)]
+pub struct Login {
+    /// The user; empty before log-in.
+    pub user: Arc<str>,
+    /// May publish under other user-ids.
+    pub impersonator: bool,
+}
+
+/// A connection in its shard.
+#[derive(Debug)]
+pub struct Member {
+    /// Its identity.
+    pub id: ConnectionId,
+    /// Where it comes from.
+    pub peer: Peer,
+    /// Its protocol state.
+    pub wire: Connection,
+    /// The broker's side of its channels, by the wire's slots.
+    pub channels: Vec<Option<Box<ChannelState>>>,
+    /// Bytes to send.
+    pub outbound: Outbound,
+    /// Listed to be written.
+    pub dirty: bool,
+    /// The socket takes bytes.
+    pub writable: bool,
+    /// Bytes read and not parsed.
+    pub leftover: Vec<u8>,
+    /// How much of them is parsed.
+    pub leftover_at: usize,
+    /// Its bytes wait for something inside the broker.
+    pub parked: bool,
+    /// The socket had something to read while it was parked.
+    pub unread: bool,
+    /// Listed to be resumed.
+    pub resuming: bool,
+    /// Channel slots with confirms due.
+    pub confirms_due: SmallVec<[u32; 4]>,
+    /// The user.
+    pub login: Login,
+    /// The mechanism chosen, while it challenges.
+    pub challenged: Option<Arc<str>>,
+    /// The virtual host.
+    pub vhost: VhostId,
+    /// What the client can do.
+    pub capabilities: ClientCapabilities,
+    /// What the client said of itself, a table's contents.
+    pub client_properties: Box<[u8]>,
+    /// Channels allowed; 0: no limit.
+    pub channel_max: u16,
+    /// Signs of life.
+    pub heartbeat: Heartbeat,
+    /// Shards that know of this connection, by bit.
+    pub touched: u64,
+    /// Its exclusive queues, which live on this shard.
+    pub exclusive: Vec<QueueKey>,
+    /// Bytes delivered from other shards, to be credited.
+    pub foreign: SmallVec<[(u8, i64); 1]>,
+    /// Answers due before connection.close-ok.
+    pub closing_answers: u32,
+    /// Everything that depends on it was ended.
+    pub ended: bool,
+    /// Consumers here were set aside because too much is outbound.
+    pub stalled: bool,
+    /// How to close the socket once everything is written.
+    pub close: Option<CloseKind>,
+}
+
+impl Member {
+    /// The broker's side of a channel.
+    #[inline]
+    pub fn channel_mut(&mut self, slot: u32) -> Option<&mut ChannelState> {
+        self.channels.get_mut(slot as usize)?.as_deref_mut()
+    }
+
+    /// The broker's side of a channel.
+    #[inline]
+    pub fn channel(&self, slot: u32) -> Option<&ChannelState> {
+        self.channels.get(slot as usize)?.as_deref()
+    }
+
+    /// The broker's side of a channel, if it is still the one meant.
+    #[inline]
+    pub fn channel_of(&mut self, caller: Caller) -> Option<&mut ChannelState> {
+        self.channel_mut(caller.channel)
+            .filter(|channel| channel.generation == caller.generation)
+    }
+
+    /// How its socket is to be closed when a deadline has passed.
+    pub fn close_kind(&self) -> CloseKind {
+        self.close.unwrap_or(CloseKind::Reset)
+    }
+
+    /// The peer's address.
+    pub fn address(&self) -> SocketAddr {
+        self.peer.address
+    }
+}
+
+/// All connections of a shard, and which of them need something.
+#[derive(Debug)]
+pub struct Members {
+    slab: Slab<Member>,
+    generation: u32,
+    dirty: Vec<ConnectionId>,
+    closed: Vec<(ConnectionId, CloseKind)>,
+    /// Connections whose bytes may be parsed again.
+    pub resumed: VecDeque<ConnectionId>,
+    buffers: Vec<Vec<u8>>,
+}
+
+const BUFFERS_SPARE_MAX: usize = 64;
+const BUFFER_SPARE_BYTES_MAX: usize = 2 << 20;
+
+impl Members {
+    /// No connections.
+    pub fn new() -> Members {
+        Members {
+            slab: Slab::new(),
+            generation: 0,
+            dirty: Vec::new(),
+            closed: Vec::new(),
+            resumed: VecDeque::new(),
+            buffers: Vec::new(),
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    /// Adds a connection that was just accepted.
+    pub fn insert(&mut self, peer: Peer, limits: &Limits) -> ConnectionId {
+        self.generation = self.generation.wrapping_add(1);
+        let entry = self.slab.vacant_entry();
+        let id = ConnectionId {
+            slot: entry.key() as u32,
+            generation: self.generation,
+        };
+        entry.insert(Member {
+            id,
+            peer,
+            wire: Connection::new(limits),
+            channels: Vec::new(),
+            outbound: Outbound::default(),
+            dirty: false,
+            writable: true,
+            leftover: Vec::new(),
+            leftover_at: 0,
+            parked: false,
+            unread: false,
+            resuming: false,
+            confirms_due: SmallVec::new(),
+            login: Login::default(),
+            challenged: None,
+            vhost: 0,
+            capabilities: ClientCapabilities::default(),
+            client_properties: Box::default(),
+            channel_max: 0,
+            heartbeat: Heartbeat::default(),
+            touched: 0,
+            exclusive: Vec::new(),
+            foreign: SmallVec::new(),
+            closing_answers: 0,
+            ended: false,
+            stalled: false,
+            close: None,
+        });
+        id
+    }
+
+    /// A number for a new channel, to tell it from others.
+    pub fn next_generation(&mut self) -> u32 {
+        self.generation = self.generation.wrapping_add(1);
+        self.generation
+    }
+
+    /// A connection.
+    #[inline]
+    pub fn get(&self, id: ConnectionId) -> Option<&Member> {
+        self.slab.get(id.slot as usize).filter(|member| member.id == id)
+    }
+
+    /// A connection.
+    #[inline]
+    pub fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Member> {
+        self.slab.get_mut(id.slot as usize).filter(|member| member.id == id)
+    }
+
+    /// All ids.
+    pub fn ids(&self) -> Vec<ConnectionId> {
+        self.slab.iter().map(|(_, member)| member.id).collect()
+    }
+
+    /// Forgets a connection whose socket is to be closed.
+    pub fn remove(&mut self, id: ConnectionId, how: CloseKind) -> Option<Member> {
+        self.get(id)?;
+        self.closed.push((id, how));
+        let mut member = self.slab.remove(id.slot as usize);
+        self.recycle(std::mem::take(&mut member.leftover));
+        if self.slab.is_empty() {
+            self.slab.shrink_to_fit();
+        }
+        Some(member)
+    }
+
+    /// The outbound buffer of a connection, which will be written at the end of the turn.
+    #[inline]
+    pub fn sink(&mut self, id: ConnectionId) -> Option<&mut Vec<u8>> {
+        let member = self.slab.get_mut(id.slot as usize).filter(|member| member.id == id)?;
+        if !member.dirty {
+            member.dirty = true;
+            self.dirty.push(id);
+            if !member.outbound.has_buffer()
+                && let Some(buffer) = self.buffers.pop()
+            {
+                member.outbound.give_buffer(buffer);
+            }
+        }
+        Some(member.outbound.buffer())
+    }
+
+    /// Lists a connection to be written.
+    pub fn mark_dirty(&mut self, id: ConnectionId) {
+        self.sink(id);
+    }
+
+    /// The next connection to be written.
+    #[inline]
+    pub fn next_dirty(&mut self) -> Option<ConnectionId> {
+        let id = self.dirty.pop()?;
+        if let Some(member) = self.get_mut(id) {
+            member.dirty = false;
+        }
+        Some(id)
+    }
+
+    /// The next socket to be closed.
+    pub fn next_closed(&mut self) -> Option<(ConnectionId, CloseKind)> {
+        self.closed.pop()
+    }
+
+    /// Whether anything is listed to be written or closed.
+    pub fn is_quiet(&self) -> bool {
+        self.dirty.is_empty() && self.closed.is_empty()
+    }
+
+    /// Lists a connection whose waiting is over.
+    pub fn resume(&mut self, id: ConnectionId) {
+        if let Some(member) = self.get_mut(id)
+            && member.parked
+            && !member.resuming
+        {
+            member.resuming = true;
+            self.resumed.push_back(id);
+        }
+    }
+
+    /// Takes the buffer of an outbound that was written, so that an idle connection owns none.
+    #[inline]
+    pub fn settle_buffer(&mut self, id: ConnectionId) {
+        if let Some(member) = self.slab.get_mut(id.slot as usize)
+            && member.outbound.is_empty()
+            && member.outbound.has_buffer()
+        {
+            let buffer = member.outbound.take_buffer();
+            self.recycle(buffer);
+        }
+    }
+
+    /// A buffer from the pool.
+    pub fn buffer(&mut self) -> Vec<u8> {
+        self.buffers.pop().unwrap_or_default()
+    }
+
+    /// Gives a buffer to the pool, or its memory back.
+    pub fn recycle(&mut self, mut buffer: Vec<u8>) {
+        if buffer.capacity() > 0
+            && buffer.capacity() <= BUFFER_SPARE_BYTES_MAX
+            && self.buffers.len() < BUFFERS_SPARE_MAX
+        {
+            buffer.clear();
+            self.buffers.push(buffer);
+        }
+    }
+}
+
+impl Default for Members {
+    fn default() -> Members {
+        Members::new()
+    }
+}

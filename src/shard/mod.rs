@@ -1,0 +1,291 @@
+//! A shard: a share of the connections and queues, driven in turns.
+//!
+//! A shard is a deterministic machine without I/O: [`turn::turn`] hands it bytes, time and what other shards say, and
+//! takes bytes and batches from it. One shard per core; they share nothing but immutable values.
+
+mod authority;
+mod delivery;
+mod dispatch;
+mod global_qos;
+mod heartbeat;
+mod log;
+mod member;
+pub mod mesh;
+mod names;
+mod owner;
+mod receive;
+mod reply_to;
+mod routes;
+mod timer;
+pub mod turn;
+mod unacked;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use ahash::RandomState;
+
+use crate::broker::message::Blocks;
+use crate::broker::queue::Queue;
+use crate::broker::topology::{Applied, Topology};
+use crate::config::Settings;
+use crate::connection::outbound::Outbound;
+use crate::limits::Limits;
+use crate::time::Now;
+use log::{LogCursor, LogWriter, topology_log};
+use member::Members;
+use mesh::{Batch, Caller, Mesh, ShardId};
+use names::Names;
+use owner::Owner;
+use routes::Routes;
+use timer::{Timer, Timers};
+use turn::{CloseKind, NextTurn, WriteOutcome};
+
+/// A connection of a shard: a slot, and a generation that tells it from others that had the slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId {
+    /// The slot; small, so that the shell can use it as an index.
+    pub slot: u32,
+    /// The generation.
+    pub generation: u32,
+}
+
+/// The two ends of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// The client's address.
+    pub address: SocketAddr,
+    /// The address it connected to.
+    pub local: SocketAddr,
+}
+
+/// One shard.
+#[derive(Debug)]
+pub struct Shard {
+    id: ShardId,
+    count: u8,
+    settings: Arc<Settings>,
+    now: Now,
+    names: Names,
+    topology: Topology,
+    cursor: LogCursor,
+    /// Shard 0 writes the topology log.
+    writer: Option<LogWriter>,
+    /// For shard 0: queues placed on each shard.
+    placed: Vec<u32>,
+    members: Members,
+    blocks: Blocks,
+    living: Vec<Option<Box<Queue>>>,
+    owner: Owner,
+    mesh: Mesh,
+    /// Channels whose common prefetch limit is to be looked at again at the end of the turn.
+    granting: Vec<Caller>,
+    timers: Timers,
+    routes: Routes,
+    ring: Vec<u8>,
+    /// Bytes at the ring's start that were left over from the connection's last read.
+    prefix: usize,
+    /// A peer whose publish credit the command just run has used up.
+    exhausted: Option<u8>,
+    stopping: bool,
+}
+
+impl Shard {
+    /// All shards of one broker, `count` (1 to 64) of them. Everything they do follows from `settings`, `seed` and
+    /// what they are told.
+    pub fn mesh(count: usize, settings: Arc<Settings>, seed: [u8; 32]) -> Vec<Shard> {
+        let count = count.clamp(1, 64);
+        let mut hash_names = Names::new(seed, 0);
+        let [a, b, c, d] = hash_names.numbers();
+        let hash = RandomState::with_seeds(a, b, c, d);
+        let base = Topology::new(&settings.vhosts, hash.clone()).version();
+        let (writer, cursor) = topology_log(base);
+        let mut writer = Some(writer);
+        (0..count)
+            .map(|id| {
+                let limits = &settings.limits;
+                Shard {
+                    id: ShardId(id as u8),
+                    count: count as u8,
+                    now: Now::default(),
+                    names: Names::new(seed, id as u64 + 1),
+                    topology: Topology::new(&settings.vhosts, hash.clone()),
+                    cursor: cursor.clone(),
+                    writer: writer.take(),
+                    placed: vec![0; count],
+                    members: Members::new(),
+                    blocks: Blocks::new(limits.block_bytes, limits.body_own_block_bytes, limits.blocks_spare_max),
+                    living: Vec::new(),
+                    owner: Owner::new(&hash),
+                    mesh: Mesh::new(ShardId(id as u8), count, limits.publish_credit_bytes),
+                    granting: Vec::new(),
+                    timers: Timers::default(),
+                    routes: Routes::new(hash.clone()),
+                    ring: Vec::new(),
+                    prefix: 0,
+                    exhausted: None,
+                    stopping: false,
+                    settings: settings.clone(),
+                }
+            })
+            .collect()
+    }
+
+    /// Its number.
+    pub fn id(&self) -> ShardId {
+        self.id
+    }
+
+    /// Its bounds.
+    pub fn limits(&self) -> &Limits {
+        &self.settings.limits
+    }
+
+    /// Connections that exist.
+    pub fn connection_count(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Takes a new connection; `None` when there are too many: the socket is to be closed.
+    pub fn connect(&mut self, now: Now, peer: Peer) -> Option<ConnectionId> {
+        if self.stopping || self.members.len() >= self.settings.limits.connections_max {
+            return None;
+        }
+        let id = self.members.insert(peer, &self.settings.limits);
+        self.timers
+            .add(now.after_ms(self.settings.limits.handshake_ms), Timer::Handshake(id));
+        Some(id)
+    }
+
+    /// Whether [`Shard::stop`] was called and every connection is gone.
+    pub fn is_stopped(&self) -> bool {
+        self.stopping && self.members.len() == 0 && self.members.is_quiet()
+    }
+
+    /// Begins a turn at `now`.
+    pub fn begin_turn(&mut self, now: Now) {
+        self.now = now;
+    }
+
+    /// The socket takes bytes again.
+    pub fn writable(&mut self, id: ConnectionId) {
+        if let Some(member) = self.members.get_mut(id) {
+            member.writable = true;
+            if !member.outbound.is_empty() || member.close.is_some() {
+                self.members.mark_dirty(id);
+            }
+        }
+    }
+
+    /// Applies the topology log as far as it may be seen.
+    pub fn apply_topology(&mut self, visible: u64) {
+        loop {
+            let (topology, mut applied) = (&mut self.topology, Applied::Other);
+            if !self.cursor.step(visible, |change| applied = topology.apply(change)) {
+                return;
+            }
+            self.applied(applied);
+        }
+    }
+
+    /// Does what is due.
+    pub fn advance(&mut self, now: Now) {
+        while let Some(timer) = self.timers.expired(now) {
+            match timer {
+                Timer::Handshake(id) => self.handshake_expired(id),
+                Timer::Heartbeat(id) => self.heartbeat_due(id),
+                Timer::Close(id) => self.close_expired(id),
+            }
+        }
+    }
+
+    /// Ends a turn: deliveries under credit. Batches and connections to write are listed afterwards.
+    pub fn end_turn(&mut self, _now: Now) {
+        self.deliver_active();
+        for caller in std::mem::take(&mut self.granting) {
+            self.grant(caller);
+        }
+    }
+
+    /// The next batch to push.
+    pub fn next_batch(&mut self) -> Option<(ShardId, Batch)> {
+        self.mesh.next_batch(self.topology.version())
+    }
+
+    /// The next connection to write.
+    #[inline]
+    pub fn next_dirty(&mut self) -> Option<ConnectionId> {
+        self.members.next_dirty()
+    }
+
+    /// What is to be written to a connection, if its socket takes bytes.
+    #[inline]
+    pub fn outbound(&mut self, id: ConnectionId) -> Option<&mut Outbound> {
+        self.members
+            .get_mut(id)
+            .filter(|member| member.writable)
+            .map(|member| &mut member.outbound)
+    }
+
+    /// Notes what a write achieved.
+    pub fn wrote(&mut self, now: Now, id: ConnectionId, outcome: WriteOutcome) {
+        let high = self.settings.limits.outbound_high_bytes;
+        let Some(member) = self.members.get_mut(id) else { return };
+        member.heartbeat.sent = true;
+        match outcome {
+            WriteOutcome::Drained => {
+                if let Some(how) = member.close {
+                    return self.drop_connection(id, how);
+                }
+            }
+            WriteOutcome::Full => member.writable = false,
+            WriteOutcome::Failed => return self.disconnected(now, id),
+        }
+        if member.outbound.len() > high / 2 {
+            return;
+        }
+        let stalled = std::mem::take(&mut member.stalled);
+        let half_window = self.settings.limits.link_window_bytes / 2;
+        for (owner, bytes) in &mut member.foreign {
+            if *bytes > half_window {
+                self.mesh
+                    .send(*owner, mesh::Record::LinkCredit(id, std::mem::take(bytes)));
+            }
+        }
+        self.members.settle_buffer(id);
+        self.members.resume(id);
+        if stalled && let Some(link) = self.link_of(self.id.0, id) {
+            self.link_opened(link);
+        }
+    }
+
+    /// The next socket to close.
+    pub fn next_closed(&mut self) -> Option<(ConnectionId, CloseKind)> {
+        self.members.next_closed()
+    }
+
+    /// When the next turn is due.
+    pub fn next_turn(&mut self) -> NextTurn {
+        if !self.members.resumed.is_empty()
+            || self.owner.has_work()
+            || !self.granting.is_empty()
+            || self.mesh.has_output()
+            || !self.members.is_quiet()
+        {
+            return NextTurn::Now;
+        }
+        match self.timers.next() {
+            Some(at) => NextTurn::At(at),
+            None => NextTurn::OnEvent,
+        }
+    }
+
+    fn caller(&self, id: ConnectionId, channel: u32, generation: u32) -> Caller {
+        Caller {
+            shard: self.id.0,
+            connection: id,
+            channel,
+            generation,
+        }
+    }
+}

@@ -1,0 +1,828 @@
+//! The owner's side of living queues: messages in, deliveries out, consumers, settlements. Everything here happens on
+//! the shard where the queue lives, whoever asked and from wherever.
+
+use bytes::Bytes;
+use std::collections::VecDeque;
+
+use slab::Slab;
+use smallvec::SmallVec;
+
+use super::delivery::{Delivery, deliver_here, deliver_prefix, deliver_there, get_prefix};
+use super::mesh::{Caller, ChannelWire, ConsumeRequest, DeliveryKind, QueueRequest, Record, Reply, Verdict};
+use super::{ConnectionId, Shard};
+use crate::amqp::Content;
+use crate::broker::entries::Position;
+use crate::broker::message::MessageRef;
+use crate::broker::queue::{Life, Queue, Standing, Taker};
+use crate::broker::routing::Keys;
+use crate::broker::topology::{Map, QueueKey};
+
+/// A channel that has, or had, something to do with queues here.
+#[derive(Debug)]
+pub(super) struct Holder {
+    pub(super) caller: Caller,
+    wire: ChannelWire,
+    link: u32,
+    takers: Vec<(QueueKey, u32)>,
+    /// Grants under the channel's common prefetch limit, for channels of other shards.
+    granted: u32,
+    asked: bool,
+    awaiting: Vec<(QueueKey, u32)>,
+}
+
+/// A connection that such channels belong to.
+#[derive(Debug)]
+pub(super) struct Link {
+    /// Bytes that may still be sent to it, when it is on another shard.
+    window: i64,
+    holders: Vec<u32>,
+    stalled: Vec<(QueueKey, u32)>,
+}
+
+/// Who waits for a queue's removal.
+#[derive(Debug)]
+pub(super) enum Waiter {
+    Answer(Caller, Answered),
+    Gone(u32),
+    Nobody,
+}
+
+/// How somebody who waited for a removal is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answered {
+    /// With the number of messages that the queue had.
+    Count(u32),
+    /// Without.
+    Done,
+}
+
+/// The end of a channel or connection, until all that follows from it is done.
+#[derive(Debug)]
+pub(super) struct GoneTask {
+    pub(super) caller: Caller,
+    pub(super) left: u32,
+}
+
+/// What an owner knows beside its queues.
+#[derive(Debug)]
+pub(super) struct Owner {
+    pub(super) holders: Slab<Holder>,
+    holder_index: Map<Caller, u32>,
+    pub(super) links: Slab<Link>,
+    link_index: Map<(u8, ConnectionId), u32>,
+    /// Queues that may have something to deliver.
+    active: VecDeque<QueueKey>,
+    pub(super) dying: Map<QueueKey, SmallVec<[Waiter; 1]>>,
+    pub(super) gone: Slab<GoneTask>,
+}
+
+impl Owner {
+    pub(super) fn new(hash: &ahash::RandomState) -> Owner {
+        Owner {
+            holders: Slab::new(),
+            holder_index: Map::with_hasher(hash.clone()),
+            links: Slab::new(),
+            link_index: Map::with_hasher(hash.clone()),
+            active: VecDeque::new(),
+            dying: Map::with_hasher(hash.clone()),
+            gone: Slab::new(),
+        }
+    }
+
+    pub(super) fn has_work(&self) -> bool {
+        !self.active.is_empty()
+    }
+
+    fn activate(&mut self, queue: &mut Queue) {
+        if !queue.active {
+            queue.active = true;
+            self.active.push_back(queue.key);
+        }
+    }
+}
+
+impl Shard {
+    /// The living queue with this key.
+    #[inline]
+    pub(super) fn living(&self, key: QueueKey) -> Option<&Queue> {
+        self.living
+            .get(key.slot as usize)?
+            .as_deref()
+            .filter(|queue| queue.key == key)
+    }
+
+    #[inline]
+    pub(super) fn living_mut(&mut self, key: QueueKey) -> Option<&mut Queue> {
+        self.living
+            .get_mut(key.slot as usize)?
+            .as_deref_mut()
+            .filter(|queue| queue.key == key)
+    }
+
+    /// Takes a queue out of the table while it is worked on; it must be put back.
+    #[inline]
+    fn lift(&mut self, key: QueueKey) -> Option<Box<Queue>> {
+        let place = self.living.get_mut(key.slot as usize)?;
+        if place.as_ref().is_some_and(|queue| queue.key == key) {
+            place.take()
+        } else {
+            None
+        }
+    }
+
+    #[inline]
+    fn put_back(&mut self, queue: Box<Queue>) {
+        if let Some(place) = self.living.get_mut(queue.key.slot as usize) {
+            *place = Some(queue);
+        }
+    }
+
+    // ---- messages in
+
+    /// Puts a message into queues of this shard, or hands it straight to consumers that wait for it. A queue that is
+    /// gone or going counts as having taken it.
+    #[inline]
+    pub(super) fn enqueue(&mut self, keys: &Keys, content: &Content<'_>, own: Option<&Bytes>) {
+        let mut kept = None;
+        for key in keys {
+            self.enqueue_one(*key, content, own, &mut kept);
+        }
+    }
+
+    #[inline]
+    fn keep(&mut self, content: &Content<'_>, own: Option<&Bytes>, kept: &mut Option<MessageRef>) -> MessageRef {
+        let message = match *kept {
+            Some(message) => {
+                self.blocks.retain(message);
+                message
+            }
+            None => match own {
+                Some(record) => self.blocks.keep_record(record.clone()),
+                None => self.blocks.keep(content),
+            },
+        };
+        *kept = Some(message);
+        message
+    }
+
+    #[inline]
+    fn enqueue_one(
+        &mut self,
+        key: QueueKey,
+        content: &Content<'_>,
+        own: Option<&Bytes>,
+        kept: &mut Option<MessageRef>,
+    ) {
+        let Some(mut queue) = self.lift(key) else { return };
+        if queue.life == Life::Dying {
+            self.put_back(queue);
+            return;
+        }
+        if queue.entries.is_idle()
+            && let Some(taker) = self.choose_taker(&mut queue)
+        {
+            let no_ack = queue.taker(taker).is_some_and(|taker| taker.no_ack);
+            let large = self.blocks.is_own(content.record_bytes());
+            let kind = if no_ack {
+                DeliveryKind::NoAck
+            } else {
+                DeliveryKind::Consumer
+            };
+            let mut position = 0;
+            if !no_ack {
+                let message = self.keep(content, own, kept);
+                position = queue.entries.push_taken(message, taker);
+            }
+            let record = match (own, *kept) {
+                (Some(own), _) => Some(own.clone()),
+                (None, Some(message)) if large => self.blocks.own_record(message).cloned(),
+                _ => None,
+            };
+            let delivery = Delivery {
+                content: *content,
+                own: record.as_ref(),
+                key,
+                taker,
+                position,
+                redelivered: false,
+                kind,
+                left: 0,
+            };
+            self.hand_over(&queue, taker, &delivery);
+            queue.took_turn(taker);
+        } else {
+            let message = self.keep(content, own, kept);
+            queue.entries.push(message);
+            if queue.is_wanted() {
+                self.owner.activate(&mut queue);
+            }
+        }
+        self.put_back(queue);
+    }
+
+    // ---- deliveries out
+
+    /// The next consumer that can take a message now; those that cannot are set aside on the way.
+    #[inline]
+    fn choose_taker(&mut self, queue: &mut Queue) -> Option<u32> {
+        while let Some(id) = queue.next_taker() {
+            let Some(taker) = queue.taker(id) else { return None };
+            let no_ack = taker.no_ack;
+            let holder_id = taker.holder;
+            let Some(holder) = self.owner.holders.get_mut(holder_id as usize) else {
+                return None;
+            };
+            let here = holder.caller.shard == self.id.0;
+            let open = if here {
+                self.members
+                    .get(holder.caller.connection)
+                    .is_some_and(|member| member.outbound.len() < self.settings.limits.outbound_high_bytes)
+            } else {
+                self.owner
+                    .links
+                    .get(holder.link as usize)
+                    .is_some_and(|link| link.window > 0)
+            };
+            if !open {
+                let link = holder.link;
+                if here && let Some(member) = self.members.get_mut(holder.caller.connection) {
+                    member.stalled = true;
+                }
+                queue.set_aside(id, Standing::Stalled);
+                if let Some(link) = self.owner.links.get_mut(link as usize) {
+                    link.stalled.push((queue.key, id));
+                }
+                continue;
+            }
+            if holder.wire.global && !no_ack {
+                let granted = if here {
+                    let caller = holder.caller;
+                    self.members
+                        .get_mut(caller.connection)
+                        .and_then(|member| member.channel_of(caller))
+                        .is_some_and(super::global_qos::has_room)
+                } else if holder.granted > 0 {
+                    holder.granted -= 1;
+                    true
+                } else {
+                    false
+                };
+                if !granted {
+                    let Some(holder) = self.owner.holders.get_mut(holder_id as usize) else {
+                        return None;
+                    };
+                    holder.awaiting.push((queue.key, id));
+                    let ask = !holder.asked;
+                    holder.asked = true;
+                    let caller = holder.caller;
+                    queue.set_aside(id, Standing::AwaitsGrant);
+                    if ask {
+                        let wanted = (queue.entries.ready() as u32).saturating_add(1);
+                        self.ask_grant(caller, wanted);
+                    }
+                    continue;
+                }
+            }
+            return Some(id);
+        }
+        None
+    }
+
+    /// Encodes a delivery to a taker chosen by `choose_taker`.
+    #[inline]
+    fn hand_over(&mut self, queue: &Queue, taker: u32, delivery: &Delivery<'_>) -> usize {
+        let Some(taker) = queue.taker(taker) else { return 0 };
+        let Some(holder) = self.owner.holders.get(taker.holder as usize) else {
+            return 0;
+        };
+        if holder.caller.shard == self.id.0 {
+            deliver_here(&mut self.members, holder.caller, holder.wire, &taker.prefix, delivery).unwrap_or(0)
+        } else {
+            let bytes = deliver_there(&mut self.mesh, holder.caller, holder.wire, &taker.prefix, delivery);
+            if let Some(link) = self.owner.links.get_mut(holder.link as usize) {
+                link.window -= bytes as i64;
+            }
+            bytes
+        }
+    }
+
+    /// Delivers what active queues have, a slice each. Returns whether some have more.
+    pub(super) fn deliver_active(&mut self) -> bool {
+        let mut again = false;
+        for _ in 0..self.owner.active.len() {
+            let Some(key) = self.owner.active.pop_front() else {
+                break;
+            };
+            let Some(mut queue) = self.lift(key) else { continue };
+            queue.active = false;
+            let more = queue.life == Life::Alive && self.deliver_slice(&mut queue);
+            if more {
+                again = true;
+                self.owner.activate(&mut queue);
+            }
+            self.put_back(queue);
+        }
+        again
+    }
+
+    fn deliver_slice(&mut self, queue: &mut Queue) -> bool {
+        let mut bytes = 0;
+        while !queue.entries.is_idle() {
+            if bytes >= self.settings.limits.deliver_slice_bytes {
+                return true;
+            }
+            let Some(id) = self.choose_taker(queue) else {
+                return false;
+            };
+            let no_ack = queue.taker(id).is_some_and(|taker| taker.no_ack);
+            let taken = if no_ack {
+                queue.entries.pop()
+            } else {
+                queue.entries.take(id)
+            };
+            let Some(taken) = taken else { return false };
+            let kind = if no_ack {
+                DeliveryKind::NoAck
+            } else {
+                DeliveryKind::Consumer
+            };
+            bytes += self.hand_over_kept(queue, id, taken.message, taken.position, taken.redelivered, kind);
+            if no_ack {
+                self.blocks.release(taken.message);
+            }
+            queue.took_turn(id);
+        }
+        false
+    }
+
+    #[inline]
+    fn hand_over_kept(
+        &mut self,
+        queue: &Queue,
+        id: u32,
+        message: MessageRef,
+        position: Position,
+        redelivered: bool,
+        kind: DeliveryKind,
+    ) -> usize {
+        let Some(taker) = queue.taker(id) else { return 0 };
+        let Some(holder) = self.owner.holders.get(taker.holder as usize) else {
+            return 0;
+        };
+        let own = self.blocks.own_record(message);
+        let content = self.blocks.content(message);
+        let left = queue.entries.ready() as u32;
+        let delivery = Delivery {
+            content,
+            own,
+            key: queue.key,
+            taker: id,
+            position,
+            redelivered,
+            kind,
+            left,
+        };
+        let get = get_prefix(holder.wire.number);
+        let prefix = if matches!(kind, DeliveryKind::Get | DeliveryKind::GetNoAck) {
+            &get[..]
+        } else {
+            &taker.prefix
+        };
+        if holder.caller.shard == self.id.0 {
+            deliver_here(&mut self.members, holder.caller, holder.wire, prefix, &delivery).unwrap_or(0)
+        } else {
+            let bytes = deliver_there(&mut self.mesh, holder.caller, holder.wire, prefix, &delivery);
+            if let Some(link) = self.owner.links.get_mut(holder.link as usize) {
+                link.window -= bytes as i64;
+            }
+            bytes
+        }
+    }
+
+    // ---- settlements
+
+    /// Settles or requeues the entries from one position to another that a taker holds.
+    #[inline]
+    pub(super) fn settle(&mut self, key: QueueKey, taker: u32, from: Position, to: Position, verdict: Verdict) {
+        let Some(queue) = self.living.get_mut(key.slot as usize).and_then(Option::as_deref_mut) else {
+            return;
+        };
+        if queue.key != key {
+            return;
+        }
+        let mut count = 0;
+        for position in from..=to {
+            match verdict {
+                Verdict::Settle => {
+                    if let Some(message) = queue.entries.settle(position, taker) {
+                        self.blocks.release(message);
+                        count += 1;
+                    }
+                }
+                Verdict::Requeue => count += u32::from(queue.entries.requeue(position, taker, true)),
+            }
+        }
+        if count > 0 {
+            queue.settled(taker, count);
+            if !queue.entries.is_idle() && queue.is_wanted() {
+                self.owner.activate(queue);
+            }
+        }
+    }
+
+    // ---- channels and connections as the owner sees them
+
+    fn holder(&mut self, caller: Caller, wire: ChannelWire) -> u32 {
+        if let Some(holder) = self.owner.holder_index.get(&caller) {
+            return *holder;
+        }
+        let link_key = (caller.shard, caller.connection);
+        let link = match self.owner.link_index.get(&link_key) {
+            Some(link) => *link,
+            None => {
+                let link = self.owner.links.insert(Link {
+                    window: self.settings.limits.link_window_bytes,
+                    holders: Vec::new(),
+                    stalled: Vec::new(),
+                }) as u32;
+                self.owner.link_index.insert(link_key, link);
+                link
+            }
+        };
+        let holder = self.owner.holders.insert(Holder {
+            caller,
+            wire,
+            link,
+            takers: Vec::new(),
+            granted: 0,
+            asked: false,
+            awaiting: Vec::new(),
+        }) as u32;
+        self.owner.holder_index.insert(caller, holder);
+        if let Some(link) = self.owner.links.get_mut(link as usize) {
+            link.holders.push(holder);
+        }
+        holder
+    }
+
+    /// The link to a connection, if queues here know it.
+    pub(super) fn link_of(&self, shard: u8, connection: ConnectionId) -> Option<u32> {
+        self.owner.link_index.get(&(shard, connection)).copied()
+    }
+
+    /// Lets the consumers of a connection take turns again that were set aside because it did not read.
+    pub(super) fn link_opened(&mut self, link: u32) {
+        let Some(link) = self.owner.links.get_mut(link as usize) else {
+            return;
+        };
+        let stalled = std::mem::take(&mut link.stalled);
+        self.rejoin(stalled, Standing::Stalled);
+    }
+
+    fn rejoin(&mut self, takers: Vec<(QueueKey, u32)>, from: Standing) {
+        for (key, taker) in takers {
+            let Some(mut queue) = self.lift(key) else { continue };
+            if queue.taker(taker).is_some_and(|taker| taker.standing == from)
+                && queue.rejoin(taker)
+                && !queue.entries.is_idle()
+            {
+                self.owner.activate(&mut queue);
+            }
+            self.put_back(queue);
+        }
+    }
+
+    /// Takes back window of a connection on another shard.
+    pub(super) fn link_credited(&mut self, shard: u8, connection: ConnectionId, bytes: i64) {
+        let Some(id) = self.link_of(shard, connection) else {
+            return;
+        };
+        let Some(link) = self.owner.links.get_mut(id as usize) else {
+            return;
+        };
+        link.window += bytes;
+        if link.window > 0 {
+            self.link_opened(id);
+        }
+    }
+
+    /// Notes whether a channel has a common prefetch limit.
+    pub(super) fn set_global(&mut self, caller: Caller, global: bool) {
+        if let Some(holder) = self.owner.holder_index.get(&caller).copied()
+            && let Some(holder) = self.owner.holders.get_mut(holder as usize)
+        {
+            holder.wire.global = global;
+        }
+    }
+
+    /// Takes grants for a channel: its waiting consumers take turns again.
+    pub(super) fn granted(&mut self, caller: Caller, count: u32) {
+        let Some(id) = self.owner.holder_index.get(&caller).copied() else {
+            if caller.shard != self.id.0 {
+                self.mesh.send(caller.shard, Record::GrantBack(caller, count));
+            }
+            return;
+        };
+        let Some(holder) = self.owner.holders.get_mut(id as usize) else {
+            return;
+        };
+        holder.granted += count;
+        holder.asked = false;
+        let awaiting = std::mem::take(&mut holder.awaiting);
+        let keys: SmallVec<[QueueKey; 4]> = awaiting.iter().map(|(key, _)| *key).collect();
+        self.rejoin(awaiting, Standing::AwaitsGrant);
+        if caller.shard == self.id.0 {
+            return; // room is looked up where it is kept
+        }
+        for key in keys {
+            if let Some(mut queue) = self.lift(key) {
+                if queue.life == Life::Alive && self.deliver_slice(&mut queue) {
+                    self.owner.activate(&mut queue);
+                }
+                self.put_back(queue);
+            }
+        }
+        // What was not used must not keep other shards' queues waiting.
+        if let Some(holder) = self.owner.holders.get_mut(id as usize)
+            && holder.granted > 0
+        {
+            let unused = std::mem::take(&mut holder.granted);
+            self.mesh.send(caller.shard, Record::GrantBack(caller, unused));
+        }
+    }
+
+    // ---- commands
+
+    /// A command about a queue that lives here.
+    pub(super) fn queue_request(&mut self, caller: Caller, key: QueueKey, request: QueueRequest) {
+        let Some(queue) = self.living_mut(key) else {
+            // Removed while the command was under way: the caller's tables will say so too.
+            return self.reply(caller, Reply::Retry);
+        };
+        if queue.life == Life::Dying {
+            return match request {
+                QueueRequest::Counts | QueueRequest::Delete { .. } => self.bounce(caller),
+                QueueRequest::Cancel(_) => self.reply(caller, Reply::Done),
+                _ => self.reply(caller, Reply::NotFound),
+            };
+        }
+        match request {
+            QueueRequest::Counts => {
+                let (messages, consumers) = (queue.entries.ready() as u32, queue.consumer_count());
+                self.reply(caller, Reply::Counts { messages, consumers });
+            }
+            QueueRequest::Purge => {
+                let count = match self.lift(key) {
+                    Some(mut queue) => {
+                        let count = queue.entries.purge(|message| self.blocks.release(message));
+                        self.put_back(queue);
+                        count
+                    }
+                    None => 0,
+                };
+                self.reply(caller, Reply::Count(count as u32));
+            }
+            QueueRequest::Delete { if_unused, if_empty } => {
+                if if_empty && queue.entries.ready() > 0 {
+                    self.reply(caller, Reply::NotEmpty);
+                } else if if_unused && queue.consumer_count() > 0 {
+                    self.reply(caller, Reply::InUse);
+                } else {
+                    let count = queue.entries.ready() as u32;
+                    self.begin_removal(key, Waiter::Answer(caller, Answered::Count(count)));
+                }
+            }
+            QueueRequest::Get { wire, no_ack } => self.get(caller, key, wire, no_ack),
+            QueueRequest::Consume(request) => self.consume(caller, key, *request),
+            QueueRequest::Cancel(tag) => self.cancel(caller, key, &tag),
+        }
+    }
+
+    fn get(&mut self, caller: Caller, key: QueueKey, wire: ChannelWire, no_ack: bool) {
+        if self.living(key).is_some_and(|queue| queue.entries.is_idle()) {
+            return self.reply(caller, Reply::Empty);
+        }
+        let holder = self.holder(caller, wire);
+        let Some(mut queue) = self.lift(key) else { return };
+        let getter = queue
+            .takers()
+            .find(|(_, taker)| taker.holder == holder && taker.tag.is_empty())
+            .map(|(id, _)| id);
+        let getter = getter.unwrap_or_else(|| {
+            let getter = queue.add_getter(holder);
+            if let Some(holder) = self.owner.holders.get_mut(holder as usize) {
+                holder.takers.push((key, getter));
+            }
+            getter
+        });
+        let taken = if no_ack {
+            queue.entries.pop()
+        } else {
+            queue.entries.take(getter)
+        };
+        if let Some(taken) = taken {
+            let kind = if no_ack {
+                DeliveryKind::GetNoAck
+            } else {
+                DeliveryKind::Get
+            };
+            self.hand_over_kept(&queue, getter, taken.message, taken.position, taken.redelivered, kind);
+            if no_ack {
+                self.blocks.release(taken.message);
+            } else if let Some(taker) = queue.taker_mut(getter) {
+                taker.unacked += 1;
+            }
+        }
+        self.put_back(queue);
+        self.reply(caller, Reply::Got);
+    }
+
+    fn consume(&mut self, caller: Caller, key: QueueKey, request: ConsumeRequest) {
+        let Some(queue) = self.living_mut(key) else { return };
+        if queue.is_exclusively_consumed() || request.exclusive && queue.consumer_count() > 0 {
+            return self.reply(caller, Reply::ExclusiveUse);
+        }
+        // The answer goes out before the first delivery.
+        self.reply(caller, Reply::Done);
+        let holder = self.holder(caller, request.wire);
+        let Some(mut queue) = self.lift(key) else { return };
+        let taker = queue.add_consumer(
+            Taker {
+                holder,
+                prefix: deliver_prefix(request.wire.number, &request.tag),
+                tag: request.tag,
+                no_ack: request.no_ack,
+                priority: request.priority,
+                prefetch: if request.no_ack { 0 } else { request.prefetch },
+                unacked: 0,
+                standing: Standing::InRing,
+            },
+            request.exclusive,
+        );
+        if !queue.entries.is_idle() {
+            self.owner.activate(&mut queue);
+        }
+        self.put_back(queue);
+        if let Some(holder) = self.owner.holders.get_mut(holder as usize) {
+            holder.takers.push((key, taker));
+        }
+    }
+
+    fn cancel(&mut self, caller: Caller, key: QueueKey, tag: &str) {
+        if let Some(holder) = self.owner.holder_index.get(&caller).copied()
+            && let Some(queue) = self.living_mut(key)
+        {
+            let found = queue
+                .takers()
+                .find(|(_, taker)| taker.holder == holder && &*taker.tag == tag && taker.standing != Standing::Gone)
+                .map(|(id, taker)| (id, taker.unacked));
+            if let Some((id, unacked)) = found {
+                queue.cancel(id);
+                if unacked == 0 {
+                    queue.forget_taker(id);
+                    if let Some(holder) = self.owner.holders.get_mut(holder as usize) {
+                        holder.takers.retain(|taker| *taker != (key, id));
+                    }
+                }
+                if self.living(key).is_some_and(Queue::is_abandoned) {
+                    return self.begin_removal(key, Waiter::Answer(caller, Answered::Done));
+                }
+            }
+        }
+        self.reply(caller, Reply::Done);
+    }
+
+    // ---- the end of channels, connections and queues
+
+    /// A channel, or a connection with all its channels, has ended: its consumers go, what it holds is requeued, its
+    /// exclusive queues are removed. The caller is told when everything that follows is done.
+    pub(super) fn gone(&mut self, caller: Caller, exclusive: Vec<QueueKey>) {
+        let task = self.owner.gone.insert(GoneTask { caller, left: 1 }) as u32;
+        let holders: Vec<u32> = if caller.channel == Caller::WHOLE {
+            match self.owner.link_index.remove(&(caller.shard, caller.connection)) {
+                Some(link) => self.owner.links.remove(link as usize).holders,
+                None => Vec::new(),
+            }
+        } else {
+            let holder = self.owner.holder_index.get(&caller).copied();
+            if let Some(holder) = holder
+                && let Some(link) = self.owner.holders.get(holder as usize).map(|holder| holder.link)
+                && let Some(link) = self.owner.links.get_mut(link as usize)
+            {
+                link.holders.retain(|other| *other != holder);
+            }
+            holder.into_iter().collect()
+        };
+        for holder in holders {
+            let Some(holder) = self.owner.holders.try_remove(holder as usize) else {
+                continue;
+            };
+            self.owner.holder_index.remove(&holder.caller);
+            for (key, taker) in holder.takers {
+                self.release_taker(key, taker, task);
+            }
+        }
+        for key in exclusive {
+            self.await_removal(key, task);
+        }
+        self.gone_step(task);
+    }
+
+    fn release_taker(&mut self, key: QueueKey, id: u32, task: u32) {
+        let Some(mut queue) = self.lift(key) else { return };
+        if let Some(unacked) = queue.taker(id).map(|taker| taker.unacked) {
+            queue.cancel(id);
+            if unacked > 0 {
+                queue.entries.requeue_all(id, unacked as usize);
+                if queue.is_wanted() {
+                    self.owner.activate(&mut queue);
+                }
+            }
+            queue.forget_taker(id);
+        }
+        let abandoned = queue.is_abandoned();
+        self.put_back(queue);
+        if abandoned {
+            self.await_removal(key, task);
+        }
+    }
+
+    /// Begins to remove a queue as part of the end of its connection or last consumer.
+    pub(super) fn await_removal(&mut self, key: QueueKey, task: u32) {
+        if let Some(task) = self.owner.gone.get_mut(task as usize) {
+            task.left += 1;
+        }
+        self.begin_removal(key, Waiter::Gone(task));
+    }
+
+    pub(super) fn gone_step(&mut self, task: u32) {
+        let Some(state) = self.owner.gone.get_mut(task as usize) else {
+            return;
+        };
+        state.left -= 1;
+        if state.left == 0 {
+            let caller = self.owner.gone.remove(task as usize).caller;
+            if caller.shard == self.id.0 {
+                self.gone_done(caller);
+            } else {
+                self.mesh.send(caller.shard, Record::GoneDone(caller));
+            }
+        }
+    }
+
+    /// A queue turns dying and is taken out of the tables; `waiter` is told when it is.
+    pub(super) fn begin_removal(&mut self, key: QueueKey, waiter: Waiter) {
+        let Some(queue) = self.living_mut(key) else {
+            return self.removed_for(waiter);
+        };
+        let first = queue.life == Life::Alive;
+        queue.life = Life::Dying;
+        self.owner.dying.entry(key).or_default().push(waiter);
+        if first {
+            self.remove_queue_name(key);
+        }
+    }
+
+    fn removed_for(&mut self, waiter: Waiter) {
+        match waiter {
+            Waiter::Answer(caller, Answered::Count(count)) => self.reply(caller, Reply::Count(count)),
+            Waiter::Answer(caller, Answered::Done) => self.reply(caller, Reply::Done),
+            Waiter::Gone(task) => self.gone_step(task),
+            Waiter::Nobody => {}
+        }
+    }
+
+    /// The queue is out of the tables: ends it and tells everybody.
+    pub(super) fn removed(&mut self, key: QueueKey) {
+        let Some(mut queue) = self.lift(key) else { return };
+        queue.entries.clear(|message| self.blocks.release(message));
+        for waiter in self.owner.dying.remove(&key).unwrap_or_default() {
+            self.removed_for(waiter);
+        }
+        let takers: Vec<(u32, u32)> = queue.takers().map(|(id, taker)| (id, taker.holder)).collect();
+        for (id, holder) in takers {
+            let Some(taker) = queue.taker(id) else { continue };
+            let lost = taker.standing != Standing::Gone;
+            let tag = taker.tag.clone();
+            let Some(holder) = self.owner.holders.get_mut(holder as usize) else {
+                continue;
+            };
+            holder.takers.retain(|taker| *taker != (key, id));
+            let caller = holder.caller;
+            if lost {
+                if caller.shard == self.id.0 {
+                    self.consumer_lost(caller, &tag);
+                } else {
+                    self.mesh.send(caller.shard, Record::Cancelled(caller, tag));
+                }
+            }
+        }
+        let connection = queue.spec.exclusive.map(|exclusive| ConnectionId {
+            slot: exclusive.slot,
+            generation: exclusive.generation,
+        });
+        if let Some(member) = connection.and_then(|id| self.members.get_mut(id)) {
+            member.exclusive.retain(|other| *other != key);
+        }
+    }
+}

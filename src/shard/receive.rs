@@ -1,0 +1,301 @@
+//! Bytes and batches in: the shard's receive buffer, parsing, parking, and what other shards say.
+
+use super::delivery::push_shared_body;
+use super::mesh::{Batch, Caller, Record, RemoteDelivery, Reply, Verdict};
+use super::turn::CloseKind;
+use super::unacked::Unacked;
+use super::{ConnectionId, Shard};
+use crate::amqp::Content;
+use crate::connection::command::Next;
+use crate::time::Now;
+
+/// Why parsing stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// More bytes are needed.
+    Incomplete,
+    /// Something inside the broker is waited for.
+    Parked,
+    /// The connection reads no more.
+    Ended,
+}
+
+impl Shard {
+    /// The next connection to be read whose waiting is over. What was read of it before is parsed here.
+    pub fn next_resumed(&mut self) -> Option<ConnectionId> {
+        while let Some(id) = self.members.resumed.pop_front() {
+            let Some(member) = self.members.get_mut(id) else {
+                continue;
+            };
+            member.resuming = false;
+            if !self.may_go_on(id) {
+                continue;
+            }
+            let Some(member) = self.members.get_mut(id) else {
+                continue;
+            };
+            member.parked = false;
+            if member.leftover_at < member.leftover.len() {
+                // Parsed in its own buffer: moving it for each command would be quadratic.
+                let leftover = std::mem::take(&mut member.leftover);
+                let at = std::mem::take(&mut member.leftover_at);
+                let (consumed, stop) = self.parse(id, leftover.get(at..).unwrap_or(&[]));
+                let at = at + consumed;
+                match self.members.get_mut(id) {
+                    Some(member) if at < leftover.len() && stop != Stop::Ended => {
+                        member.leftover = leftover;
+                        member.leftover_at = at;
+                    }
+                    _ => self.members.recycle(leftover),
+                }
+                if stop != Stop::Incomplete {
+                    continue;
+                }
+            }
+            if let Some(member) = self.members.get_mut(id)
+                && std::mem::take(&mut member.unread)
+            {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// Where the next bytes of a connection go; `None` when it is not to be read now (it will come by
+    /// [`Shard::next_resumed`]).
+    pub fn receive_buffer(&mut self, id: ConnectionId) -> Option<&mut [u8]> {
+        let member = self.members.get_mut(id)?;
+        if member.parked {
+            member.unread = true;
+            return None;
+        }
+        let leftover = std::mem::take(&mut member.leftover);
+        let at = std::mem::take(&mut member.leftover_at);
+        let rest = leftover.get(at..).unwrap_or(&[]);
+        let read_max = self.settings.limits.read_bytes_max;
+        if self.ring.len() < rest.len() + read_max {
+            self.ring.resize(rest.len() + read_max, 0);
+        }
+        self.prefix = rest.len();
+        if let Some(place) = self.ring.get_mut(..rest.len()) {
+            place.copy_from_slice(rest);
+        }
+        if leftover.capacity() > 0 {
+            self.members.recycle(leftover);
+        }
+        self.ring.get_mut(self.prefix..self.prefix + read_max)
+    }
+
+    /// Takes `count` bytes that were read into the receive buffer.
+    pub fn receive(&mut self, _now: Now, id: ConnectionId, count: usize) {
+        let total = self.prefix + count;
+        self.prefix = 0;
+        let Some(member) = self.members.get_mut(id) else { return };
+        member.heartbeat.received |= count > 0;
+        // Lent to the parse, so that commands can borrow from it while the shard works.
+        let ring = std::mem::take(&mut self.ring);
+        let bytes = ring.get(..total).unwrap_or(&[]);
+        let (consumed, stop) = self.parse(id, bytes);
+        let rest = bytes.get(consumed..).unwrap_or(&[]);
+        if !rest.is_empty() && stop != Stop::Ended && self.members.get(id).is_some() {
+            let mut leftover = self.members.buffer();
+            leftover.extend_from_slice(rest);
+            if let Some(member) = self.members.get_mut(id) {
+                member.leftover = leftover;
+                member.leftover_at = 0;
+            }
+        }
+        self.ring = ring;
+    }
+
+    /// Runs the commands in `bytes`; returns how many bytes they took and why it stopped.
+    fn parse(&mut self, id: ConnectionId, bytes: &[u8]) -> (usize, Stop) {
+        let settings = self.settings.clone();
+        let mut input = bytes;
+        let stop = loop {
+            let Some(member) = self.members.get_mut(id) else {
+                break Stop::Ended;
+            };
+            match member.wire.next_command(&mut input, &settings.limits) {
+                Ok(Next::Command(command)) => {
+                    self.command(id, command);
+                    if !self.may_go_on(id) {
+                        if let Some(member) = self.members.get_mut(id) {
+                            member.parked = true;
+                        }
+                        break Stop::Parked;
+                    }
+                }
+                Ok(Next::Incomplete) => break Stop::Incomplete,
+                Ok(Next::Parked) => {
+                    member.parked = true;
+                    break Stop::Parked;
+                }
+                Err(exception) => {
+                    self.close_connection(id, exception, true);
+                    break Stop::Ended;
+                }
+            }
+        };
+        self.write_confirms(id);
+        (bytes.len() - input.len(), stop)
+    }
+
+    /// Whether the connection may be parsed on: it takes our answers, and its publishes have credit.
+    #[inline]
+    fn may_go_on(&mut self, id: ConnectionId) -> bool {
+        let Some(member) = self.members.get(id) else {
+            return true;
+        };
+        if let Some(to) = self.exhausted.take()
+            && !self.mesh.has_credit(to)
+        {
+            self.mesh.wait_for_credit(to, id);
+            return false;
+        }
+        member.outbound.len() < self.settings.limits.outbound_park_bytes
+    }
+
+    /// The peer is gone.
+    pub fn disconnected(&mut self, _now: Now, id: ConnectionId) {
+        self.prefix = 0;
+        self.drop_connection(id, CloseKind::Flushed);
+    }
+
+    /// The peer gave no sign of life.
+    pub(super) fn disconnected_by_us(&mut self, id: ConnectionId) {
+        self.drop_connection(id, CloseKind::Reset);
+    }
+
+    /// Forgets a connection and all that depends on it.
+    pub(super) fn drop_connection(&mut self, id: ConnectionId, how: CloseKind) {
+        let Some(member) = self.members.remove(id, how) else {
+            return;
+        };
+        if !member.ended {
+            self.end_connection(id, member.touched, member.exclusive);
+        }
+    }
+
+    /// Takes a batch from another shard.
+    pub fn message(&mut self, _now: Now, mut batch: Batch) {
+        self.apply_topology(batch.version);
+        let from = batch.from;
+        let mut records = std::mem::take(&mut batch.records);
+        let mut published = 0;
+        for record in records.drain(..) {
+            self.record(from.0, record, &batch.content, &mut published);
+        }
+        batch.records = records;
+        if published > 0 {
+            self.mesh.processed(from, published);
+        }
+        self.mesh.give_back(batch);
+    }
+
+    fn record(&mut self, from: u8, record: Record, bytes: &[u8], published: &mut i64) {
+        let part = |at: u32, len: u32| bytes.get(at as usize..at as usize + len as usize).unwrap_or(&[]);
+        match record {
+            Record::Publish { keys, at, len, own } => {
+                let content = Content::from_record(own.as_deref().unwrap_or_else(|| part(at, len)));
+                *published += content.record_bytes() as i64;
+                self.enqueue(&keys, &content, own.as_ref());
+            }
+            Record::Deliver(remote) => {
+                let frames = part(remote.at, remote.len);
+                self.delivered(from, remote, frames);
+            }
+            Record::Settle {
+                key,
+                taker,
+                from,
+                to,
+                verdict,
+            } => self.settle(key, taker, from, to, verdict),
+            Record::Queue(caller, key, request) => self.queue_request(caller, key, *request),
+            Record::Names(caller, request) => self.decide(caller, *request),
+            Record::RemoveQueue(key) => self.queue_removal(key, from),
+            Record::Bounce(caller) => self.reply(caller, Reply::Retry),
+            Record::Answer(caller, reply) => self.answered(caller, reply),
+            Record::Gone(caller) => self.gone(caller, Vec::new()),
+            Record::GoneDone(caller) => self.gone_done(caller),
+            Record::Cancelled(caller, tag) => self.consumer_lost(caller, &tag),
+            Record::PublishCredit(bytes) => {
+                for id in self.mesh.credited(super::ShardId(from), bytes) {
+                    self.members.resume(id);
+                }
+            }
+            Record::LinkCredit(connection, bytes) => self.link_credited(from, connection, bytes),
+            Record::GlobalQos(caller, global) => self.set_global(caller, global),
+            Record::AskGrant(caller, wanted) => self.grant_asked(from, caller, wanted),
+            Record::Grant(caller, count) => self.granted(caller, count),
+            Record::GrantBack(caller, count) => self.grant_back(caller, count),
+            Record::DirectReply { address, at, len } => {
+                self.direct_reply(&address, &Content::from_record(part(at, len)));
+            }
+        }
+    }
+
+    /// A delivery from a queue of another shard: gets its tag and goes out.
+    fn delivered(&mut self, owner: u8, remote: RemoteDelivery, frames: &[u8]) {
+        let Caller { connection, .. } = remote.to;
+        self.members.mark_dirty(connection);
+        let Some(member) = self.members.get_mut(connection) else {
+            return;
+        };
+        let bytes = (frames.len() + remote.body.as_ref().map_or(0, bytes::Bytes::len)) as i64;
+        match member.foreign.iter_mut().find(|(shard, _)| *shard == owner) {
+            Some((_, credit)) => *credit += bytes,
+            None => member.foreign.push((owner, bytes)),
+        }
+        let frame_max = member.wire.frame_max;
+        // A channel that has ended meanwhile: its owner requeues all it holds by itself.
+        let Some(channel) = member
+            .channels
+            .get_mut(remote.to.channel as usize)
+            .and_then(Option::as_deref_mut)
+        else {
+            return;
+        };
+        if channel.generation != remote.to.generation {
+            return;
+        }
+        channel.delivery_tag += 1;
+        let tag = channel.delivery_tag;
+        if remote.kind.needs_ack() {
+            let consumer = remote.kind == super::mesh::DeliveryKind::Consumer;
+            channel.unacked.push(Unacked::new(
+                tag,
+                remote.position,
+                remote.key,
+                remote.taker,
+                owner,
+                consumer,
+            ));
+            if consumer && let Some(global) = &mut channel.global {
+                global.granted = global.granted.saturating_sub(1);
+            }
+        }
+        let number = channel.number;
+        let out = member.outbound.buffer();
+        let at = out.len() + remote.tag_at as usize;
+        out.extend_from_slice(frames);
+        if let Some(place) = out.get_mut(at..at + 8) {
+            place.copy_from_slice(&tag.to_be_bytes());
+        }
+        if let Some(body) = &remote.body {
+            push_shared_body(&mut member.outbound, number, frame_max, body);
+        }
+    }
+
+    /// Tells the owner of a delivery what became of it.
+    #[inline]
+    pub(super) fn settle_delivery(&mut self, unacked: &Unacked, verdict: Verdict) {
+        if unacked.owner == self.id.0 {
+            self.settle(unacked.key, unacked.taker, unacked.position, unacked.position, verdict);
+        } else {
+            self.mesh
+                .settle(unacked.owner, unacked.key, unacked.taker, unacked.position, verdict);
+        }
+    }
+}

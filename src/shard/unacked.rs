@@ -1,0 +1,171 @@
+//! A channel's unacknowledged deliveries by delivery tag, at the connection's shard.
+
+use std::collections::VecDeque;
+
+use crate::broker::entries::Position;
+use crate::broker::topology::QueueKey;
+
+/// A delivery that waits for its acknowledgement (32 bytes).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unacked {
+    /// The delivery tag.
+    pub tag: u64,
+    /// The entry's place.
+    pub position: Position,
+    /// The queue.
+    pub key: QueueKey,
+    /// Who holds the entry.
+    pub taker: u32,
+    /// The shard of the queue.
+    pub owner: u8,
+    /// To a consumer, not by basic.get: counts against prefetch limits.
+    pub consumer: bool,
+    settled: bool,
+}
+
+impl Unacked {
+    /// A delivery just made.
+    pub fn new(tag: u64, position: Position, key: QueueKey, taker: u32, owner: u8, consumer: bool) -> Unacked {
+        Unacked {
+            tag,
+            position,
+            key,
+            taker,
+            owner,
+            consumer,
+            settled: false,
+        }
+    }
+}
+
+/// The unacknowledged deliveries of a channel, in order of their tags.
+#[derive(Debug, Default)]
+pub struct UnackedList {
+    list: VecDeque<Unacked>,
+    consumer: u32,
+}
+
+impl UnackedList {
+    /// Notes a delivery; tags come in ascending order.
+    #[inline]
+    pub fn push(&mut self, unacked: Unacked) {
+        self.consumer += u32::from(unacked.consumer);
+        self.list.push_back(unacked);
+    }
+
+    /// How many of the outstanding ones went to consumers.
+    #[inline]
+    pub fn consumer_count(&self) -> u32 {
+        self.consumer
+    }
+
+    #[inline]
+    fn find(&self, tag: u64) -> Option<usize> {
+        let first = self.list.front()?.tag;
+        // Mostly every delivery of a channel is unacknowledged: the tag tells the place.
+        let guess = usize::try_from(tag.checked_sub(first)?).ok()?;
+        if let Some(found) = self.list.get(guess)
+            && found.tag == tag
+        {
+            return Some(guess).filter(|_| !found.settled);
+        }
+        let at = self.list.partition_point(|unacked| unacked.tag < tag);
+        self.list
+            .get(at)
+            .filter(|found| found.tag == tag && !found.settled)
+            .map(|_| at)
+    }
+
+    /// Takes the delivery with this tag.
+    #[inline]
+    pub fn take(&mut self, tag: u64) -> Option<Unacked> {
+        let at = self.find(tag)?;
+        let unacked = self.list.get_mut(at)?;
+        unacked.settled = true;
+        let taken = *unacked;
+        self.consumer -= u32::from(taken.consumer);
+        self.pop_settled();
+        Some(taken)
+    }
+
+    fn pop_settled(&mut self) {
+        while self.list.front().is_some_and(|unacked| unacked.settled) {
+            self.list.pop_front();
+        }
+    }
+
+    /// Whether this tag is outstanding.
+    pub fn contains(&self, tag: u64) -> bool {
+        self.find(tag).is_some()
+    }
+
+    /// Takes the first delivery if its tag is at most `tag`: repeated, this takes all of an acknowledgement with
+    /// `multiple`.
+    #[inline]
+    pub fn take_up_to(&mut self, tag: u64) -> Option<Unacked> {
+        let first = *self.list.front()?;
+        if first.tag > tag {
+            return None;
+        }
+        self.list.pop_front();
+        self.consumer -= u32::from(first.consumer);
+        self.pop_settled();
+        Some(first)
+    }
+
+    /// Takes everything, in order.
+    pub fn drain(&mut self) -> Vec<Unacked> {
+        self.consumer = 0;
+        std::mem::take(&mut self.list)
+            .into_iter()
+            .filter(|unacked| !unacked.settled)
+            .collect()
+    }
+
+    /// Puts deliveries back that were taken but not settled after all (a rolled back transaction).
+    pub fn restore(&mut self, mut taken: Vec<Unacked>) {
+        taken.extend(self.drain());
+        taken.sort_by_key(|unacked| unacked.tag);
+        for unacked in taken {
+            self.push(Unacked {
+                settled: false,
+                ..unacked
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(tags: &[u64]) -> UnackedList {
+        let mut list = UnackedList::default();
+        for &tag in tags {
+            list.push(Unacked::new(tag, tag, QueueKey { slot: 0, generation: 0 }, 0, 0, true));
+        }
+        list
+    }
+
+    #[test]
+    fn tags_are_found_in_dense_and_sparse_lists() {
+        let mut unacked = list(&[3, 4, 5, 9, 10, 20]);
+        assert!(unacked.take(6).is_none() && unacked.take(2).is_none() && unacked.take(21).is_none());
+        assert_eq!(unacked.take(9).map(|u| u.tag), Some(9));
+        assert!(unacked.take(9).is_none(), "only once");
+        assert_eq!(unacked.take(3).map(|u| u.tag), Some(3));
+        let up_to: Vec<u64> = std::iter::from_fn(|| unacked.take_up_to(10)).map(|u| u.tag).collect();
+        assert_eq!(up_to, [4, 5, 10]);
+        assert_eq!(unacked.consumer_count(), 1);
+    }
+
+    #[test]
+    fn a_rollback_restores_the_order() {
+        let mut unacked = list(&[1, 2, 3, 4]);
+        let taken = vec![unacked.take(3).unwrap(), unacked.take(1).unwrap()];
+        unacked.restore(taken);
+        let tags: Vec<u64> = unacked.drain().iter().map(|u| u.tag).collect();
+        assert_eq!(tags, [1, 2, 3, 4]);
+        assert_eq!(unacked.consumer_count(), 0);
+    }
+}
