@@ -7,7 +7,7 @@ pub mod outbound;
 use slab::Slab;
 
 use crate::amqp::frame::{END, Frame, FrameHeader, HEADER_BYTES, OVERHEAD_BYTES, PROTOCOL_HEADER};
-use crate::amqp::method::decode_publish;
+use crate::amqp::method::{ChannelOpen, decode_publish};
 use crate::amqp::{Content, DecodeError, Exception, FrameKind, Method, MethodId, ReplyCode};
 use crate::limits::Limits;
 use channel::{Channel, ChannelPhase, ContentHeader, PUBLISH};
@@ -60,6 +60,8 @@ pub struct Connection {
     /// (number, slot), by number.
     by_number: Vec<(u16, u32)>,
     last: Option<(u16, u32)>,
+    /// The frames can be followed no more: nothing behind the fault makes sense.
+    pub broken: bool,
     /// The rest of a body frame whose payload is taken as it comes: (channel slot, payload bytes to come).
     partial: Option<(u32, usize)>,
 }
@@ -74,6 +76,7 @@ impl Connection {
             by_number: Vec::new(),
             last: None,
             partial: None,
+            broken: false,
         }
     }
 
@@ -158,7 +161,10 @@ impl Connection {
             let Some(header) = FrameHeader::read(input) else {
                 return Ok(Next::Incomplete);
             };
-            self.check_size(&header)?;
+            if let Err(exception) = self.check_size(&header) {
+                self.broken = true;
+                return Err(exception);
+            }
             let Some(frame) = Frame::read(input) else {
                 return if self.begin_partial_body(&header, input)? {
                     Ok(Next::Incomplete)
@@ -167,6 +173,7 @@ impl Connection {
                 };
             };
             if frame.end != END {
+                self.broken = true;
                 return Err(frame_error(
                     &frame,
                     format_args!("{{invalid_frame_end_marker,{}}}", frame.end),
@@ -262,6 +269,7 @@ impl Connection {
     /// What can be said of a frame before it is whole: garbage must not make us wait for a gigabyte.
     fn incomplete<'a>(&mut self, header: &FrameHeader, input: &[u8]) -> Result<Next<'a>, Exception> {
         if let FrameKind::Unknown(_) = header.kind {
+            self.broken = true;
             let payload = &input[HEADER_BYTES..];
             let frame = Frame {
                 kind: header.kind,
@@ -320,6 +328,7 @@ impl Connection {
         *input = rest;
         self.partial = None;
         if end != END {
+            self.broken = true;
             let frame = Frame {
                 kind: FrameKind::Body,
                 channel: 0,
@@ -367,15 +376,14 @@ impl Connection {
             FrameKind::Heartbeat => Err(stray(frame)),
             FrameKind::Unknown(_) => Err(frame_error(frame, "unknown_frame")),
             FrameKind::Method if self.phase == Phase::Running => {
-                let method = decode(frame)?;
-                if matches!(method, Method::ChannelOpen(_)) {
-                    return Ok(Some(Command::Unopened(frame.channel, method)));
+                if method_id(frame) != ChannelOpen::ID {
+                    return Err(Exception::new(
+                        ReplyCode::ChannelError,
+                        method_id(frame),
+                        "expected 'channel.open'",
+                    ));
                 }
-                Err(Exception::new(
-                    ReplyCode::ChannelError,
-                    method.id(),
-                    "expected 'channel.open'",
-                ))
+                Ok(Some(Command::Unopened(frame.channel, decode(frame)?)))
             }
             _ => Err(Exception::new(
                 ReplyCode::ChannelError,

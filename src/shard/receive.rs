@@ -132,8 +132,11 @@ impl Shard {
                     break Stop::Parked;
                 }
                 Err(exception) => {
-                    self.close_connection(id, exception, true);
-                    break Stop::Ended;
+                    self.close_connection(id, exception);
+                    // Where frames can still be followed, close-ok is to be found among them.
+                    if self.members.get(id).is_none_or(|member| member.wire.broken) {
+                        break Stop::Ended;
+                    }
                 }
             }
         };

@@ -17,7 +17,7 @@ impl Shard {
         if max > 0 && member.wire.channel_count() >= usize::from(max) {
             let text = format!("number of channels opened ({max}) has reached the negotiated channel_max ({max})");
             let exception = Exception::new(ReplyCode::NotAllowed, MethodId::NONE, text);
-            return self.close_connection(id, exception, false);
+            return self.close_connection(id, exception);
         }
         debug_assert_eq!(method, MethodId::new(20, 10));
         let slot = member.wire.open_channel(number, generation);

@@ -170,7 +170,7 @@ impl Shard {
             }
             (phase, method) => {
                 let text = format!("unexpected method in connection state {}", phase.name());
-                self.close_connection(id, Exception::new(ReplyCode::ChannelError, method.id(), text), false);
+                self.close_connection(id, Exception::new(ReplyCode::ChannelError, method.id(), text));
             }
         }
     }
@@ -263,7 +263,7 @@ impl Shard {
                     "Login was refused using authentication mechanism {mechanism}. For details see the broker logfile."
                 );
                 let exception = Exception::new(ReplyCode::AccessRefused, MethodId::NONE, text);
-                self.close_connection(id, exception, false);
+                self.close_connection(id, exception);
             }
             Err(_) => self.go_silent(id),
         }
@@ -302,7 +302,7 @@ impl Shard {
         let Some(vhost) = self.topology.find_vhost(m.virtual_host) else {
             let text = format!("vhost {} not found", m.virtual_host);
             let exception = Exception::new(ReplyCode::NotAllowed, ConnectionOpen::ID, text);
-            return self.close_connection(id, exception, false);
+            return self.close_connection(id, exception);
         };
         if let Some(member) = self.members.get_mut(id) {
             member.vhost = vhost;
@@ -364,8 +364,8 @@ impl Shard {
         self.timers.add(self.now.after_ms(wait), Timer::Close(id));
     }
 
-    /// Closes a connection for a reason. `early`: nothing behind the fault in its bytes makes sense.
-    pub(in crate::shard) fn close_connection(&mut self, id: ConnectionId, exception: Exception, early: bool) {
+    /// Closes a connection for a reason.
+    pub(in crate::shard) fn close_connection(&mut self, id: ConnectionId, exception: Exception) {
         let Some(member) = self.members.get_mut(id) else { return };
         match member.wire.phase {
             Phase::Closing | Phase::Closed => return,
@@ -373,7 +373,7 @@ impl Shard {
             Phase::ProtocolHeader => return self.drop_connection(id, CloseKind::Reset),
             _ => {}
         }
-        let frame_fault = early && exception.code == ReplyCode::FrameError;
+        let frame_fault = member.wire.broken;
         member.wire.phase = if frame_fault { Phase::Closed } else { Phase::Closing };
         member.ended = true;
         member.channels.clear();
@@ -405,11 +405,7 @@ impl Shard {
             let phase = self.members.get(id).map(|member| member.wire.phase);
             if phase == Some(Phase::Running) {
                 let text = "broker forced connection closure with reason 'shutdown'";
-                self.close_connection(
-                    id,
-                    Exception::new(ReplyCode::ConnectionForced, MethodId::NONE, text),
-                    false,
-                );
+                self.close_connection(id, Exception::new(ReplyCode::ConnectionForced, MethodId::NONE, text));
             } else if phase != Some(Phase::Closing) {
                 self.close_after_writing(id);
             }

@@ -53,7 +53,7 @@ impl Shard {
     /// Closes what an exception says must be closed.
     fn fail(&mut self, id: ConnectionId, slot: u32, exception: Exception) {
         if exception.closes_connection {
-            self.close_connection(id, exception, false);
+            self.close_connection(id, exception);
         } else {
             self.close_channel(id, slot, &exception);
         }
