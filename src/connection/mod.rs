@@ -166,11 +166,8 @@ impl Connection {
                 return Err(exception);
             }
             let Some(frame) = Frame::read(input) else {
-                return if self.begin_partial_body(&header, input)? {
-                    Ok(Next::Incomplete)
-                } else {
-                    self.incomplete(&header, input)
-                };
+                self.begin_partial_body(&header, input)?;
+                return Ok(Next::Incomplete);
             };
             if frame.end != END {
                 self.broken = true;
@@ -266,32 +263,16 @@ impl Connection {
         Ok(())
     }
 
-    /// What can be said of a frame before it is whole: garbage must not make us wait for a gigabyte.
-    fn incomplete<'a>(&mut self, header: &FrameHeader, input: &[u8]) -> Result<Next<'a>, Exception> {
-        if let FrameKind::Unknown(_) = header.kind {
-            self.broken = true;
-            let payload = &input[HEADER_BYTES..];
-            let frame = Frame {
-                kind: header.kind,
-                channel: header.channel,
-                payload,
-                end: END,
-            };
-            return Err(frame_error(&frame, "unknown_frame"));
-        }
-        Ok(Next::Incomplete)
-    }
-
     /// Takes what has come of a large body frame, so that it need not be gathered first.
-    fn begin_partial_body(&mut self, header: &FrameHeader, input: &mut &[u8]) -> Result<bool, Exception> {
+    fn begin_partial_body(&mut self, header: &FrameHeader, input: &mut &[u8]) -> Result<(), Exception> {
         if header.kind != FrameKind::Body || self.phase != Phase::Running || header.channel == 0 {
-            return Ok(false);
+            return Ok(());
         }
         let Some(slot) = self.slot(header.channel) else {
-            return Ok(false);
+            return Ok(());
         };
         let Some(channel) = self.channels.get(slot as usize) else {
-            return Ok(false);
+            return Ok(());
         };
         let takes = channel.phase == ChannelPhase::Open
             && !channel.waiting
@@ -299,12 +280,12 @@ impl Connection {
                 .body_bytes_left()
                 .is_some_and(|left| u64::from(header.size) <= left);
         if !takes {
-            return Ok(false);
+            return Ok(());
         }
         *input = &input[HEADER_BYTES..];
         self.partial = Some((slot, header.size as usize));
         self.partial_body(input)?;
-        Ok(true)
+        Ok(())
     }
 
     fn partial_body<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Command<'a>>, Exception> {

@@ -428,8 +428,7 @@ impl Members {
     pub fn remove(&mut self, id: ConnectionId, how: CloseKind) -> Option<Member> {
         self.get(id)?;
         self.closed.push((id, how));
-        let mut member = self.slab.remove(id.slot as usize);
-        self.recycle(std::mem::take(&mut member.leftover));
+        let member = self.slab.remove(id.slot as usize);
         if self.slab.is_empty() {
             self.slab.shrink_to_fit();
         }
@@ -500,13 +499,8 @@ impl Members {
         }
     }
 
-    /// A buffer from the pool.
-    pub fn buffer(&mut self) -> Vec<u8> {
-        self.buffers.pop().unwrap_or_default()
-    }
-
     /// Gives a buffer to the pool, or its memory back.
-    pub fn recycle(&mut self, mut buffer: Vec<u8>) {
+    fn recycle(&mut self, mut buffer: Vec<u8>) {
         if buffer.capacity() > 0
             && buffer.capacity() <= BUFFER_SPARE_BYTES_MAX
             && self.buffers.len() < BUFFERS_SPARE_MAX

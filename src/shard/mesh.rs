@@ -245,6 +245,8 @@ pub enum Record {
     Grant(Caller, u32),
     /// How many did not.
     GrantBack(Caller, u32),
+    /// Whether the requester behind a generated reply name is there; answered as a declare is.
+    FindReply(Caller, Arc<str>),
     /// A direct reply for a channel of the receiver.
     DirectReply {
         /// The name it was sent to, behind the common prefix.

@@ -41,12 +41,12 @@ impl Shard {
                 let at = std::mem::take(&mut member.leftover_at);
                 let (consumed, stop) = self.parse(id, leftover.get(at..).unwrap_or(&[]));
                 let at = at + consumed;
-                match self.members.get_mut(id) {
-                    Some(member) if at < leftover.len() && stop != Stop::Ended => {
-                        member.leftover = leftover;
-                        member.leftover_at = at;
-                    }
-                    _ => self.members.recycle(leftover),
+                if at < leftover.len()
+                    && stop != Stop::Ended
+                    && let Some(member) = self.members.get_mut(id)
+                {
+                    member.leftover = leftover;
+                    member.leftover_at = at;
                 }
                 if stop != Stop::Incomplete {
                     continue;
@@ -80,9 +80,6 @@ impl Shard {
         if let Some(place) = self.ring.get_mut(..rest.len()) {
             place.copy_from_slice(rest);
         }
-        if leftover.capacity() > 0 {
-            self.members.recycle(leftover);
-        }
         self.ring.get_mut(self.prefix..self.prefix + read_max)
     }
 
@@ -98,8 +95,8 @@ impl Shard {
         let (consumed, stop) = self.parse(id, bytes);
         let rest = bytes.get(consumed..).unwrap_or(&[]);
         if !rest.is_empty() && stop != Stop::Ended && self.members.get(id).is_some() {
-            let mut leftover = self.members.buffer();
-            leftover.extend_from_slice(rest);
+            // As much memory as there are bytes: a connection that has not logged in may hold no more.
+            let leftover = rest.to_vec();
             if let Some(member) = self.members.get_mut(id) {
                 member.leftover = leftover;
                 member.leftover_at = 0;
@@ -233,6 +230,7 @@ impl Shard {
             Record::AskGrant(caller, wanted) => self.grant_asked(from, caller, wanted),
             Record::Grant(caller, count) => self.granted(caller, count),
             Record::GrantBack(caller, count) => self.grant_back(caller, count),
+            Record::FindReply(caller, address) => self.find_reply(caller, &address),
             Record::DirectReply { address, at, len } => {
                 self.direct_reply(&address, &Content::from_record(part(at, len)));
             }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::delivery::{Delivery, deliver_here, deliver_prefix};
 use super::member::ReplyConsumer;
-use super::mesh::{Caller, ChannelWire, DeliveryKind, Record};
+use super::mesh::{Caller, ChannelWire, DeliveryKind, Record, Reply};
 use super::{ConnectionId, Shard};
 use crate::amqp::{Content, Properties};
 use crate::broker::topology::QueueKey;
@@ -67,20 +67,42 @@ impl Shard {
         raw
     }
 
-    /// Whether the requester behind a generated name is there. Of other shards it is assumed.
-    pub(super) fn reply_address_exists(&mut self, name: &str) -> bool {
-        let Some(address) = name.strip_prefix(PREFIX) else {
-            return name == NAME;
-        };
-        let Some(caller) = parse(address) else { return false };
-        if caller.shard != self.id.0 {
-            return caller.shard < self.count;
+    /// Answers whether the requester behind a generated name is there, as a declare of a queue is answered.
+    pub(super) fn ask_for_reply(&mut self, caller: Caller, name: &str) {
+        let address = name.strip_prefix(PREFIX).unwrap_or("");
+        match parse(address) {
+            Some(to) if to.shard != self.id.0 && to.shard < self.count => {
+                self.mesh.send(to.shard, Record::FindReply(caller, address.into()));
+            }
+            _ if name == NAME => self.reply(
+                caller,
+                Reply::Counts {
+                    messages: 0,
+                    consumers: 1,
+                },
+            ),
+            _ => self.find_reply(caller, address),
         }
-        self.members
-            .get_mut(caller.connection)
-            .and_then(|member| member.channel_of(caller))
-            .and_then(|channel| channel.reply_consumer.as_ref())
-            .is_some_and(|consumer| *consumer.address == *address)
+    }
+
+    /// Answers whether a requester of this shard is there.
+    pub(super) fn find_reply(&mut self, caller: Caller, address: &str) {
+        let exists = parse(address).is_some_and(|to| {
+            self.members
+                .get_mut(to.connection)
+                .and_then(|member| member.channel_of(to))
+                .and_then(|channel| channel.reply_consumer.as_ref())
+                .is_some_and(|consumer| *consumer.address == *address)
+        });
+        let reply = if exists {
+            Reply::Counts {
+                messages: 0,
+                consumers: 1,
+            }
+        } else {
+            Reply::NotFound
+        };
+        self.reply(caller, reply);
     }
 
     /// Sends a message to a generated name. Counts as routed whether or not the requester is still there.

@@ -9,6 +9,7 @@ use crate::amqp::method::{BasicPublish, BasicReturn};
 use crate::amqp::properties::{self, Properties, PropertyFlags};
 use crate::amqp::{Content, Exception, ReplyCode, Table};
 use crate::broker::routing::{Route, sender_selected, without_bcc};
+use crate::broker::topology::Exchange;
 use crate::connection::channel::Assembled;
 use crate::connection::command::Publish;
 use crate::shard::member::{CachedRoute, TxPublish};
@@ -143,6 +144,21 @@ impl Shard {
         }
     }
 
+    /// The exchange that a message is published to, if clients may publish to it.
+    fn target(&self, id: ConnectionId, slot: u32, content: &Content<'_>) -> Result<&Exchange, Exception> {
+        let vhost = self.members.get(id).map_or(0, |member| member.vhost);
+        let name = content.exchange();
+        let caller = self.caller(id, slot, 0);
+        match self.topology.find_exchange(vhost, name) {
+            None => Err(self.no_exchange(caller, name, BasicPublish::ID)),
+            Some(exchange) if exchange.spec.internal => {
+                let text = format!("cannot publish to internal {}", self.exchange_name(caller, name));
+                Err(refused(ReplyCode::AccessRefused, text))
+            }
+            Some(exchange) => Ok(exchange),
+        }
+    }
+
     /// Finds the route of a message, checking that its exchange may be published to.
     fn look_up(
         &mut self,
@@ -153,19 +169,8 @@ impl Shard {
         cached: &mut CachedRoute,
     ) -> Done {
         cached.valid = false;
-        let Some(member) = self.members.get(id) else {
-            return Ok(());
-        };
-        let vhost = member.vhost;
+        let exchange = self.target(id, slot, content)?;
         let (name, key) = (content.exchange(), content.routing_key());
-        let caller = self.caller(id, slot, 0);
-        let Some(exchange) = self.topology.find_exchange(vhost, name) else {
-            return Err(self.no_exchange(caller, name, BasicPublish::ID));
-        };
-        if exchange.spec.internal {
-            let text = format!("cannot publish to internal {}", self.exchange_name(caller, name));
-            return Err(refused(ReplyCode::AccessRefused, text));
-        }
         if name.is_empty() && key.starts_with(reply_to::PREFIX) {
             cached.route = Route::default();
             return Ok(());
@@ -173,7 +178,8 @@ impl Shard {
         let mut keys: SmallVec<[&str; 4]> = SmallVec::from_slice(&[key]);
         sender_selected(headers, &mut keys)
             .map_err(|error| refused(ReplyCode::PreconditionFailed, format!("invalid message: {error}")))?;
-        let (slot, epoch) = (exchange.key.slot, exchange.epoch);
+        let (at, epoch) = (exchange.key, exchange.epoch);
+        let slot = at.slot;
         let by_trie = exchange.spec.kind == crate::broker::exchange::ExchangeKind::Topic && keys.len() == 1;
         if by_trie && let Some(route) = self.routes.find(slot, epoch, key) {
             cached.route.clone_from(route);
@@ -188,7 +194,7 @@ impl Shard {
         if cached.route.cacheable && !cached.route.is_empty() {
             cached.names.clear();
             cached.names.extend_from_slice(content.names);
-            cached.exchange = (!name.is_empty()).then_some((exchange.key, epoch));
+            cached.exchange = (!name.is_empty()).then_some((at, epoch));
             cached.valid = true;
         }
         Ok(())
@@ -232,15 +238,9 @@ impl Shard {
         let decoded = Properties::decode(content.properties).unwrap_or_default();
         let headers = decoded.headers;
         let selects = headers.is_some_and(|table| table.iter().any(|(key, _)| key == b"CC" || key == b"BCC"));
-        if headers.is_some() {
-            // Headers may route: the cache is by key only, unless the route says that it is enough.
-            let same = cached.valid && cached.names == content.names && self.still_holds(cached);
-            if selects || !same {
-                self.look_up(id, slot, content, headers, cached)?;
-                cached.valid &= !selects;
-            }
-        } else if !(cached.valid && cached.names == content.names && self.still_holds(cached)) {
-            self.look_up(id, slot, content, None, cached)?;
+        let same = cached.valid && cached.names == content.names && self.still_holds(cached);
+        if !same {
+            self.target(id, slot, content)?;
         }
         let mut changed = None;
         if decoded.reply_to == Some(reply_to::NAME) {
@@ -266,6 +266,11 @@ impl Shard {
                 ReplyCode::PreconditionFailed,
                 format!("invalid expiration '{expiration}': {error}"),
             ));
+        }
+        // A route is cached by names alone only if headers have no part in it.
+        if selects || !same {
+            self.look_up(id, slot, content, headers, cached)?;
+            cached.valid &= !selects;
         }
         if let Some(user) = decoded.user_id
             && *user != *login.user

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use super::exchange::default_exchange;
 use super::{Done, stripped};
 use crate::amqp::method::{
-    QueueBind, QueueBindOk, QueueDeclare, QueueDeclareOk, QueueDelete, QueueDeleteOk, QueuePurge, QueueUnbind,
-    QueueUnbindOk,
+    QueueBind, QueueBindOk, QueueDeclare, QueueDelete, QueueDeleteOk, QueuePurge, QueueUnbind, QueueUnbindOk,
 };
 use crate::amqp::{Exception, MethodId, ReplyCode};
 use crate::broker::arguments;
@@ -116,15 +115,12 @@ impl Shard {
         let mut name = stripped(m.queue);
         let vhost = self.vhost_of(caller);
         if reply_to::is_reply_queue(&name) {
-            if !self.reply_address_exists(&name) {
-                return Err(self.no_queue(caller, &name, QueueDeclare::ID));
-            }
-            let answer = QueueDeclareOk {
-                queue: &name,
-                message_count: 0,
-                consumer_count: 1,
+            let after = After::Declare {
+                queue: name.as_ref().into(),
+                no_wait: m.no_wait,
             };
-            self.write_unless(m.no_wait, caller, &answer);
+            self.wait(caller, after, &name, m);
+            self.ask_for_reply(caller, &name);
             return Ok(());
         }
         let server_named = name.is_empty() && !m.passive;

@@ -1,0 +1,632 @@
+//! The world of the scripts: shards in memory, with byte pipes for sockets and a clock that the script moves.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use leveret::amqp::frame::{END, Frame};
+use leveret::amqp::{FrameKind, Method, MethodId};
+use leveret::config::Settings;
+use leveret::config::settings::User;
+use leveret::connection::outbound::Outbound;
+use leveret::shard::mesh::{Batch, ShardId};
+use leveret::shard::turn::{CloseKind, NextTurn, ReadOutcome, World, WriteOutcome, turn};
+use leveret::shard::{ConnectionId, Peer as Address, Shard};
+use leveret::time::Now;
+
+use crate::peer::{LOGIN, Login, Peer};
+use crate::say::declare;
+
+/// How the bytes of the peers reach the shards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feed {
+    /// As much as there is.
+    Whole,
+    /// One byte per read (more when a lot waits).
+    Bytewise,
+}
+
+/// Turns without a byte read after which the shards are taken to be spinning.
+const IDLE_TURNS_MAX: usize = 20_000;
+
+/// A connection between a scripted peer and a shard.
+struct Pipe {
+    shard: usize,
+    id: ConnectionId,
+    to_broker: VecDeque<u8>,
+    eof: bool,
+    /// Offered to the shard, which did not want to read: it asks again by itself.
+    refused: bool,
+    to_peer: Vec<u8>,
+    reading: bool,
+    became_writable: bool,
+    closed: Option<CloseKind>,
+}
+
+impl Pipe {
+    fn has_input(&self) -> bool {
+        self.closed.is_none() && (self.eof || !self.to_broker.is_empty())
+    }
+}
+
+struct Wires {
+    now: Now,
+    feed: Feed,
+    pipes: Vec<Pipe>,
+    inboxes: Vec<VecDeque<Batch>>,
+}
+
+/// One shard's view of the wires during a turn.
+struct Port<'a> {
+    wires: &'a mut Wires,
+    shard: usize,
+    offers: VecDeque<usize>,
+    writables: VecDeque<usize>,
+    bytes_read: usize,
+}
+
+impl<'a> Port<'a> {
+    fn new(wires: &'a mut Wires, shard: usize) -> Port<'a> {
+        let of_shard = |pipe: &Pipe| pipe.shard == shard && pipe.closed.is_none();
+        let mut offers = VecDeque::new();
+        let mut writables = VecDeque::new();
+        for (index, pipe) in wires.pipes.iter_mut().enumerate().filter(|(_, pipe)| of_shard(pipe)) {
+            if pipe.has_input() {
+                offers.push_back(index);
+            }
+            if std::mem::take(&mut pipe.became_writable) {
+                writables.push_back(index);
+            }
+        }
+        Port {
+            wires,
+            shard,
+            offers,
+            writables,
+            bytes_read: 0,
+        }
+    }
+
+    fn pipe(&mut self, id: ConnectionId) -> &mut Pipe {
+        let shard = self.shard;
+        let found = self
+            .wires
+            .pipes
+            .iter_mut()
+            .find(|pipe| pipe.shard == shard && pipe.id == id);
+        found.expect("the shard names only connections that it was given")
+    }
+}
+
+impl World for Port<'_> {
+    fn now(&mut self) -> Now {
+        self.wires.now
+    }
+
+    fn next_readable(&mut self) -> Option<ConnectionId> {
+        let pipe = &mut self.wires.pipes[self.offers.pop_front()?];
+        pipe.refused = true;
+        Some(pipe.id)
+    }
+
+    fn next_writable(&mut self) -> Option<ConnectionId> {
+        Some(self.wires.pipes[self.writables.pop_front()?].id)
+    }
+
+    fn read(&mut self, id: ConnectionId, buffer: &mut [u8]) -> ReadOutcome {
+        let feed = self.wires.feed;
+        let pipe = self.pipe(id);
+        assert!(pipe.closed.is_none(), "a closed connection is read");
+        pipe.refused = false;
+        let part_max = match feed {
+            Feed::Whole => usize::MAX,
+            Feed::Bytewise if pipe.to_broker.len() < 2_000 => 1,
+            Feed::Bytewise => 997,
+        };
+        let count = pipe.to_broker.len().min(buffer.len()).min(part_max);
+        for (place, byte) in buffer.iter_mut().zip(pipe.to_broker.drain(..count)) {
+            *place = byte;
+        }
+        if count == 0 && pipe.to_broker.is_empty() && pipe.eof {
+            pipe.eof = false;
+            return ReadOutcome::Closed;
+        }
+        self.bytes_read += count;
+        if count == 0 {
+            ReadOutcome::Empty
+        } else {
+            ReadOutcome::Bytes(count)
+        }
+    }
+
+    fn inbox(&mut self) -> Option<Batch> {
+        self.wires.inboxes[self.shard].pop_front()
+    }
+
+    fn push(&mut self, to: ShardId, batch: Batch) {
+        self.wires.inboxes[usize::from(to.0)].push_back(batch);
+    }
+
+    fn write(&mut self, id: ConnectionId, outbound: &mut Outbound) -> WriteOutcome {
+        let pipe = self.pipe(id);
+        assert!(pipe.closed.is_none(), "a closed connection is written");
+        if !pipe.reading {
+            return WriteOutcome::Full;
+        }
+        while !outbound.is_empty() {
+            let mut slices = vec![];
+            outbound.slices(&mut slices, 64);
+            let mut count = 0;
+            for slice in &slices {
+                pipe.to_peer.extend_from_slice(slice);
+                count += slice.len();
+            }
+            drop(slices);
+            assert!(count > 0, "an outbound with bytes has slices");
+            outbound.advance(count);
+        }
+        WriteOutcome::Drained
+    }
+
+    fn close(&mut self, id: ConnectionId, how: CloseKind) {
+        let pipe = self.pipe(id);
+        assert!(pipe.closed.is_none(), "a connection is closed twice");
+        pipe.closed = Some(how);
+    }
+}
+
+/// A frame that came from the broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    pub kind: FrameKind,
+    pub payload: Vec<u8>,
+}
+
+impl Received {
+    /// Class and method id of a method frame.
+    pub fn method_id(&self) -> Option<MethodId> {
+        if self.kind != FrameKind::Method {
+            return None;
+        }
+        let head = self.payload.first_chunk::<4>().expect("a method frame has ids");
+        Some(MethodId::new(
+            u16::from_be_bytes([head[0], head[1]]),
+            u16::from_be_bytes([head[2], head[3]]),
+        ))
+    }
+
+    /// The frame for a failure message.
+    pub fn describe(&self) -> String {
+        match self.method_id() {
+            Some(id) => match Method::decode(id, &self.payload[4..]) {
+                Ok(method) => format!("{method:?}"),
+                Err(error) => format!("undecodable method {id:?}: {error:?}"),
+            },
+            None => format!("{:?} frame of {} bytes", self.kind, self.payload.len()),
+        }
+    }
+}
+
+/// A peer's side of a connection.
+#[derive(Default)]
+pub struct Link {
+    /// Bytes taken from the pipe so far that are no whole frame yet.
+    pub rest: Vec<u8>,
+    /// A protocol header that came instead of frames.
+    pub header: Option<[u8; 8]>,
+    /// Frames not taken yet, by channel.
+    pub frames: BTreeMap<u16, VecDeque<Received>>,
+    /// The negotiated frame size, for checking what comes.
+    pub frame_max: usize,
+    /// Frames left over at the end of the script are in order.
+    pub careless: bool,
+    /// Heartbeats are thrown away.
+    pub drop_heartbeats: bool,
+}
+
+impl Link {
+    fn take_in(&mut self, bytes: &[u8]) {
+        self.rest.extend_from_slice(bytes);
+        let mut at = 0;
+        loop {
+            let rest = &self.rest[at..];
+            if rest.starts_with(b"AMQP") && rest.len() >= 8 {
+                self.header = rest.first_chunk::<8>().copied();
+                at += 8;
+                continue;
+            }
+            let Some(frame) = Frame::read(rest) else { break };
+            assert_eq!(frame.end, END, "the broker's frames end in 0xCE");
+            assert!(
+                self.frame_max == 0 || frame.wire_bytes() <= self.frame_max,
+                "a frame of {} bytes under frame_max {}",
+                frame.wire_bytes(),
+                self.frame_max
+            );
+            let received = Received {
+                kind: frame.kind,
+                payload: frame.payload.to_vec(),
+            };
+            if !(self.drop_heartbeats && frame.kind == FrameKind::Heartbeat) {
+                self.frames.entry(frame.channel).or_default().push_back(received);
+            }
+            at += frame.wire_bytes();
+        }
+        self.rest.drain(..at);
+    }
+
+    /// All frames not taken yet, for a failure message.
+    pub fn describe(&self) -> String {
+        let mut text = String::new();
+        for (channel, frames) in &self.frames {
+            for frame in frames {
+                text.push_str(&format!("\n    channel {channel}: {}", frame.describe()));
+            }
+        }
+        if text.is_empty() { "\n    nothing".into() } else { text }
+    }
+}
+
+struct Stage {
+    shards: Vec<Shard>,
+    due: Vec<NextTurn>,
+    poked: Vec<bool>,
+    held: Vec<bool>,
+    wires: Wires,
+    links: Vec<Link>,
+    settings: Settings,
+    next_shard: usize,
+    /// The peer that sent something the shards have not seen yet.
+    speaking: Option<usize>,
+}
+
+impl Stage {
+    fn new(count: usize, feed: Feed, settings: Settings) -> Stage {
+        let shards = Shard::mesh(count, Arc::new(settings.clone()), [7; 32]);
+        assert_eq!(shards.len(), count);
+        Stage {
+            due: vec![NextTurn::Now; count],
+            poked: vec![false; count],
+            held: vec![false; count],
+            wires: Wires {
+                now: Now { ms: 10_000 },
+                feed,
+                pipes: vec![],
+                inboxes: (0..count).map(|_| VecDeque::new()).collect(),
+            },
+            links: vec![],
+            settings,
+            next_shard: 1 % count,
+            speaking: None,
+            shards,
+        }
+    }
+
+    fn wants_turn(&self, shard: usize) -> bool {
+        let now = self.wires.now;
+        let due = match self.due[shard] {
+            NextTurn::Now => true,
+            NextTurn::At(at) => at <= now,
+            NextTurn::OnEvent => false,
+        };
+        let has_event = |pipe: &Pipe| {
+            pipe.shard == shard && pipe.closed.is_none() && (pipe.became_writable || pipe.has_input() && !pipe.refused)
+        };
+        due || self.poked[shard] || !self.wires.inboxes[shard].is_empty() || self.wires.pipes.iter().any(has_event)
+    }
+
+    /// Runs turns until no shard has anything left to do at this moment.
+    fn settle(&mut self) {
+        self.speaking = None;
+        let mut idle_turns = 0;
+        loop {
+            let mut ran = false;
+            for shard in 0..self.shards.len() {
+                if self.held[shard] || !self.wants_turn(shard) {
+                    continue;
+                }
+                ran = true;
+                self.poked[shard] = false;
+                let mut port = Port::new(&mut self.wires, shard);
+                self.due[shard] = turn(&mut self.shards[shard], &mut port);
+                idle_turns = if port.bytes_read > 0 { 0 } else { idle_turns + 1 };
+                assert!(
+                    idle_turns < IDLE_TURNS_MAX,
+                    "shard {shard} never gets quiet: {:?}",
+                    self.due[shard]
+                );
+            }
+            if !ran {
+                break;
+            }
+        }
+        for (pipe, link) in self.wires.pipes.iter_mut().zip(&mut self.links) {
+            link.take_in(&std::mem::take(&mut pipe.to_peer));
+        }
+    }
+
+    fn advance(&mut self, ms: u64) {
+        self.settle();
+        let end = self.wires.now.after_ms(ms);
+        loop {
+            let next = (0..self.shards.len())
+                .filter(|&shard| !self.held[shard])
+                .filter_map(|s| match self.due[s] {
+                    NextTurn::At(at) if at <= end => Some(at),
+                    _ => None,
+                });
+            let Some(at) = next.min() else { break };
+            self.wires.now = self.wires.now.max(at);
+            self.settle();
+        }
+        self.wires.now = end;
+        self.settle();
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        self.held.fill(false);
+        self.settle();
+        for (index, link) in self.links.iter_mut().enumerate() {
+            link.frames.retain(|_, frames| !frames.is_empty());
+            assert!(
+                link.careless || link.frames.is_empty() && link.header.is_none(),
+                "at the end of the script peer {index} has not looked at:{}",
+                link.describe()
+            );
+        }
+    }
+}
+
+/// The shards and the peers of one script. A clone is another hold on the same.
+#[derive(Clone)]
+pub struct Net(Rc<RefCell<Stage>>);
+
+/// The settings that scripts start from: a few users and vhosts beyond the defaults.
+pub fn settings() -> Settings {
+    let user = |name: &str, tags: &[&str]| User {
+        name: name.into(),
+        password: format!("{name}-secret"),
+        tags: tags.iter().map(|&tag| tag.into()).collect(),
+    };
+    let mut settings = Settings::default();
+    settings
+        .users
+        .extend([user("alice", &[]), user("mallory", &["impersonator"])]);
+    settings.vhosts.push("other".into());
+    settings
+}
+
+impl Net {
+    /// Shards with the scripts' settings.
+    pub fn new(count: usize, feed: Feed) -> Net {
+        Net(Rc::new(RefCell::new(Stage::new(count, feed, settings()))))
+    }
+
+    /// Other shards, as many and fed the same way, with some settings changed.
+    pub fn with(&self, change: impl FnOnce(&mut Settings)) -> Net {
+        let stage = self.0.borrow();
+        let mut settings = stage.settings.clone();
+        change(&mut settings);
+        Net(Rc::new(RefCell::new(Stage::new(
+            stage.shards.len(),
+            stage.wires.feed,
+            settings,
+        ))))
+    }
+
+    /// How many shards there are.
+    pub fn shards(&self) -> usize {
+        self.0.borrow().shards.len()
+    }
+
+    /// Whether bytes come one at a time.
+    pub fn is_bytewise(&self) -> bool {
+        self.0.borrow().wires.feed == Feed::Bytewise
+    }
+
+    /// A peer that has connected and said nothing yet, on the next shard in turn: 1, 2, 3, 0, …
+    pub fn connect(&self) -> Peer {
+        let shard = {
+            let mut stage = self.0.borrow_mut();
+            let shard = stage.next_shard;
+            stage.next_shard = (shard + 1) % stage.shards.len();
+            shard
+        };
+        self.connect_on(shard)
+    }
+
+    /// A peer that has connected to `shard` and said nothing yet.
+    pub fn connect_on(&self, shard: usize) -> Peer {
+        self.connect_from(shard, [127, 0, 0, 1])
+    }
+
+    /// A peer at another address.
+    pub fn connect_from(&self, shard: usize, address: [u8; 4]) -> Peer {
+        self.settle();
+        let mut stage = self.0.borrow_mut();
+        let index = stage.links.len();
+        let shard = shard % stage.shards.len();
+        let now = stage.wires.now;
+        let address = Address {
+            address: (address, 40_000 + index as u16).into(),
+            local: ([127, 0, 0, 1], 5672).into(),
+        };
+        let id = stage.shards[shard]
+            .connect(now, address)
+            .expect("a connection is accepted");
+        stage.wires.pipes.push(Pipe {
+            shard,
+            id,
+            to_broker: VecDeque::new(),
+            eof: false,
+            refused: false,
+            to_peer: vec![],
+            reading: true,
+            became_writable: false,
+            closed: None,
+        });
+        stage.links.push(Link::default());
+        stage.poked[shard] = true;
+        drop(stage);
+        Peer::new(self.clone(), index)
+    }
+
+    /// A peer that has logged in and opened channel 1, on the next shard in turn.
+    pub fn peer(&self) -> Peer {
+        self.login(LOGIN)
+    }
+
+    /// The same on a certain shard.
+    pub fn peer_on(&self, shard: usize) -> Peer {
+        self.connect_on(shard).log_in(LOGIN)
+    }
+
+    /// The same with a log-in of its own.
+    pub fn login(&self, login: Login<'_>) -> Peer {
+        self.connect().log_in(login)
+    }
+
+    /// Declares transient queues, each by a peer of its own: with several shards they end up on different ones.
+    pub fn queues(&self, names: &[&str]) {
+        for name in names {
+            self.peer().queue(declare(name));
+        }
+    }
+
+    /// Lets time pass, stopping wherever a shard wants a turn.
+    pub fn advance(&self, ms: u64) {
+        self.0.borrow_mut().advance(ms);
+    }
+
+    /// Runs the shards until they are quiet.
+    pub fn settle(&self) {
+        self.0.borrow_mut().settle();
+    }
+
+    /// Stops all shards, as on a signal.
+    pub fn stop(&self) {
+        self.settle();
+        let mut stage = self.0.borrow_mut();
+        let now = stage.wires.now;
+        for shard in &mut stage.shards {
+            shard.stop(now);
+        }
+        stage.poked.fill(true);
+    }
+
+    /// Whether all shards are done after a stop.
+    pub fn is_stopped(&self) -> bool {
+        self.settle();
+        self.0.borrow().shards.iter().all(Shard::is_stopped)
+    }
+
+    /// Keeps a shard from having turns. With one shard there is nothing to hold: false.
+    pub fn hold(&self, shard: usize) -> bool {
+        self.settle();
+        let mut stage = self.0.borrow_mut();
+        let can = stage.shards.len() > 1;
+        if can {
+            stage.held[shard] = true;
+        }
+        can
+    }
+
+    /// Lets a held shard go on.
+    pub fn release(&self, shard: usize) {
+        self.settle();
+        let shard = shard % self.shards();
+        self.0.borrow_mut().held[shard] = false;
+        self.settle();
+    }
+
+    /// The shard of a peer.
+    pub fn shard_of(&self, index: usize) -> usize {
+        self.0.borrow().wires.pipes[index].shard
+    }
+
+    /// Appends bytes to what a peer has sent. When another peer spoke last, the shards hear that one first.
+    pub fn feed(&self, index: usize, bytes: &[u8]) {
+        let mut stage = self.0.borrow_mut();
+        if stage.speaking.is_some_and(|other| other != index) {
+            stage.settle();
+        }
+        stage.speaking = Some(index);
+        let pipe = &mut stage.wires.pipes[index];
+        if pipe.closed.is_none() && !pipe.eof {
+            pipe.to_broker.extend(bytes);
+        }
+    }
+
+    /// A peer closes its socket.
+    pub fn hang_up(&self, index: usize) {
+        let mut stage = self.0.borrow_mut();
+        stage.settle();
+        let pipe = &mut stage.wires.pipes[index];
+        pipe.eof = true;
+        pipe.refused = false;
+        stage.settle();
+    }
+
+    /// A peer stops or goes on taking bytes from its socket.
+    pub fn set_reading(&self, index: usize, reading: bool) {
+        let mut stage = self.0.borrow_mut();
+        stage.settle();
+        let pipe = &mut stage.wires.pipes[index];
+        pipe.became_writable = reading && !pipe.reading;
+        pipe.reading = reading;
+        stage.settle();
+    }
+
+    /// How the broker closed a peer's socket, if it did.
+    pub fn closed(&self, index: usize) -> Option<CloseKind> {
+        let mut stage = self.0.borrow_mut();
+        stage.settle();
+        stage.wires.pipes[index].closed
+    }
+
+    /// Looks at a peer's side of its connection, after the shards got quiet.
+    pub fn link<T>(&self, index: usize, look: impl FnOnce(&mut Link) -> T) -> T {
+        let mut stage = self.0.borrow_mut();
+        stage.settle();
+        look(&mut stage.links[index])
+    }
+}
+
+/// Runs a script on `count` shards.
+pub fn run(count: usize, feed: Feed, script: fn(&Net)) {
+    script(&Net::new(count, feed));
+}
+
+/// Scripts: each runs on one shard, on four, and on one that gets every byte alone. Attributes (`#[ignore]`) go to the
+/// tests of a script.
+macro_rules! scripts {
+    ($($(#[$meta:meta])* $name:ident($net:ident) $body:block)*) => {$(
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+            fn script($net: &crate::net::Net) $body
+            $(#[$meta])*
+            #[test]
+            fn on_one_shard() {
+                crate::net::run(1, crate::net::Feed::Whole, script);
+            }
+            $(#[$meta])*
+            #[test]
+            fn on_four_shards() {
+                crate::net::run(4, crate::net::Feed::Whole, script);
+            }
+            $(#[$meta])*
+            #[test]
+            fn byte_by_byte() {
+                crate::net::run(1, crate::net::Feed::Bytewise, script);
+            }
+        }
+    )*};
+}
+pub(crate) use scripts;
