@@ -80,11 +80,7 @@ impl Entries {
     /// Appends a ready message.
     #[inline]
     pub fn push(&mut self, message: MessageRef) {
-        self.list.push_back(Entry {
-            message,
-            taker: NO_TAKER,
-            redelivered: false,
-        });
+        self.list.push_back(Entry { message, taker: NO_TAKER, redelivered: false });
     }
 
     /// Appends a message that goes to `taker` at once. Only while nothing is ready.
@@ -92,11 +88,7 @@ impl Entries {
     pub fn push_taken(&mut self, message: MessageRef, taker: u32) -> Position {
         debug_assert!(self.is_idle());
         let position = self.end();
-        self.list.push_back(Entry {
-            message,
-            taker,
-            redelivered: false,
-        });
+        self.list.push_back(Entry { message, taker, redelivered: false });
         self.cursor = position + 1;
         self.unacked += 1;
         position
@@ -111,11 +103,7 @@ impl Entries {
             None => return None,
         };
         let entry = self.entry(position)?;
-        Some(Taken {
-            position,
-            message: entry.message,
-            redelivered: entry.redelivered,
-        })
+        Some(Taken { position, message: entry.message, redelivered: entry.redelivered })
     }
 
     /// Hands the first ready message to `taker`.
@@ -179,12 +167,8 @@ impl Entries {
     /// at the last one.
     pub fn requeue_all(&mut self, taker: u32, mut count: usize) {
         let held = |entry: &Entry| entry.taker == taker;
-        let stragglers: Vec<Position> = self
-            .stragglers
-            .iter()
-            .filter(|(_, entry)| held(entry))
-            .map(|(&position, _)| position)
-            .collect();
+        let stragglers: Vec<Position> =
+            self.stragglers.iter().filter(|(_, entry)| held(entry)).map(|(&position, _)| position).collect();
         for position in stragglers {
             count -= usize::from(self.requeue(position, taker, true));
         }
@@ -210,29 +194,18 @@ impl Entries {
 
     /// Removes everything, also what is handed out.
     pub fn clear(&mut self, mut release: impl FnMut(MessageRef)) {
-        for entry in self
-            .list
-            .drain(..)
-            .chain(std::mem::take(&mut self.stragglers).into_values())
-        {
+        for entry in self.list.drain(..).chain(std::mem::take(&mut self.stragglers).into_values()) {
             if entry.taker != GAP {
                 release(entry.message);
             }
         }
-        *self = Entries {
-            base: self.cursor,
-            cursor: self.cursor,
-            ..Entries::default()
-        };
+        *self = Entries { base: self.cursor, cursor: self.cursor, ..Entries::default() };
     }
 
     #[inline]
     fn entry(&self, position: Position) -> Option<Entry> {
         if position >= self.base {
-            self.list
-                .get((position - self.base) as usize)
-                .copied()
-                .filter(|entry| entry.taker != GAP)
+            self.list.get((position - self.base) as usize).copied().filter(|entry| entry.taker != GAP)
         } else {
             self.stragglers.get(&position).copied()
         }
@@ -241,9 +214,7 @@ impl Entries {
     #[inline]
     fn entry_mut(&mut self, position: Position) -> Option<&mut Entry> {
         if position >= self.base {
-            self.list
-                .get_mut((position - self.base) as usize)
-                .filter(|entry| entry.taker != GAP)
+            self.list.get_mut((position - self.base) as usize).filter(|entry| entry.taker != GAP)
         } else {
             self.stragglers.get_mut(&position)
         }
@@ -308,11 +279,7 @@ mod tests {
     use crate::broker::message::Blocks;
 
     fn message(blocks: &mut Blocks, n: u64) -> MessageRef {
-        blocks.keep(&Content {
-            names: b"\0\0",
-            properties: &[0, 0],
-            body: &n.to_be_bytes(),
-        })
+        blocks.keep(&Content { names: b"\0\0", properties: &[0, 0], body: &n.to_be_bytes() })
     }
 
     #[test]
@@ -328,9 +295,8 @@ mod tests {
         assert!(entries.requeue(taken[0].position, 7, true));
         assert!(!entries.requeue(taken[0].position, 7, true), "it is not held any more");
         assert!(entries.settle(taken[1].position, 8).is_none(), "another taker's");
-        let order: Vec<(u64, bool)> = std::iter::from_fn(|| entries.pop())
-            .map(|taken| (taken.position, taken.redelivered))
-            .collect();
+        let order: Vec<(u64, bool)> =
+            std::iter::from_fn(|| entries.pop()).map(|taken| (taken.position, taken.redelivered)).collect();
         assert_eq!(order, [(0, true), (2, true), (4, false), (5, false)]);
         assert_eq!((entries.ready(), entries.unacked()), (0, 2));
     }
@@ -396,11 +362,7 @@ mod tests {
                         let taker = random(3) as u32;
                         let count = held.iter().filter(|(_, holder)| *holder == taker).count();
                         entries.requeue_all(taker, count);
-                        ready.extend(
-                            held.iter()
-                                .filter(|(_, holder)| *holder == taker)
-                                .map(|(position, _)| position),
-                        );
+                        ready.extend(held.iter().filter(|(_, holder)| *holder == taker).map(|(position, _)| position));
                         held.retain(|(_, holder)| *holder != taker);
                     }
                     9 if random(40) == 0 => {

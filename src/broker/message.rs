@@ -83,10 +83,7 @@ impl Blocks {
             return self.keep_record(Bytes::from(record));
         }
         if let Some(block) = self.current
-            && let Some(Block {
-                bytes: Memory::Shared(bytes),
-                live,
-            }) = self.blocks.get_mut(block as usize)
+            && let Some(Block { bytes: Memory::Shared(bytes), live }) = self.blocks.get_mut(block as usize)
             && bytes.len() + len <= bytes.capacity()
         {
             let offset = bytes.len() as u32;
@@ -107,20 +104,14 @@ impl Blocks {
         }
         let mut bytes = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(self.block_bytes));
         content.write_record(&mut bytes);
-        let block = self.blocks.insert(Block {
-            bytes: Memory::Shared(bytes),
-            live: 1,
-        }) as u32;
+        let block = self.blocks.insert(Block { bytes: Memory::Shared(bytes), live: 1 }) as u32;
         self.current = Some(block);
         MessageRef { block, offset: 0 }
     }
 
     /// Keeps a record that already has its own memory.
     pub fn keep_record(&mut self, record: Bytes) -> MessageRef {
-        let block = self.blocks.insert(Block {
-            bytes: Memory::Own(record),
-            live: 1,
-        }) as u32;
+        let block = self.blocks.insert(Block { bytes: Memory::Own(record), live: 1 }) as u32;
         MessageRef { block, offset: 0 }
     }
 
@@ -168,13 +159,11 @@ impl Blocks {
     /// A kept message.
     #[inline]
     pub fn content(&self, message: MessageRef) -> Content<'_> {
-        Content::from_record(
-            match self.blocks.get(message.block as usize).map(|block| &block.bytes) {
-                Some(Memory::Shared(bytes)) => bytes.get(message.offset as usize..).unwrap_or(&[]),
-                Some(Memory::Own(bytes)) => bytes,
-                None => &[],
-            },
-        )
+        Content::from_record(match self.blocks.get(message.block as usize).map(|block| &block.bytes) {
+            Some(Memory::Shared(bytes)) => bytes.get(message.offset as usize..).unwrap_or(&[]),
+            Some(Memory::Own(bytes)) => bytes,
+            None => &[],
+        })
     }
 
     /// The record of a message that has its own block.
@@ -188,10 +177,7 @@ impl Blocks {
 
     /// What is kept.
     pub fn counts(&self) -> BlockCounts {
-        let mut counts = BlockCounts {
-            blocks: self.blocks.len(),
-            ..BlockCounts::default()
-        };
+        let mut counts = BlockCounts { blocks: self.blocks.len(), ..BlockCounts::default() };
         for (_, block) in &self.blocks {
             counts.live += u64::from(block.live);
             counts.bytes += match &block.bytes {
@@ -208,27 +194,17 @@ mod tests {
     use super::*;
 
     fn content<'a>(names: &'a [u8], body: &'a [u8]) -> Content<'a> {
-        Content {
-            names,
-            properties: &[0x10, 0, 2],
-            body,
-        }
+        Content { names, properties: &[0x10, 0, 2], body }
     }
 
     #[test]
     fn kept_content_comes_back_whatever_its_size() {
         let mut blocks = Blocks::new(1024, 300, 4);
         let bodies: Vec<Vec<u8>> = (0..200).map(|i| vec![i as u8; i * 3]).collect();
-        let kept: Vec<MessageRef> = bodies
-            .iter()
-            .map(|body| blocks.keep(&content(b"\x01e\x02rk", body)))
-            .collect();
+        let kept: Vec<MessageRef> = bodies.iter().map(|body| blocks.keep(&content(b"\x01e\x02rk", body))).collect();
         for (message, body) in kept.iter().zip(&bodies) {
             let read = blocks.content(*message);
-            assert_eq!(
-                (read.exchange(), read.routing_key(), read.properties),
-                ("e", "rk", &[0x10, 0, 2][..])
-            );
+            assert_eq!((read.exchange(), read.routing_key(), read.properties), ("e", "rk", &[0x10, 0, 2][..]));
             assert_eq!(read.body, &body[..]);
             assert_eq!(blocks.own_record(*message).is_some(), read.record_bytes() >= 300);
         }

@@ -17,11 +17,7 @@ impl Shard {
 
     pub(super) fn close_expired(&mut self, id: ConnectionId) {
         let Some(member) = self.members.get(id) else { return };
-        let how = if member.wire.phase == Phase::Running {
-            CloseKind::Flushed
-        } else {
-            member.close_kind()
-        };
+        let how = if member.wire.phase == Phase::Running { CloseKind::Flushed } else { member.close_kind() };
         self.drop_connection(id, how);
     }
 
@@ -31,8 +27,7 @@ impl Shard {
             && interval_s > 0
         {
             member.heartbeat.interval_s = interval_s;
-            self.timers
-                .add(self.now.after_ms(u64::from(interval_s) * 500), Timer::Heartbeat(id));
+            self.timers.add(self.now.after_ms(u64::from(interval_s) * 500), Timer::Heartbeat(id));
         }
     }
 
@@ -55,7 +50,6 @@ impl Shard {
         if sends && let Some(out) = self.members.sink(id) {
             frame::write_heartbeat(out);
         }
-        self.timers
-            .add(self.now.after_ms(u64::from(interval_s) * 500), Timer::Heartbeat(id));
+        self.timers.add(self.now.after_ms(u64::from(interval_s) * 500), Timer::Heartbeat(id));
     }
 }

@@ -4,6 +4,7 @@
 //! takes bytes and batches from it. One shard per core; they share nothing but immutable values.
 
 mod authority;
+mod deliver;
 mod delivery;
 mod dispatch;
 mod global_qos;
@@ -152,8 +153,7 @@ impl Shard {
             return None;
         }
         let id = self.members.insert(peer, &self.settings.limits);
-        self.timers
-            .add(now.after_ms(self.settings.limits.handshake_ms), Timer::Handshake(id));
+        self.timers.add(now.after_ms(self.settings.limits.handshake_ms), Timer::Handshake(id));
         Some(id)
     }
 
@@ -221,10 +221,7 @@ impl Shard {
     /// What is to be written to a connection, if its socket takes bytes.
     #[inline]
     pub fn outbound(&mut self, id: ConnectionId) -> Option<&mut Outbound> {
-        self.members
-            .get_mut(id)
-            .filter(|member| member.writable)
-            .map(|member| &mut member.outbound)
+        self.members.get_mut(id).filter(|member| member.writable).map(|member| &mut member.outbound)
     }
 
     /// Notes what a write achieved.
@@ -248,8 +245,7 @@ impl Shard {
         let half_window = self.settings.limits.link_window_bytes / 2;
         for (owner, bytes) in &mut member.foreign {
             if *bytes > half_window {
-                self.mesh
-                    .send(*owner, mesh::Record::LinkCredit(id, std::mem::take(bytes)));
+                self.mesh.send(*owner, mesh::Record::LinkCredit(id, std::mem::take(bytes)));
             }
         }
         self.members.settle_buffer(id);
@@ -281,11 +277,6 @@ impl Shard {
     }
 
     fn caller(&self, id: ConnectionId, channel: u32, generation: u32) -> Caller {
-        Caller {
-            shard: self.id.0,
-            connection: id,
-            channel,
-            generation,
-        }
+        Caller { shard: self.id.0, connection: id, channel, generation }
     }
 }

@@ -23,12 +23,8 @@ use random::Random;
 
 /// Calls `body` with a generator for each round.
 fn rounds(count: u64, mut body: impl FnMut(&mut Random)) {
-    let number = |name: &str, default: u64| {
-        std::env::var(name)
-            .ok()
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(default)
-    };
+    let number =
+        |name: &str, default: u64| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     let seed = number("LEVERET_FUZZ_SEED", 1);
     for round in 0..number("LEVERET_FUZZ_ROUNDS", count) {
         let case = seed.wrapping_mul(0x9e37_79b9).wrapping_add(round);
@@ -106,9 +102,7 @@ fn connections_that_send_garbage() {
 
 #[test]
 fn connections_that_send_garbage_after_the_handshake() {
-    connections(4, 400, |net, random| {
-        bodies::connection_garbage_after_handshake(net, random)
-    });
+    connections(4, 400, |net, random| bodies::connection_garbage_after_handshake(net, random));
 }
 
 #[test]

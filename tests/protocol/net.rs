@@ -79,22 +79,12 @@ impl<'a> Port<'a> {
                 writables.push_back(index);
             }
         }
-        Port {
-            wires,
-            shard,
-            offers,
-            writables,
-            bytes_read: 0,
-        }
+        Port { wires, shard, offers, writables, bytes_read: 0 }
     }
 
     fn pipe(&mut self, id: ConnectionId) -> &mut Pipe {
         let shard = self.shard;
-        let found = self
-            .wires
-            .pipes
-            .iter_mut()
-            .find(|pipe| pipe.shard == shard && pipe.id == id);
+        let found = self.wires.pipes.iter_mut().find(|pipe| pipe.shard == shard && pipe.id == id);
         found.expect("the shard names only connections that it was given")
     }
 }
@@ -133,11 +123,7 @@ impl World for Port<'_> {
             return ReadOutcome::Closed;
         }
         self.bytes_read += count;
-        if count == 0 {
-            ReadOutcome::Empty
-        } else {
-            ReadOutcome::Bytes(count)
-        }
+        if count == 0 { ReadOutcome::Empty } else { ReadOutcome::Bytes(count) }
     }
 
     fn inbox(&mut self) -> Option<Batch> {
@@ -190,10 +176,7 @@ impl Received {
             return None;
         }
         let head = self.payload.first_chunk::<4>().expect("a method frame has ids");
-        Some(MethodId::new(
-            u16::from_be_bytes([head[0], head[1]]),
-            u16::from_be_bytes([head[2], head[3]]),
-        ))
+        Some(MethodId::new(u16::from_be_bytes([head[0], head[1]]), u16::from_be_bytes([head[2], head[3]])))
     }
 
     /// The frame for a failure message.
@@ -244,10 +227,7 @@ impl Link {
                 frame.wire_bytes(),
                 self.frame_max
             );
-            let received = Received {
-                kind: frame.kind,
-                payload: frame.payload.to_vec(),
-            };
+            let received = Received { kind: frame.kind, payload: frame.payload.to_vec() };
             if !(self.drop_heartbeats && frame.kind == FrameKind::Heartbeat) {
                 self.frames.entry(frame.channel).or_default().push_back(received);
             }
@@ -331,11 +311,7 @@ impl Stage {
                 let mut port = Port::new(&mut self.wires, shard);
                 self.due[shard] = turn(&mut self.shards[shard], &mut port);
                 idle_turns = if port.bytes_read > 0 { 0 } else { idle_turns + 1 };
-                assert!(
-                    idle_turns < IDLE_TURNS_MAX,
-                    "shard {shard} never gets quiet: {:?}",
-                    self.due[shard]
-                );
+                assert!(idle_turns < IDLE_TURNS_MAX, "shard {shard} never gets quiet: {:?}", self.due[shard]);
             }
             if !ran {
                 break;
@@ -350,12 +326,10 @@ impl Stage {
         self.settle();
         let end = self.wires.now.after_ms(ms);
         loop {
-            let next = (0..self.shards.len())
-                .filter(|&shard| !self.held[shard])
-                .filter_map(|s| match self.due[s] {
-                    NextTurn::At(at) if at <= end => Some(at),
-                    _ => None,
-                });
+            let next = (0..self.shards.len()).filter(|&shard| !self.held[shard]).filter_map(|s| match self.due[s] {
+                NextTurn::At(at) if at <= end => Some(at),
+                _ => None,
+            });
             let Some(at) = next.min() else { break };
             self.wires.now = self.wires.now.max(at);
             self.settle();
@@ -395,9 +369,7 @@ pub fn settings() -> Settings {
         tags: tags.iter().map(|&tag| tag.into()).collect(),
     };
     let mut settings = Settings::default();
-    settings
-        .users
-        .extend([user("alice", &[]), user("mallory", &["impersonator"])]);
+    settings.users.extend([user("alice", &[]), user("mallory", &["impersonator"])]);
     settings.vhosts.push("other".into());
     settings
 }
@@ -413,11 +385,7 @@ impl Net {
         let stage = self.0.borrow();
         let mut settings = stage.settings.clone();
         change(&mut settings);
-        Net(Rc::new(RefCell::new(Stage::new(
-            stage.shards.len(),
-            stage.wires.feed,
-            settings,
-        ))))
+        Net(Rc::new(RefCell::new(Stage::new(stage.shards.len(), stage.wires.feed, settings))))
     }
 
     /// How many shards there are.
@@ -453,13 +421,9 @@ impl Net {
         let index = stage.links.len();
         let shard = shard % stage.shards.len();
         let now = stage.wires.now;
-        let address = Address {
-            address: (address, 40_000 + index as u16).into(),
-            local: ([127, 0, 0, 1], 5672).into(),
-        };
-        let id = stage.shards[shard]
-            .connect(now, address)
-            .expect("a connection is accepted");
+        let address =
+            Address { address: (address, 40_000 + index as u16).into(), local: ([127, 0, 0, 1], 5672).into() };
+        let id = stage.shards[shard].connect(now, address).expect("a connection is accepted");
         stage.wires.pipes.push(Pipe {
             shard,
             id,

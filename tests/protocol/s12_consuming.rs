@@ -10,17 +10,11 @@ use crate::say::*;
 const IN_EXCLUSIVE_USE: &str = "queue 'q' in vhost '/' in exclusive use";
 
 fn exclusively<'a>(queue: &'a str, consumer_tag: &'a str) -> BasicConsume<'a> {
-    BasicConsume {
-        exclusive: true,
-        ..consume(queue, consumer_tag)
-    }
+    BasicConsume { exclusive: true, ..consume(queue, consumer_tag) }
 }
 
 fn with_priority<'a>(queue: &'a str, consumer_tag: &'a str, priority: Value<'_>) -> BasicConsume<'a> {
-    BasicConsume {
-        arguments: table(&[("x-priority", priority)]),
-        ..consume(queue, consumer_tag)
-    }
+    BasicConsume { arguments: table(&[("x-priority", priority)]), ..consume(queue, consumer_tag) }
 }
 
 /// A peer that consumes from q, which holds these bodies, and has them all unacknowledged.

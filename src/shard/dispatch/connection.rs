@@ -66,10 +66,7 @@ fn plain(response: &[u8]) -> Option<(&[u8], &[u8])> {
 /// User and password of an AMQPLAIN response: a table's contents.
 fn amqplain(response: &[u8]) -> Option<(&[u8], &[u8])> {
     let table = Table::check(response).ok()?;
-    Some((
-        table.find("LOGIN")?.as_long_str()?,
-        table.find("PASSWORD")?.as_long_str()?,
-    ))
+    Some((table.find("LOGIN")?.as_long_str()?, table.find("PASSWORD")?.as_long_str()?))
 }
 
 fn capabilities(properties: Table<'_>) -> ClientCapabilities {
@@ -197,27 +194,16 @@ impl Shard {
                     member.challenged = Some(String::from_utf8_lossy(m.response.0).into());
                     member.wire.phase = Phase::SecureOk;
                 }
-                return self.send_on_connection(
-                    id,
-                    &ConnectionSecure {
-                        challenge: LongStr(CHALLENGE.as_bytes()),
-                    },
-                );
+                return self.send_on_connection(id, &ConnectionSecure { challenge: LongStr(CHALLENGE.as_bytes()) });
             }
         };
         self.logged_in(id, found.map(User::clone), m.mechanism);
     }
 
     fn secure_ok(&mut self, id: ConnectionId, response: &[u8]) {
-        let user = self
-            .members
-            .get(id)
-            .and_then(|member| member.challenged.clone())
-            .unwrap_or_default();
+        let user = self.members.get(id).and_then(|member| member.challenged.clone()).unwrap_or_default();
         let found = match response.strip_prefix(CHALLENGE_ANSWER) {
-            Some(password) => self
-                .check_password(id, Some((user.as_bytes(), password)))
-                .map(User::clone),
+            Some(password) => self.check_password(id, Some((user.as_bytes(), password))).map(User::clone),
             None => Err(Refusal::Malformed),
         };
         self.logged_in(id, found, Mechanism::RabbitCrDemo.name());
@@ -238,11 +224,7 @@ impl Shard {
         let loopback = member.address().ip().to_canonical().is_loopback();
         let found = found.and_then(|user| {
             let local_only = settings.loopback_users.contains(&user.name);
-            if local_only && !loopback {
-                Err(Refusal::Credentials)
-            } else {
-                Ok(user)
-            }
+            if local_only && !loopback { Err(Refusal::Credentials) } else { Ok(user) }
         });
         match found {
             Ok(user) => {
@@ -426,13 +408,7 @@ mod tests {
     fn plain_responses() {
         assert_eq!(plain(b"\0guest\0secret"), Some((&b"guest"[..], &b"secret"[..])));
         assert_eq!(plain(b"\0guest\0"), Some((&b"guest"[..], &b""[..])));
-        for bad in [
-            &b""[..],
-            b"guest\0secret",
-            b"\0guest",
-            b"me\0guest\0secret",
-            b"\0a\0b\0c",
-        ] {
+        for bad in [&b""[..], b"guest\0secret", b"\0guest", b"me\0guest\0secret", b"\0a\0b\0c"] {
             assert_eq!(plain(bad), None, "{bad:?}");
         }
     }
