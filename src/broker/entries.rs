@@ -40,6 +40,34 @@ pub struct Taken {
     pub redelivered: bool,
 }
 
+/// Entries that were removed from their queue, with their messages' references.
+#[derive(Debug, Default)]
+pub struct Removed {
+    list: VecDeque<Entry>,
+}
+
+impl Removed {
+    /// How many there may be at most.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Takes the next message.
+    pub fn pop(&mut self) -> Option<MessageRef> {
+        loop {
+            let entry = self.list.pop_front()?;
+            if entry.taker != GAP {
+                return Some(entry.message);
+            }
+        }
+    }
+}
+
 /// Ready and unacknowledged entries of a queue.
 #[derive(Debug, Default)]
 pub struct Entries {
@@ -181,25 +209,53 @@ impl Entries {
         }
     }
 
-    /// Removes every ready message, giving each reference to `release`; returns how many.
-    pub fn purge(&mut self, mut release: impl FnMut(MessageRef)) -> usize {
-        let mut count = 0;
-        while let Some(taken) = self.pop() {
-            release(taken.message);
-            count += 1;
+    /// Removes every ready message; returns them, to be released by and by, for there may be millions.
+    pub fn purge(&mut self) -> Removed {
+        let mut removed = Removed::default();
+        for position in std::mem::take(&mut self.returned) {
+            if let Some(entry) = self.entry(position) {
+                removed.list.push_back(entry);
+            }
+            self.remove(position);
         }
+        // Nothing at or behind the cursor was ever handed out, so its positions may be given again.
+        let ready = (self.cursor - self.base) as usize;
+        let mut behind = if ready == 0 { std::mem::take(&mut self.list) } else { self.list.split_off(ready) };
+        behind.append(&mut removed.list);
+        removed.list = behind;
         self.shrink();
-        count
+        removed
     }
 
-    /// Removes everything, also what is handed out.
-    pub fn clear(&mut self, mut release: impl FnMut(MessageRef)) {
-        for entry in self.list.drain(..).chain(std::mem::take(&mut self.stragglers).into_values()) {
-            if entry.taker != GAP {
-                release(entry.message);
+    /// Removes everything, also what is handed out; returns it, to be released by and by.
+    pub fn clear(&mut self) -> Removed {
+        let mut removed = Removed { list: std::mem::take(&mut self.list) };
+        removed.list.extend(std::mem::take(&mut self.stragglers).into_values());
+        *self = Entries { base: self.cursor, cursor: self.cursor, ..Entries::default() };
+        removed
+    }
+
+    /// Gives each entry's message, in no particular order, to `moved`, which may put another in its place. Starts at
+    /// `from` and looks at no more than `count_max`; returns where to go on, or `None` at the end.
+    pub fn for_each_from(
+        &mut self,
+        from: Position,
+        count_max: usize,
+        mut moved: impl FnMut(MessageRef) -> MessageRef,
+    ) -> Option<Position> {
+        if from <= self.base {
+            for entry in self.stragglers.values_mut() {
+                entry.message = moved(entry.message);
             }
         }
-        *self = Entries { base: self.cursor, cursor: self.cursor, ..Entries::default() };
+        let start = from.saturating_sub(self.base) as usize;
+        for entry in self.list.iter_mut().skip(start).take(count_max) {
+            if entry.taker != GAP {
+                entry.message = moved(entry.message);
+            }
+        }
+        let next = self.base + (start + count_max) as u64;
+        (next < self.end()).then_some(next)
     }
 
     #[inline]
@@ -366,7 +422,8 @@ mod tests {
                         held.retain(|(_, holder)| *holder != taker);
                     }
                     9 if random(40) == 0 => {
-                        assert_eq!(entries.purge(|_| ()), ready.len());
+                        assert_eq!(entries.purge().len(), ready.len());
+                        next = entries.end();
                         ready.clear();
                     }
                     _ => {}

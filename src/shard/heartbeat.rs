@@ -8,6 +8,11 @@ use crate::connection::Phase;
 
 impl Shard {
     pub(super) fn handshake_expired(&mut self, id: ConnectionId) {
+        while self.handshakes.front().is_some_and(|first| {
+            *first == id || self.members.get(*first).is_none_or(|member| member.wire.phase == Phase::Running)
+        }) {
+            self.handshakes.pop_front();
+        }
         let Some(member) = self.members.get(id) else { return };
         match member.wire.phase {
             Phase::Running | Phase::Closing | Phase::Closed => {}

@@ -20,7 +20,9 @@ mod routes;
 mod timer;
 pub mod turn;
 mod unacked;
+mod upkeep;
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -41,6 +43,7 @@ use owner::Owner;
 use routes::Routes;
 use timer::{Timer, Timers};
 use turn::{CloseKind, NextTurn, WriteOutcome};
+use upkeep::Upkeep;
 
 /// A connection of a shard: a slot, and a generation that tells it from others that had the slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -82,10 +85,13 @@ pub struct Shard {
     /// Channels whose common prefetch limit is to be looked at again at the end of the turn.
     granting: Vec<Caller>,
     timers: Timers,
+    upkeep: Upkeep,
     routes: Routes,
     ring: Vec<u8>,
     /// Bytes at the ring's start that were left over from the connection's last read.
     prefix: usize,
+    /// Connections in order of their coming, until they have logged in.
+    handshakes: VecDeque<ConnectionId>,
     /// A peer whose publish credit the command just run has used up.
     exhausted: Option<u8>,
     stopping: bool,
@@ -121,9 +127,11 @@ impl Shard {
                     mesh: Mesh::new(ShardId(id as u8), count, limits.publish_credit_bytes),
                     granting: Vec::new(),
                     timers: Timers::default(),
+                    upkeep: Upkeep::default(),
                     routes: Routes::new(hash.clone()),
                     ring: Vec::new(),
                     prefix: 0,
+                    handshakes: VecDeque::new(),
                     exhausted: None,
                     stopping: false,
                     settings: settings.clone(),
@@ -154,6 +162,13 @@ impl Shard {
         }
         let id = self.members.insert(peer, &self.settings.limits);
         self.timers.add(now.after_ms(self.settings.limits.handshake_ms), Timer::Handshake(id));
+        self.handshakes.push_back(id);
+        while self.handshakes.len() > self.settings.limits.handshakes_max {
+            // The oldest that has not logged in gives way; those that have are only off the list.
+            if let Some(oldest) = self.handshakes.pop_front() {
+                self.handshake_expired(oldest);
+            }
+        }
         Some(id)
     }
 
@@ -200,7 +215,8 @@ impl Shard {
     }
 
     /// Ends a turn: deliveries under credit. Batches and connections to write are listed afterwards.
-    pub fn end_turn(&mut self, _now: Now) {
+    pub fn end_turn(&mut self, now: Now) {
+        self.keep_up(now);
         self.deliver_active();
         for caller in std::mem::take(&mut self.granting) {
             self.grant(caller);
@@ -264,13 +280,14 @@ impl Shard {
     pub fn next_turn(&mut self) -> NextTurn {
         if !self.members.resumed.is_empty()
             || self.owner.has_work()
+            || self.upkeep.has_work()
             || !self.granting.is_empty()
             || self.mesh.has_output()
             || !self.members.is_quiet()
         {
             return NextTurn::Now;
         }
-        match self.timers.next() {
+        match self.timers.next().into_iter().chain(self.next_look()).min() {
             Some(at) => NextTurn::At(at),
             None => NextTurn::OnEvent,
         }

@@ -296,15 +296,10 @@ impl Shard {
                 self.reply(caller, Reply::Counts { messages, consumers });
             }
             QueueRequest::Purge => {
-                let count = match self.lift(key) {
-                    Some(mut queue) => {
-                        let count = queue.entries.purge(|message| self.blocks.release(message));
-                        self.put_back(queue);
-                        count
-                    }
-                    None => 0,
-                };
-                self.reply(caller, Reply::Count(count as u32));
+                let count = queue.entries.ready() as u32;
+                let removed = queue.entries.purge();
+                self.upkeep.release(removed);
+                self.reply(caller, Reply::Count(count));
             }
             QueueRequest::Delete { if_unused, if_empty } => {
                 if if_empty && queue.entries.ready() > 0 {
@@ -508,7 +503,8 @@ impl Shard {
     /// The queue is out of the tables: ends it and tells everybody.
     pub(super) fn removed(&mut self, key: QueueKey) {
         let Some(mut queue) = self.lift(key) else { return };
-        queue.entries.clear(|message| self.blocks.release(message));
+        let messages = queue.entries.clear();
+        self.upkeep.release(messages);
         for waiter in self.owner.dying.remove(&key).unwrap_or_default() {
             self.removed_for(waiter);
         }
