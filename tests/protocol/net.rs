@@ -447,10 +447,29 @@ pub fn settings() -> Settings {
     settings
 }
 
+/// Small bounds, so that all of them are met: nothing but speed may depend on them.
+fn tighten(settings: &mut Settings, seed: u64) {
+    let mut dice = seed;
+    let mut some = |few: usize, many: usize| if scramble(&mut dice) % 2 == 0 { few } else { many };
+    let limits = &mut settings.limits;
+    limits.turn_bytes_max = some(100, 10_000);
+    limits.deliver_slice_bytes = some(1, 1_000);
+    limits.outbound_high_bytes = some(1, 10_000);
+    limits.link_window_bytes = some(1, 5_000) as i64;
+    limits.publish_credit_bytes = some(1, 5_000) as i64;
+    limits.body_own_block_bytes = some(100, 4_000);
+    limits.route_cache_max = some(1, 8);
+    limits.blocks_spare_max = some(1, 4);
+}
+
 impl Net {
     /// Shards with the scripts' settings.
     pub fn new(count: usize, feed: Feed) -> Net {
-        Net(Rc::new(RefCell::new(Stage::new(count, feed, settings()))))
+        let mut settings = settings();
+        if let Feed::Scrambled(seed) = feed {
+            tighten(&mut settings, seed);
+        }
+        Net(Rc::new(RefCell::new(Stage::new(count, feed, settings))))
     }
 
     /// Other shards, as many and fed the same way, with some settings changed.

@@ -172,12 +172,15 @@ scripts! {
         t.queues(&["q"]);
         a.consume("q", "low");
         b.qos(2).send(with_priority("q", "high", int(10))).expect(BasicConsumeOk { consumer_tag: "high" });
-        t.peer().fill("q", &["1", "2", "3"]);
+        let c = t.peer();
+        c.fill("q", &["1"]);
         b.delivered("high", 1, "1");
+        c.fill("q", &["2"]);
         b.delivered("high", 2, "2");
+        c.fill("q", &["3"]);
         a.delivered("low", 1, "3");
         b.send(ack(1));
-        t.peer().fill("q", &["4"]);
+        c.fill("q", &["4"]);
         b.delivered("high", 3, "4");
     }
 
