@@ -23,6 +23,7 @@ mod s09_publishing;
 mod s10_routing;
 mod s11_confirms;
 mod s12_consuming;
+mod s12_settling;
 mod s13_queue_life;
 mod s14_reply_to;
 mod s15_to_s20;
