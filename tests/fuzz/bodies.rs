@@ -186,6 +186,18 @@ pub fn a_session(random: &mut Random) -> Vec<Vec<u8>> {
         method_bytes(1, channel_open()),
         method_bytes(2, channel_open()),
     ];
+    for name in ["q1", "q2", "q3"] {
+        if !random.once_in(4) {
+            parts.push(method_bytes(1, declare(name)));
+        }
+    }
+    for name in ["x1", "x2"] {
+        if !random.once_in(4) {
+            let kind = *random.pick(&["direct", "fanout", "topic", "headers"]);
+            parts.push(method_bytes(1, exchange(name, kind)));
+            parts.push(method_bytes(1, bind("q1", name, "#")));
+        }
+    }
     for _ in 0..4 + random.below(30) {
         parts.push(a_command(random));
     }
