@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         warnings.iter().for_each(|warning| log::warn!("{warning}"));
         // Before the first client: a signal that comes now must stop the server, not kill it.
         let signals = Signals::install().map_err(|error| format!("cannot take signals: {error}"))?;
+        leveret::server::raise_file_limit();
         let shards = config.shards;
         let server = Server::start(config).map_err(|error| error.to_string())?;
         Ok((server, shards, signals))

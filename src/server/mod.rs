@@ -27,6 +27,18 @@ use clock::Clock;
 use event_loop::{Common, EventLoop};
 use inbox::{Inlet, Input};
 
+/// Raises the process's limit of open files as far as it may: a connection is a file. For the binary; an embedding
+/// program decides for itself.
+pub fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+    {
+        log::warn!("cannot raise the limit of open files: {error}");
+    }
+}
+
 /// A running broker.
 ///
 /// ```no_run
