@@ -176,7 +176,8 @@ impl Connection {
             let rest = &input[frame.wire_bytes()..];
             if frame.channel == 0 {
                 // connection.close comes after what its channels asked for: wait for their answers.
-                if frame.payload.starts_with(&[0, 10, 0, 50])
+                if self.phase == Phase::Running
+                    && frame.payload.starts_with(&[0, 10, 0, 50])
                     && self.channels.iter().any(|(_, channel)| channel.waiting)
                 {
                     return Ok(Next::Parked);
@@ -197,7 +198,7 @@ impl Connection {
             let Some(channel) = self.channels.get_mut(slot as usize) else {
                 return Ok(Next::Incomplete);
             };
-            if channel.waiting {
+            if channel.waiting && self.phase == Phase::Running {
                 return Ok(Next::Parked);
             }
             if self.phase == Phase::Running

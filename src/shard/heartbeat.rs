@@ -21,9 +21,9 @@ impl Shard {
     }
 
     pub(super) fn close_expired(&mut self, id: ConnectionId) {
-        let Some(member) = self.members.get(id) else { return };
-        let how = if member.wire.phase == Phase::Running { CloseKind::Flushed } else { member.close_kind() };
-        self.drop_connection(id, how);
+        if let Some(how) = self.members.get(id).map(|member| member.close_kind()) {
+            self.drop_connection(id, how);
+        }
     }
 
     /// Begins the heartbeat of a connection that was tuned.

@@ -157,7 +157,7 @@ impl Shard {
                 self.send_on_connection(id, &ConnectionCloseOk {});
                 if phase != Phase::Closing {
                     self.set_phase(id, Phase::Closed);
-                    self.close_deadline(id, CloseKind::Flushed);
+                    self.close_deadline(id, phase);
                 }
             }
             (Phase::Closing, Method::ConnectionCloseOk(_)) => self.close_after_writing(id),
@@ -327,22 +327,19 @@ impl Shard {
         member.closing_answers -= 1;
         if member.closing_answers == 0 {
             self.send_on_connection(id, &ConnectionCloseOk {});
-            self.close_deadline(id, CloseKind::Flushed);
+            self.close_deadline(id, Phase::Running);
         }
     }
 
-    /// Closes the socket if the peer does not within the time that it has.
-    fn close_deadline(&mut self, id: ConnectionId, how: CloseKind) {
-        let Some(member) = self.members.get_mut(id) else { return };
+    /// Closes the socket if the peer does not within the time that it has: less before it has logged in.
+    fn close_deadline(&mut self, id: ConnectionId, before: Phase) {
+        let Some(member) = self.members.get(id) else { return };
         let max = self.settings.limits.close_wait_ms;
-        let wait = match member.heartbeat.interval_s {
-            _ if member.vhost == 0 && member.channel_max == 0 && member.wire.phase != Phase::Running => {
-                CLOSE_WAIT_EARLY_MS
-            }
-            0 => max,
-            interval_s => max.min(u64::from(interval_s) * 1000),
+        let wait = match (before, member.heartbeat.interval_s) {
+            (Phase::Running, 0) => max,
+            (Phase::Running, interval_s) => max.min(u64::from(interval_s) * 1000),
+            _ => CLOSE_WAIT_EARLY_MS.min(max),
         };
-        debug_assert!(member.close.is_none() || how == CloseKind::Flushed);
         self.timers.add(self.now.after_ms(wait), Timer::Close(id));
     }
 
@@ -355,8 +352,9 @@ impl Shard {
             Phase::ProtocolHeader => return self.drop_connection(id, CloseKind::Reset),
             _ => {}
         }
-        let frame_fault = member.wire.broken;
-        member.wire.phase = if frame_fault { Phase::Closed } else { Phase::Closing };
+        let before = member.wire.phase;
+        let broken = member.wire.broken;
+        member.wire.phase = if broken { Phase::Closed } else { Phase::Closing };
         member.ended = true;
         member.channels.clear();
         let touched = member.touched;
@@ -368,13 +366,8 @@ impl Shard {
             method_id: exception.method.method,
         };
         self.send_on_connection(id, &close);
-        if frame_fault {
-            // The stream cannot be followed any more: not even close-ok would be found in it.
-            let at = self.now.after_ms(CLOSE_WAIT_EARLY_MS);
-            self.timers.add(at, Timer::Close(id));
-        } else {
-            self.close_deadline(id, CloseKind::Flushed);
-        }
+        // A stream that cannot be followed any more: not even close-ok would be found in it.
+        self.close_deadline(id, if broken { Phase::ProtocolHeader } else { before });
         self.end_connection(id, touched, exclusive);
         self.members.resume(id);
     }
