@@ -1,5 +1,7 @@
 //! The broker as a program: arguments, configuration, server, signal, exit code.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros)] // arguments and the standard outputs are its own
+
 use std::io::Write;
 use std::process::ExitCode;
 

@@ -176,7 +176,7 @@ impl<'a> Field<'a> for bool {
     }
     #[inline]
     fn write(&self, out: &mut Vec<u8>, bits: &mut BitWriter) {
-        if bits.used % 8 == 0 {
+        if bits.used.is_multiple_of(8) {
             out.push(0);
             bits.used = 0;
         }

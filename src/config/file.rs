@@ -4,6 +4,8 @@
 //! honoured or named in a warning, and anything else stops the start: a setting that silently does nothing is worse
 //! than a broker that does not start.
 
+#![allow(clippy::disallowed_methods)] // the one file that a configuration is read from
+
 use std::path::Path;
 
 use super::draft::{Draft, Note};

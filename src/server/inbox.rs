@@ -74,10 +74,11 @@ impl Inlet {
     /// Ends the owner's sleep, if it sleeps.
     pub fn wake(&self) {
         // Read first: an awake owner's cache line stays shared.
-        if self.state.asleep.load(Ordering::SeqCst) && self.state.asleep.swap(false, Ordering::SeqCst) {
-            if let Err(error) = self.state.waker.wake() {
-                log::error!("cannot wake a shard: {error}");
-            }
+        if self.state.asleep.load(Ordering::SeqCst)
+            && self.state.asleep.swap(false, Ordering::SeqCst)
+            && let Err(error) = self.state.waker.wake()
+        {
+            log::error!("cannot wake a shard: {error}");
         }
     }
 }

@@ -104,11 +104,11 @@ impl Sockets {
     /// Puts a socket into the list of those to read, once.
     #[inline]
     fn queue(&mut self, id: ConnectionId) {
-        if let Some(socket) = self.socket(id) {
-            if !socket.queued {
-                socket.queued = true;
-                self.ready.push_back(id);
-            }
+        if let Some(socket) = self.socket(id)
+            && !socket.queued
+        {
+            socket.queued = true;
+            self.ready.push_back(id);
         }
     }
 

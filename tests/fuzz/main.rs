@@ -2,6 +2,9 @@
 //!
 //! `LEVERET_FUZZ_SEED` and `LEVERET_FUZZ_ROUNDS` run other and longer sequences than the smoke test's.
 
+// Seeds come from the environment, failures go to the terminal.
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
+
 #[allow(dead_code)]
 #[path = "../protocol/dialogue.rs"]
 mod dialogue;

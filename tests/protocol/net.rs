@@ -41,7 +41,7 @@ fn scramble(state: &mut u64) -> u64 {
 
 /// True once in `count` times; never when nothing is scrambled.
 fn once_in(dice: &mut Option<u64>, count: u64) -> bool {
-    dice.as_mut().is_some_and(|state| scramble(state) % count == 0)
+    dice.as_mut().is_some_and(|state| scramble(state).is_multiple_of(count))
 }
 
 /// Turns without a byte read after which the shards are taken to be spinning.
@@ -414,7 +414,7 @@ pub fn settings() -> Settings {
 /// Small bounds, so that all of them are met: nothing but speed may depend on them.
 fn tighten(settings: &mut Settings, seed: u64) {
     let mut dice = seed;
-    let mut some = |few: usize, many: usize| if scramble(&mut dice) % 2 == 0 { few } else { many };
+    let mut some = |few: usize, many: usize| if scramble(&mut dice).is_multiple_of(2) { few } else { many };
     let limits = &mut settings.limits;
     limits.turn_bytes_max = some(100, 10_000);
     limits.deliver_slice_bytes = some(1, 1_000);

@@ -197,13 +197,13 @@ impl Shard {
                 return self.send_on_connection(id, &ConnectionSecure { challenge: LongStr(CHALLENGE.as_bytes()) });
             }
         };
-        self.logged_in(id, found.map(User::clone), m.mechanism);
+        self.logged_in(id, found.cloned(), m.mechanism);
     }
 
     fn secure_ok(&mut self, id: ConnectionId, response: &[u8]) {
         let user = self.members.get(id).and_then(|member| member.challenged.clone()).unwrap_or_default();
         let found = match response.strip_prefix(CHALLENGE_ANSWER) {
-            Some(password) => self.check_password(id, Some((user.as_bytes(), password))).map(User::clone),
+            Some(password) => self.check_password(id, Some((user.as_bytes(), password))).cloned(),
             None => Err(Refusal::Malformed),
         };
         self.logged_in(id, found, Mechanism::RabbitCrDemo.name());

@@ -39,6 +39,9 @@ const COMPARED: &[&str] = &[
     "x-quorum-initial-group-size",
 ];
 
+/// The name of the queue that a command means and, when it exists, the queue and the shard where it lives.
+type Meant<'a> = (Cow<'a, str>, Option<(QueueKey, u8)>);
+
 impl Shard {
     pub(super) fn exclusive_id(caller: Caller) -> Exclusive {
         Exclusive { shard: caller.shard, slot: caller.connection.slot, generation: caller.connection.generation }
@@ -83,7 +86,7 @@ impl Shard {
         caller: Caller,
         name: &'a str,
         method: MethodId,
-    ) -> Result<(Cow<'a, str>, Option<(QueueKey, u8)>), Exception> {
+    ) -> Result<Meant<'a>, Exception> {
         let name = self.last_declared(caller, name, method)?;
         let Some(record) = self.topology.find_queue(self.vhost_of(caller), &name) else {
             return Ok((name, None));
