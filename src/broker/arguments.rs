@@ -1,6 +1,6 @@
 //! Argument tables: when two are the same, and how RabbitMQ's error texts show their values.
 //!
-//! Sources: RabbitMQ's `rabbit_misc` (`sort_field_table`, `assert_args_equivalence`, `val`) and Erlang's `io_lib` (`~tp`).
+//! Sources: RabbitMQ's `rabbit_misc` (`sort_field_table`, `assert_args_equivalence`, `val`), Erlang's `io_lib` (`~tp`).
 
 use std::fmt::Write;
 
@@ -30,7 +30,7 @@ fn write_entries<'a>(out: &mut Vec<u8>, entries: impl Iterator<Item = (&'a [u8],
     }
 }
 
-/// Writes `L` as `l` and every true as 1, at any depth. Beyond the depth that reading allows, bytes are taken as they are.
+/// Writes `L` as `l` and every true as 1, at any depth. Beyond the depth that reading allows, bytes stay as they are.
 fn write_canonical(out: &mut Vec<u8>, value: Value<'_>, depth_left: usize) {
     let (octet, start) = match value {
         Value::Table(_) if depth_left > 0 => (b'F', out.len()),

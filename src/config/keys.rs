@@ -176,11 +176,13 @@ mod tests {
             ("default_pass = ''", "! f:1: bad value of default_pass: expected 1 to 255 bytes"),
             (
                 "frame_max = 100",
-                "! f:1: bad value of frame_max, `100`: expected a size such as 131072 or 128KB, 4096 bytes to 512 MiB, or 0 for no limit",
+                "! f:1: bad value of frame_max, `100`: expected a size such as 131072 or 128KB, \
+                 4096 bytes to 512 MiB, or 0 for no limit",
             ),
             (
                 "max_message_size = 513MiB",
-                "! f:1: bad value of max_message_size, `513MiB`: expected a size such as 16777216 or 16MiB, 1 byte to 512 MiB",
+                "! f:1: bad value of max_message_size, `513MiB`: expected a size such as 16777216 or 16MiB, \
+                 1 byte to 512 MiB",
             ),
             (
                 "handshake_timeout = 0",

@@ -208,7 +208,10 @@ impl<L: Listen> Acceptor<L> {
             Ok(()) => {
                 self.dropped += 1;
                 self.warn(now, |dropped| {
-                    format!("out of file descriptors, new connections are refused: {dropped} since the last warning ({error})")
+                    format!(
+                        "out of file descriptors, new connections are refused: \
+                         {dropped} since the last warning ({error})"
+                    )
                 });
             }
             Err(again) => match failure(&again) {

@@ -82,7 +82,8 @@ scripts! {
         let text = "type 9, first 16 octets = <<\"0123456789abcdef\">>: unknown_frame";
         a.dies_of_framing(501, text, MethodId::NONE);
         let a = t.peer();
-        a.frame(0, &[1, 2, 255]).dies_of_framing(501, "type 0, all octets = <<1,2,255>>: unknown_frame", MethodId::NONE);
+        let text = "type 0, all octets = <<1,2,255>>: unknown_frame";
+        a.frame(0, &[1, 2, 255]).dies_of_framing(501, text, MethodId::NONE);
     }
 
     s3_unknown_frame_types_all_end_the_connection(t) {

@@ -54,7 +54,8 @@ scripts! {
             let a = t.peer();
             a.send(exchange("x", kind));
             let text = a.close_text(406, ExchangeDeclare::ID);
-            let accepted = ["unknown", "invalid"].map(|word| format!("PRECONDITION_FAILED - {word} exchange type '{kind}'"));
+            let refusal = |word| format!("PRECONDITION_FAILED - {word} exchange type '{kind}'");
+            let accepted = ["unknown", "invalid"].map(refusal);
             assert!(accepted.contains(&text), "{text}");
         }
     }

@@ -6,8 +6,9 @@ use leveret::amqp::{Properties, Value};
 use crate::net::{Net, scripts};
 use crate::say::*;
 
-const LOCKED: &str = "cannot obtain exclusive access to locked queue 'q' in vhost '/'. It could be originally declared on \
-                      another connection or the exclusive property value does not match that of the original declaration.";
+const LOCKED: &str = "cannot obtain exclusive access to locked queue 'q' in vhost '/'. It could be originally \
+                      declared on another connection or the exclusive property value does not match that of the \
+                      original declaration.";
 
 fn inequivalent(argument: &str, received: &str, current: &str) -> String {
     format!("inequivalent arg '{argument}' for queue 'q' in vhost '/': received {received} but current is {current}")

@@ -172,7 +172,8 @@ scripts! {
         let a = t.peer();
         t.queues(&["q"]);
         a.exchange("x", "topic").exchange("y", "topic").exchange("z", "fanout");
-        a.e_bind("y", "x", "a.#").e_bind("z", "y", "*.b").bind("q", "z", "").publish(to("x", "a.b")).publish(to("x", "a.c"));
+        a.e_bind("y", "x", "a.#").e_bind("z", "y", "*.b").bind("q", "z", "");
+        a.publish(to("x", "a.b")).publish(to("x", "a.c"));
         let message = a.get("q");
         assert_eq!((message.exchange.as_str(), message.routing_key.as_str()), ("x", "a.b"));
         a.empty("q");
@@ -264,7 +265,8 @@ scripts! {
         let a = t.peer();
         t.queues(&["q", "rest"]);
         with_alternate(&a, "y", "direct", "alt");
-        a.exchange("alt", "fanout").exchange("x", "fanout").e_bind("y", "x", "").bind("q", "x", "").bind("rest", "alt", "");
+        a.exchange("alt", "fanout").exchange("x", "fanout").e_bind("y", "x", "").bind("q", "x", "");
+        a.bind("rest", "alt", "");
         a.publish(to("x", "nope")).holds("q", &["m"]).holds("rest", &["m"]);
     }
 
@@ -303,7 +305,8 @@ scripts! {
     }
 
     s10_topic_hashes_anywhere(t) {
-        topic_matches(t, "#.b.#", &[("b", true), ("a.b", true), ("b.c", true), ("a.b.c", true), ("a.c", false), ("", false)]);
+        let keys = [("b", true), ("a.b", true), ("b.c", true), ("a.b.c", true), ("a.c", false), ("", false)];
+        topic_matches(t, "#.b.#", &keys);
         topic_matches(t, "#.#", &[("", true), ("a", true), ("a.b.c", true)]);
         topic_matches(t, "*.#", &[("", false), ("a", true), ("a.b", true)]);
         topic_matches(t, "#.*", &[("", false), ("a", true), ("a.b", true)]);
@@ -393,7 +396,8 @@ scripts! {
 
     s10_headers_void_means_present(t) {
         headers_match(t, &[("a", Value::Void)], &[
-            (&[("a", int(1))], true), (&[("a", s("x"))], true), (&[("a", Value::Void)], true), (&[("b", int(1))], false),
+            (&[("a", int(1))], true), (&[("a", s("x"))], true), (&[("a", Value::Void)], true),
+            (&[("b", int(1))], false),
         ]);
         headers_match(t, &[("x-match", s("any")), ("a", Value::Void), ("b", Value::Void)], &[
             (&[("b", int(1))], true), (&[("c", int(1))], false),
@@ -411,7 +415,9 @@ scripts! {
         headers_match(t, &[("a", Value::Bool(true))], &[
             (&[("a", Value::Bool(true))], true), (&[("a", Value::Bool(false))], false), (&[("a", s("true"))], false),
         ]);
-        headers_match(t, &[("a", Value::F64(1.5))], &[(&[("a", Value::F64(1.5))], true), (&[("a", Value::F64(1.25))], false)]);
+        headers_match(t, &[("a", Value::F64(1.5))], &[
+            (&[("a", Value::F64(1.5))], true), (&[("a", Value::F64(1.25))], false),
+        ]);
         headers_match(t, &[("a", s("Text"))], &[(&[("a", s("Text"))], true), (&[("a", s("text"))], false)]);
         headers_match(t, &[("a", Value::Timestamp(5))], &[
             (&[("a", Value::Timestamp(5))], true), (&[("a", Value::Timestamp(6))], false),

@@ -44,7 +44,8 @@ scripts! {
         let (a, b, name) = pair(t);
         b.publish(Publish { properties: replying(""), body: "reply", ..to("", &name) });
         let reply = a.delivered("replies", 1, "reply");
-        assert_eq!((reply.exchange.as_str(), reply.routing_key.as_str(), reply.redelivered), ("", name.as_str(), false));
+        let (exchange, key) = (reply.exchange.as_str(), reply.routing_key.as_str());
+        assert_eq!((exchange, key, reply.redelivered), ("", name.as_str(), false));
         assert_eq!(reply.properties().correlation_id, Some("7"));
     }
 

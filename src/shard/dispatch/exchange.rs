@@ -61,7 +61,8 @@ impl Shard {
                     return refuse(
                         ReplyCode::PreconditionFailed,
                         format!(
-                            "inequivalent arg '{argument}' for {subject}: received '{received}' but current is '{current}'"
+                            "inequivalent arg '{argument}' for {subject}: \
+                             received '{received}' but current is '{current}'"
                         ),
                     );
                 }
