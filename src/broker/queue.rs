@@ -272,21 +272,22 @@ impl Queue {
         true
     }
 
-    /// Notes `count` settled or requeued entries of a taker. Returns whether it came back into its ring.
+    /// Notes `count` settled or requeued entries of a taker. A cancelled consumer that holds nothing any more is
+    /// forgotten: its number may be another's next, so its holder, which is returned, must forget it too.
     #[inline]
-    pub fn settled(&mut self, taker: u32, count: u32) -> bool {
-        let Some(state) = self.takers.get_mut(taker as usize) else {
-            return false;
-        };
+    pub fn settled(&mut self, taker: u32, count: u32) -> Option<u32> {
+        let state = self.takers.get_mut(taker as usize)?;
         debug_assert!(state.unacked >= count);
         state.unacked = state.unacked.saturating_sub(count);
         match state.standing {
-            Standing::OutOfCredit => self.rejoin(taker),
-            Standing::Gone if state.unacked == 0 && !state.tag.is_empty() => {
-                self.takers.remove(taker as usize);
-                false
+            Standing::OutOfCredit => {
+                self.rejoin(taker);
+                None
             }
-            _ => false,
+            Standing::Gone if state.unacked == 0 && !state.tag.is_empty() => {
+                Some(self.takers.remove(taker as usize).holder)
+            }
+            _ => None,
         }
     }
 }

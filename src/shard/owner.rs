@@ -147,7 +147,11 @@ impl Shard {
             }
         }
         if count > 0 {
-            queue.settled(taker, count);
+            if let Some(holder) = queue.settled(taker, count)
+                && let Some(holder) = self.owner.holders.get_mut(holder as usize)
+            {
+                holder.takers.retain(|held| *held != (key, taker));
+            }
             if !queue.entries.is_idle() && queue.is_wanted() {
                 self.owner.activate(queue);
             }

@@ -218,6 +218,18 @@ scripts! {
         a.silent();
     }
 
+    s12_2_a_cancelled_consumer_with_deliveries_leaves_nothing_behind(t) {
+        let (a, b) = (t.peer(), t.peer());
+        t.queues(&["q"]);
+        a.consume("q", "c").fill("q", &["1"]).delivered("c", 1, "1");
+        a.cancel("c").send(ack(1));
+        t.settle();
+        b.consume("q", "d");
+        a.close();
+        b.fill("q", &["2"]).delivered("d", 1, "2");
+        b.counts("q", 0, 1);
+    }
+
     s12_2_cancel_is_of_ones_own_channel(t) {
         let a = t.peer();
         let b = a.open(2);
