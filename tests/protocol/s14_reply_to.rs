@@ -49,6 +49,13 @@ scripts! {
         assert_eq!(reply.properties().correlation_id, Some("7"));
     }
 
+    s14_3_a_mandatory_reply_in_a_transaction_is_not_returned(t) {
+        let (a, b, name) = pair(t);
+        b.tx_select().publish(Publish { mandatory: true, body: "reply", ..to("", &name) });
+        b.commit().silent();
+        a.delivered("replies", 1, "reply");
+    }
+
     s14_3_many_replies_arrive_in_order(t) {
         let (a, b, name) = pair(t);
         for number in 1..=50u64 {

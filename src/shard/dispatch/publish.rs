@@ -368,7 +368,7 @@ impl Shard {
 
 /// Whether a message goes to a generated direct reply-to name.
 #[inline]
-fn is_reply(content: &Content<'_>) -> bool {
+pub(super) fn is_reply(content: &Content<'_>) -> bool {
     content.names.first() == Some(&0) && content.routing_key().starts_with(reply_to::PREFIX)
 }
 

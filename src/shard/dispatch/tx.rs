@@ -1,6 +1,7 @@
 //! Class tx: publishes and acknowledgements that take effect together (rabbitmq-semantics.md section 11.3).
 
 use super::Done;
+use super::publish::is_reply;
 use crate::amqp::content::Content;
 use crate::amqp::method::{TxCommit, TxCommitOk, TxRollback, TxRollbackOk, TxSelect, TxSelectOk};
 use crate::amqp::{Exception, MethodId, ReplyCode};
@@ -40,7 +41,7 @@ impl Shard {
         let tx = self.take_tx(caller, TxCommit::ID)?;
         for publish in &tx.publishes {
             let content = Content::from_record(&publish.record);
-            if publish.route.is_empty() && publish.mandatory {
+            if publish.route.is_empty() && publish.mandatory && !is_reply(&content) {
                 self.write_return(caller, &content);
             }
             self.send_on(caller, &publish.route, &content, None);
