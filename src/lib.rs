@@ -22,3 +22,8 @@ pub mod time;
 
 pub use config::Config;
 pub use server::{Server, StartError};
+
+/// The examples of the README, run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
