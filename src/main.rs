@@ -1,5 +1,7 @@
 //! The broker as a program: arguments, configuration, server, signal, exit code.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros)] // arguments and the standard outputs are its own
+
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -27,18 +29,16 @@ fn main() -> ExitCode {
             return ExitCode::from(EXIT_CODE_USAGE);
         }
     };
-    let started = arguments
-        .configure()
-        .map_err(|error| error.to_string())
-        .and_then(|(config, warnings)| {
-            log_to_stderr(&config);
-            warnings.iter().for_each(|warning| log::warn!("{warning}"));
-            // Before the first client: a signal that comes now must stop the server, not kill it.
-            let signals = Signals::install().map_err(|error| format!("cannot take signals: {error}"))?;
-            let shards = config.shards;
-            let server = Server::start(config).map_err(|error| error.to_string())?;
-            Ok((server, shards, signals))
-        });
+    let started = arguments.configure().map_err(|error| error.to_string()).and_then(|(config, warnings)| {
+        log_to_stderr(&config);
+        warnings.iter().for_each(|warning| log::warn!("{warning}"));
+        // Before the first client: a signal that comes now must stop the server, not kill it.
+        let signals = Signals::install().map_err(|error| format!("cannot take signals: {error}"))?;
+        leveret::server::raise_file_limit();
+        let shards = config.shards;
+        let server = Server::start(config).map_err(|error| error.to_string())?;
+        Ok((server, shards, signals))
+    });
     let (server, shards, signals) = match started {
         Ok(started) => started,
         Err(text) => {
@@ -47,15 +47,8 @@ fn main() -> ExitCode {
         }
     };
     let addresses: Vec<_> = server.local_addrs().iter().map(|address| address.to_string()).collect();
-    let shards = if shards == 1 {
-        "1 shard".into()
-    } else {
-        format!("{shards} shards")
-    };
-    say(&format!(
-        "leveret {version} ready on {} ({shards})",
-        addresses.join(", ")
-    ));
+    let shards = if shards == 1 { "1 shard".into() } else { format!("{shards} shards") };
+    say(&format!("leveret {version} ready on {} ({shards})", addresses.join(", ")));
     signals.wait();
     log::info!("stopping");
     server.shutdown();
@@ -71,14 +64,6 @@ fn say(line: &str) {
 fn log_to_stderr(config: &Config) {
     env_logger::Builder::new()
         .filter_level(config.log_level)
-        .format(|out, record| {
-            writeln!(
-                out,
-                "{} {:<5} {}",
-                out.timestamp_millis(),
-                record.level(),
-                record.args()
-            )
-        })
+        .format(|out, record| writeln!(out, "{} {:<5} {}", out.timestamp_millis(), record.level(), record.args()))
         .init();
 }

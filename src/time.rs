@@ -10,8 +10,6 @@ pub struct Now {
 impl Now {
     /// The moment this many milliseconds from now.
     pub fn after_ms(self, ms: u64) -> Now {
-        Now {
-            ms: self.ms.saturating_add(ms),
-        }
+        Now { ms: self.ms.saturating_add(ms) }
     }
 }

@@ -32,11 +32,7 @@ pub struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Reads from the start of `bytes`.
     pub fn new(bytes: &'a [u8]) -> Self {
-        Reader {
-            bytes,
-            bits: 0,
-            bits_left: 0,
-        }
+        Reader { bytes, bits: 0, bits_left: 0 }
     }
 
     /// What has not been read.
@@ -127,11 +123,7 @@ impl<'a> Reader<'a> {
     /// [`DecodeError::TrailingBytes`] otherwise.
     #[inline]
     pub fn finish(&self) -> Result<(), DecodeError> {
-        if self.bytes.is_empty() {
-            Ok(())
-        } else {
-            Err(DecodeError::TrailingBytes)
-        }
+        if self.bytes.is_empty() { Ok(()) } else { Err(DecodeError::TrailingBytes) }
     }
 }
 
@@ -184,7 +176,7 @@ impl<'a> Field<'a> for bool {
     }
     #[inline]
     fn write(&self, out: &mut Vec<u8>, bits: &mut BitWriter) {
-        if bits.used % 8 == 0 {
+        if bits.used.is_multiple_of(8) {
             out.push(0);
             bits.used = 0;
         }
@@ -273,10 +265,7 @@ mod tests {
     #[test]
     fn lengths_beyond_the_end_are_truncation() {
         assert_eq!(Reader::new(&[3, b'a']).short_str(), Err(DecodeError::Truncated));
-        assert_eq!(
-            Reader::new(&[255, 255, 255, 255, 1]).long_str(),
-            Err(DecodeError::Truncated)
-        );
+        assert_eq!(Reader::new(&[255, 255, 255, 255, 1]).long_str(), Err(DecodeError::Truncated));
         assert_eq!(Reader::new(&[0, 0, 0]).u32(), Err(DecodeError::Truncated));
         assert_eq!(Reader::new(&[1, 0xff]).short_str(), Err(DecodeError::Utf8));
     }

@@ -26,11 +26,7 @@ impl<'a> Content<'a> {
     /// Reads a record. Records are written by this module, so damage is our own bug: it reads as empty.
     #[inline]
     pub fn from_record(record: &'a [u8]) -> Content<'a> {
-        Content::split(record).unwrap_or(Content {
-            names: &[0, 0],
-            properties: &[0, 0],
-            body: &[],
-        })
+        Content::split(record).unwrap_or(Content { names: &[0, 0], properties: &[0, 0], body: &[] })
     }
 
     #[inline]
@@ -42,11 +38,7 @@ impl<'a> Content<'a> {
         let names_len = exchange_end + 1 + *rest.get(exchange_end)? as usize;
         let (names, rest) = rest.split_at_checked(names_len)?;
         let (properties, rest) = rest.split_at_checked(properties_len)?;
-        Some(Content {
-            names,
-            properties,
-            body: rest.get(..body_len)?,
-        })
+        Some(Content { names, properties, body: rest.get(..body_len)? })
     }
 
     /// Bytes of the record.
@@ -63,22 +55,25 @@ impl<'a> Content<'a> {
         out.extend_from_slice(self.body);
     }
 
+    fn name_bytes(&self) -> (&'a [u8], &'a [u8]) {
+        let len = self.names.first().copied().unwrap_or(0) as usize;
+        (self.names.get(1..1 + len).unwrap_or(&[]), self.names.get(2 + len..).unwrap_or(&[]))
+    }
+
+    /// Whether both names are UTF-8, as short strings must be.
+    pub fn names_are_utf8(&self) -> bool {
+        let (exchange, key) = self.name_bytes();
+        std::str::from_utf8(exchange).is_ok() && std::str::from_utf8(key).is_ok()
+    }
+
     /// The exchange's name.
     pub fn exchange(&self) -> &'a str {
-        let len = self.names.first().copied().unwrap_or(0) as usize;
-        self.names
-            .get(1..1 + len)
-            .and_then(|name| std::str::from_utf8(name).ok())
-            .unwrap_or("")
+        std::str::from_utf8(self.name_bytes().0).unwrap_or("")
     }
 
     /// The routing key.
     pub fn routing_key(&self) -> &'a str {
-        let at = 2 + self.names.first().copied().unwrap_or(0) as usize;
-        self.names
-            .get(at..)
-            .and_then(|key| std::str::from_utf8(key).ok())
-            .unwrap_or("")
+        std::str::from_utf8(self.name_bytes().1).unwrap_or("")
     }
 }
 

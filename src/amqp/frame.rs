@@ -108,12 +108,7 @@ impl<'a> Frame<'a> {
         let size = header.size as usize;
         let payload = input.get(HEADER_BYTES..HEADER_BYTES.checked_add(size)?)?;
         let end = *input.get(HEADER_BYTES + size)?;
-        Some(Frame {
-            kind: header.kind,
-            channel: header.channel,
-            payload,
-            end,
-        })
+        Some(Frame { kind: header.kind, channel: header.channel, payload, end })
     }
 
     /// Bytes of the frame on the wire.
@@ -183,11 +178,7 @@ pub fn write_body(out: &mut Vec<u8>, channel: u16, body: &[u8], frame_max: u32) 
 /// The most body bytes that fit into one frame under `frame_max` (0: no limit).
 #[inline]
 pub fn part_bytes_max(frame_max: u32) -> usize {
-    if frame_max == 0 {
-        u32::MAX as usize
-    } else {
-        frame_max as usize - OVERHEAD_BYTES
-    }
+    if frame_max == 0 { u32::MAX as usize } else { frame_max as usize - OVERHEAD_BYTES }
 }
 
 /// Appends a heartbeat frame.
@@ -213,10 +204,7 @@ mod tests {
             assert_eq!(Frame::read(&out[..cut]), None, "{cut}");
         }
         let frame = Frame::read(&out).unwrap();
-        assert_eq!(
-            (frame.kind, frame.channel, frame.payload, frame.end),
-            (FrameKind::Body, 7, &b"abc"[..], END)
-        );
+        assert_eq!((frame.kind, frame.channel, frame.payload, frame.end), (FrameKind::Body, 7, &b"abc"[..], END));
         assert_eq!(frame.wire_bytes(), out.len());
     }
 

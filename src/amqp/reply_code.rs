@@ -95,22 +95,12 @@ impl Exception {
             text.truncate(end);
             text.push_str("...");
         }
-        Exception {
-            code,
-            text,
-            method,
-            closes_connection: code.is_hard(),
-        }
+        Exception { code, text, method, closes_connection: code.is_hard() }
     }
 
     /// An exception whose text is the bare name of its code.
     pub fn bare(code: ReplyCode, method: MethodId) -> Exception {
-        Exception {
-            code,
-            text: code.name().to_owned(),
-            method,
-            closes_connection: code.is_hard(),
-        }
+        Exception { code, text: code.name().to_owned(), method, closes_connection: code.is_hard() }
     }
 
     /// The same, closing the connection whatever its code says.
@@ -136,19 +126,12 @@ mod tests {
         assert!(cut.text.len() <= 255 && cut.text.ends_with("..."), "{}", cut.text.len());
         let whole = Exception::new(ReplyCode::NotFound, MethodId::NONE, "no queue 'q' in vhost '/'");
         assert_eq!(whole.text, "NOT_FOUND - no queue 'q' in vhost '/'");
-        assert_eq!(
-            Exception::bare(ReplyCode::InternalError, MethodId::NONE).text,
-            "INTERNAL_ERROR"
-        );
+        assert_eq!(Exception::bare(ReplyCode::InternalError, MethodId::NONE).text, "INTERNAL_ERROR");
     }
 
     #[test]
     fn levels_are_the_specifications() {
-        let soft: Vec<u16> = ReplyCode::ALL
-            .iter()
-            .filter(|c| !c.is_hard())
-            .map(|c| c.number())
-            .collect();
+        let soft: Vec<u16> = ReplyCode::ALL.iter().filter(|c| !c.is_hard()).map(|c| c.number()).collect();
         assert_eq!(soft, [200, 311, 312, 313, 403, 404, 405, 406]);
     }
 }

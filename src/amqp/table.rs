@@ -91,9 +91,7 @@ impl<'a> Table<'a> {
 
     /// The entries in wire order; duplicate keys come as often as they were sent.
     pub fn iter(&self) -> TableIter<'a> {
-        TableIter {
-            reader: Reader::new(self.bytes),
-        }
+        TableIter { reader: Reader::new(self.bytes) }
     }
 
     /// The first value under `key`.
@@ -124,9 +122,7 @@ impl<'a> Iterator for TableIter<'a> {
 impl<'a> Array<'a> {
     /// The values in order.
     pub fn iter(&self) -> ArrayIter<'a> {
-        ArrayIter {
-            reader: Reader::new(self.bytes),
-        }
+        ArrayIter { reader: Reader::new(self.bytes) }
     }
 
     /// The contents as on the wire, without the length.
@@ -144,11 +140,7 @@ pub struct ArrayIter<'a> {
 impl<'a> Iterator for ArrayIter<'a> {
     type Item = Value<'a>;
     fn next(&mut self) -> Option<Self::Item> {
-        if self.reader.rest().is_empty() {
-            None
-        } else {
-            Value::read(&mut self.reader).ok()
-        }
+        if self.reader.rest().is_empty() { None } else { Value::read(&mut self.reader).ok() }
     }
 }
 
@@ -169,12 +161,8 @@ impl<'a> Value<'a> {
             b'D' => Value::Decimal(reader.u8()?, reader.u32()?),
             b'S' => Value::LongStr(reader.long_str()?),
             b'T' => Value::Timestamp(reader.u64()?),
-            b'F' => Value::Table(Table {
-                bytes: reader.long_str()?,
-            }),
-            b'A' => Value::Array(Array {
-                bytes: reader.long_str()?,
-            }),
+            b'F' => Value::Table(Table { bytes: reader.long_str()? }),
+            b'A' => Value::Array(Array { bytes: reader.long_str()? }),
             b'x' => Value::Bytes(reader.long_str()?),
             b'V' => Value::Void,
             other => return Err(DecodeError::UnknownFieldType(other)),

@@ -40,9 +40,7 @@ fn write_canonical(out: &mut Vec<u8>, value: Value<'_>, depth_left: usize) {
     out.extend_from_slice(&[octet, 0, 0, 0, 0]);
     match value {
         Value::Table(table) => write_entries(out, table.iter(), depth_left - 1),
-        Value::Array(array) => array
-            .iter()
-            .for_each(|value| write_canonical(out, value, depth_left - 1)),
+        Value::Array(array) => array.iter().for_each(|value| write_canonical(out, value, depth_left - 1)),
         _ => {}
     }
     let length = u32::try_from(out.len() - start - 5).unwrap_or(u32::MAX);
@@ -188,10 +186,7 @@ fn write_table(out: &mut String, table: Table<'_>, depth_left: usize) {
 fn write_array(out: &mut String, array: Array<'_>, depth_left: usize) {
     out.push('[');
     for (i, value) in array.iter().enumerate() {
-        write_fmt(
-            out,
-            format_args!("{}{{{},", if i == 0 { "" } else { "," }, value.type_name()),
-        );
+        write_fmt(out, format_args!("{}{{{},", if i == 0 { "" } else { "," }, value.type_name()));
         write_term(out, value, depth_left);
         out.push('}');
     }
@@ -206,10 +201,7 @@ fn write_fmt(out: &mut String, arguments: std::fmt::Arguments<'_>) {
 fn write_binary(out: &mut String, bytes: &[u8]) {
     if bytes.is_empty() {
         out.push_str("<<>>");
-    } else if let Some(text) = std::str::from_utf8(bytes)
-        .ok()
-        .filter(|text| text.chars().all(is_printable))
-    {
+    } else if let Some(text) = std::str::from_utf8(bytes).ok().filter(|text| text.chars().all(is_printable)) {
         write_quoted(out, text.chars());
         out.push_str(if text.is_ascii() { ">>" } else { "/utf8>>" });
     } else if bytes.iter().all(|&octet| is_printable(octet.into())) {

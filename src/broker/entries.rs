@@ -40,6 +40,34 @@ pub struct Taken {
     pub redelivered: bool,
 }
 
+/// Entries that were removed from their queue, with their messages' references.
+#[derive(Debug, Default)]
+pub struct Removed {
+    list: VecDeque<Entry>,
+}
+
+impl Removed {
+    /// How many there may be at most.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Takes the next message.
+    pub fn pop(&mut self) -> Option<MessageRef> {
+        loop {
+            let entry = self.list.pop_front()?;
+            if entry.taker != GAP {
+                return Some(entry.message);
+            }
+        }
+    }
+}
+
 /// Ready and unacknowledged entries of a queue.
 #[derive(Debug, Default)]
 pub struct Entries {
@@ -80,11 +108,7 @@ impl Entries {
     /// Appends a ready message.
     #[inline]
     pub fn push(&mut self, message: MessageRef) {
-        self.list.push_back(Entry {
-            message,
-            taker: NO_TAKER,
-            redelivered: false,
-        });
+        self.list.push_back(Entry { message, taker: NO_TAKER, redelivered: false });
     }
 
     /// Appends a message that goes to `taker` at once. Only while nothing is ready.
@@ -92,11 +116,7 @@ impl Entries {
     pub fn push_taken(&mut self, message: MessageRef, taker: u32) -> Position {
         debug_assert!(self.is_idle());
         let position = self.end();
-        self.list.push_back(Entry {
-            message,
-            taker,
-            redelivered: false,
-        });
+        self.list.push_back(Entry { message, taker, redelivered: false });
         self.cursor = position + 1;
         self.unacked += 1;
         position
@@ -111,11 +131,7 @@ impl Entries {
             None => return None,
         };
         let entry = self.entry(position)?;
-        Some(Taken {
-            position,
-            message: entry.message,
-            redelivered: entry.redelivered,
-        })
+        Some(Taken { position, message: entry.message, redelivered: entry.redelivered })
     }
 
     /// Hands the first ready message to `taker`.
@@ -179,12 +195,8 @@ impl Entries {
     /// at the last one.
     pub fn requeue_all(&mut self, taker: u32, mut count: usize) {
         let held = |entry: &Entry| entry.taker == taker;
-        let stragglers: Vec<Position> = self
-            .stragglers
-            .iter()
-            .filter(|(_, entry)| held(entry))
-            .map(|(&position, _)| position)
-            .collect();
+        let stragglers: Vec<Position> =
+            self.stragglers.iter().filter(|(_, entry)| held(entry)).map(|(&position, _)| position).collect();
         for position in stragglers {
             count -= usize::from(self.requeue(position, taker, true));
         }
@@ -197,42 +209,59 @@ impl Entries {
         }
     }
 
-    /// Removes every ready message, giving each reference to `release`; returns how many.
-    pub fn purge(&mut self, mut release: impl FnMut(MessageRef)) -> usize {
-        let mut count = 0;
-        while let Some(taken) = self.pop() {
-            release(taken.message);
-            count += 1;
+    /// Removes every ready message; returns them, to be released by and by, for there may be millions.
+    pub fn purge(&mut self) -> Removed {
+        let mut removed = Removed::default();
+        for position in std::mem::take(&mut self.returned) {
+            if let Some(entry) = self.entry(position) {
+                removed.list.push_back(entry);
+            }
+            self.remove(position);
         }
+        // Nothing at or behind the cursor was ever handed out, so its positions may be given again.
+        let ready = (self.cursor - self.base) as usize;
+        let mut behind = if ready == 0 { std::mem::take(&mut self.list) } else { self.list.split_off(ready) };
+        behind.append(&mut removed.list);
+        removed.list = behind;
         self.shrink();
-        count
+        removed
     }
 
-    /// Removes everything, also what is handed out.
-    pub fn clear(&mut self, mut release: impl FnMut(MessageRef)) {
-        for entry in self
-            .list
-            .drain(..)
-            .chain(std::mem::take(&mut self.stragglers).into_values())
-        {
-            if entry.taker != GAP {
-                release(entry.message);
+    /// Removes everything, also what is handed out; returns it, to be released by and by.
+    pub fn clear(&mut self) -> Removed {
+        let mut removed = Removed { list: std::mem::take(&mut self.list) };
+        removed.list.extend(std::mem::take(&mut self.stragglers).into_values());
+        *self = Entries { base: self.cursor, cursor: self.cursor, ..Entries::default() };
+        removed
+    }
+
+    /// Gives each entry's message, in no particular order, to `moved`, which may put another in its place. Starts at
+    /// `from` and looks at no more than `count_max`; returns where to go on, or `None` at the end.
+    pub fn for_each_from(
+        &mut self,
+        from: Position,
+        count_max: usize,
+        mut moved: impl FnMut(MessageRef) -> MessageRef,
+    ) -> Option<Position> {
+        if from <= self.base {
+            for entry in self.stragglers.values_mut() {
+                entry.message = moved(entry.message);
             }
         }
-        *self = Entries {
-            base: self.cursor,
-            cursor: self.cursor,
-            ..Entries::default()
-        };
+        let start = from.saturating_sub(self.base) as usize;
+        for entry in self.list.iter_mut().skip(start).take(count_max) {
+            if entry.taker != GAP {
+                entry.message = moved(entry.message);
+            }
+        }
+        let next = self.base + (start + count_max) as u64;
+        (next < self.end()).then_some(next)
     }
 
     #[inline]
     fn entry(&self, position: Position) -> Option<Entry> {
         if position >= self.base {
-            self.list
-                .get((position - self.base) as usize)
-                .copied()
-                .filter(|entry| entry.taker != GAP)
+            self.list.get((position - self.base) as usize).copied().filter(|entry| entry.taker != GAP)
         } else {
             self.stragglers.get(&position).copied()
         }
@@ -241,9 +270,7 @@ impl Entries {
     #[inline]
     fn entry_mut(&mut self, position: Position) -> Option<&mut Entry> {
         if position >= self.base {
-            self.list
-                .get_mut((position - self.base) as usize)
-                .filter(|entry| entry.taker != GAP)
+            self.list.get_mut((position - self.base) as usize).filter(|entry| entry.taker != GAP)
         } else {
             self.stragglers.get_mut(&position)
         }
@@ -308,11 +335,7 @@ mod tests {
     use crate::broker::message::Blocks;
 
     fn message(blocks: &mut Blocks, n: u64) -> MessageRef {
-        blocks.keep(&Content {
-            names: b"\0\0",
-            properties: &[0, 0],
-            body: &n.to_be_bytes(),
-        })
+        blocks.keep(&Content { names: b"\0\0", properties: &[0, 0], body: &n.to_be_bytes() })
     }
 
     #[test]
@@ -328,9 +351,8 @@ mod tests {
         assert!(entries.requeue(taken[0].position, 7, true));
         assert!(!entries.requeue(taken[0].position, 7, true), "it is not held any more");
         assert!(entries.settle(taken[1].position, 8).is_none(), "another taker's");
-        let order: Vec<(u64, bool)> = std::iter::from_fn(|| entries.pop())
-            .map(|taken| (taken.position, taken.redelivered))
-            .collect();
+        let order: Vec<(u64, bool)> =
+            std::iter::from_fn(|| entries.pop()).map(|taken| (taken.position, taken.redelivered)).collect();
         assert_eq!(order, [(0, true), (2, true), (4, false), (5, false)]);
         assert_eq!((entries.ready(), entries.unacked()), (0, 2));
     }
@@ -396,15 +418,12 @@ mod tests {
                         let taker = random(3) as u32;
                         let count = held.iter().filter(|(_, holder)| *holder == taker).count();
                         entries.requeue_all(taker, count);
-                        ready.extend(
-                            held.iter()
-                                .filter(|(_, holder)| *holder == taker)
-                                .map(|(position, _)| position),
-                        );
+                        ready.extend(held.iter().filter(|(_, holder)| *holder == taker).map(|(position, _)| position));
                         held.retain(|(_, holder)| *holder != taker);
                     }
                     9 if random(40) == 0 => {
-                        assert_eq!(entries.purge(|_| ()), ready.len());
+                        assert_eq!(entries.purge().len(), ready.len());
+                        next = entries.end();
                         ready.clear();
                     }
                     _ => {}

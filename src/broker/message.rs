@@ -4,6 +4,8 @@
 //! and the block counts them. Content from `limits.body_own_block_bytes` on gets a block of its own, which sockets and
 //! other shards share.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use slab::Slab;
 
@@ -29,6 +31,16 @@ struct Block {
     bytes: Memory,
     /// References from queues.
     live: u32,
+    /// Messages appended since the block was last empty.
+    appended: u32,
+}
+
+/// A move of messages out of sparse blocks, in progress.
+#[derive(Debug)]
+pub struct Compaction {
+    /// Ascending.
+    blocks: Vec<u32>,
+    moved: BTreeMap<(u32, u32), MessageRef>,
 }
 
 /// Counters of the block store, for tests and statistics.
@@ -83,15 +95,13 @@ impl Blocks {
             return self.keep_record(Bytes::from(record));
         }
         if let Some(block) = self.current
-            && let Some(Block {
-                bytes: Memory::Shared(bytes),
-                live,
-            }) = self.blocks.get_mut(block as usize)
+            && let Some(Block { bytes: Memory::Shared(bytes), live, appended }) = self.blocks.get_mut(block as usize)
             && bytes.len() + len <= bytes.capacity()
         {
             let offset = bytes.len() as u32;
             content.write_record(bytes);
             *live += 1;
+            *appended += 1;
             return MessageRef { block, offset };
         }
         self.keep_in_next(content)
@@ -107,20 +117,14 @@ impl Blocks {
         }
         let mut bytes = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(self.block_bytes));
         content.write_record(&mut bytes);
-        let block = self.blocks.insert(Block {
-            bytes: Memory::Shared(bytes),
-            live: 1,
-        }) as u32;
+        let block = self.blocks.insert(Block { bytes: Memory::Shared(bytes), live: 1, appended: 1 }) as u32;
         self.current = Some(block);
         MessageRef { block, offset: 0 }
     }
 
     /// Keeps a record that already has its own memory.
     pub fn keep_record(&mut self, record: Bytes) -> MessageRef {
-        let block = self.blocks.insert(Block {
-            bytes: Memory::Own(record),
-            live: 1,
-        }) as u32;
+        let block = self.blocks.insert(Block { bytes: Memory::Own(record), live: 1, appended: 1 }) as u32;
         MessageRef { block, offset: 0 }
     }
 
@@ -145,6 +149,7 @@ impl Blocks {
                 // Nothing in it is wanted any more: fill it from the start again while it is warm.
                 if let Memory::Shared(bytes) = &mut block.bytes {
                     bytes.clear();
+                    block.appended = 0;
                 }
             } else {
                 self.recycle(message.block);
@@ -168,13 +173,11 @@ impl Blocks {
     /// A kept message.
     #[inline]
     pub fn content(&self, message: MessageRef) -> Content<'_> {
-        Content::from_record(
-            match self.blocks.get(message.block as usize).map(|block| &block.bytes) {
-                Some(Memory::Shared(bytes)) => bytes.get(message.offset as usize..).unwrap_or(&[]),
-                Some(Memory::Own(bytes)) => bytes,
-                None => &[],
-            },
-        )
+        Content::from_record(match self.blocks.get(message.block as usize).map(|block| &block.bytes) {
+            Some(Memory::Shared(bytes)) => bytes.get(message.offset as usize..).unwrap_or(&[]),
+            Some(Memory::Own(bytes)) => bytes,
+            None => &[],
+        })
     }
 
     /// The record of a message that has its own block.
@@ -186,12 +189,83 @@ impl Blocks {
         }
     }
 
+    /// Blocks that hold messages.
+    pub fn len(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// Whether nothing was ever kept, or all of it has gone.
+    pub fn is_empty(&self) -> bool {
+        self.blocks.is_empty()
+    }
+
+    /// Whether so many shared blocks are mostly dead that their living messages should be moved together. Looks at
+    /// every block: not for every turn.
+    pub fn is_sparse(&self) -> bool {
+        let shared = self.blocks.iter().filter(|(_, block)| matches!(block.bytes, Memory::Shared(_)));
+        let (all, sparse) = shared
+            .fold((0, 0), |(all, sparse), (id, _)| (all + 1, sparse + usize::from(self.is_block_sparse(id as u32))));
+        sparse >= 16 && sparse * 2 > all
+    }
+
+    fn is_block_sparse(&self, id: u32) -> bool {
+        self.current != Some(id)
+            && self.blocks.get(id as usize).is_some_and(|block| {
+                matches!(block.bytes, Memory::Shared(_)) && block.live.saturating_mul(8) <= block.appended
+            })
+    }
+
+    /// Begins to move messages out of sparse blocks, which stay until [`Blocks::end_compaction`].
+    pub fn begin_compaction(&mut self) -> Compaction {
+        let ids: Vec<u32> =
+            self.blocks.iter().map(|(id, _)| id as u32).filter(|id| self.is_block_sparse(*id)).collect();
+        for id in &ids {
+            if let Some(block) = self.blocks.get_mut(*id as usize) {
+                block.live += 1;
+            }
+        }
+        Compaction { blocks: ids, moved: BTreeMap::new() }
+    }
+
+    /// Moves a message if it lies in a sparse block: its new place, with the reference moved along. Messages in several
+    /// queues are moved once.
+    pub fn compact(&mut self, compaction: &mut Compaction, message: MessageRef) -> MessageRef {
+        if compaction.blocks.binary_search(&message.block).is_err() {
+            return message;
+        }
+        let place = (message.block, message.offset);
+        let moved = match compaction.moved.get(&place) {
+            Some(&moved) => {
+                self.retain(moved);
+                moved
+            }
+            None => {
+                let mut record = Vec::new();
+                self.content(message).write_record(&mut record);
+                let moved = self.keep(&Content::from_record(&record));
+                // Kept until the end: another queue may still have the old place.
+                self.retain(moved);
+                compaction.moved.insert(place, moved);
+                moved
+            }
+        };
+        self.release(message);
+        moved
+    }
+
+    /// Lets the emptied blocks go.
+    pub fn end_compaction(&mut self, compaction: Compaction) {
+        for moved in compaction.moved.into_values() {
+            self.release(moved);
+        }
+        for block in compaction.blocks {
+            self.release(MessageRef { block, offset: 0 });
+        }
+    }
+
     /// What is kept.
     pub fn counts(&self) -> BlockCounts {
-        let mut counts = BlockCounts {
-            blocks: self.blocks.len(),
-            ..BlockCounts::default()
-        };
+        let mut counts = BlockCounts { blocks: self.blocks.len(), ..BlockCounts::default() };
         for (_, block) in &self.blocks {
             counts.live += u64::from(block.live);
             counts.bytes += match &block.bytes {
@@ -208,27 +282,17 @@ mod tests {
     use super::*;
 
     fn content<'a>(names: &'a [u8], body: &'a [u8]) -> Content<'a> {
-        Content {
-            names,
-            properties: &[0x10, 0, 2],
-            body,
-        }
+        Content { names, properties: &[0x10, 0, 2], body }
     }
 
     #[test]
     fn kept_content_comes_back_whatever_its_size() {
         let mut blocks = Blocks::new(1024, 300, 4);
         let bodies: Vec<Vec<u8>> = (0..200).map(|i| vec![i as u8; i * 3]).collect();
-        let kept: Vec<MessageRef> = bodies
-            .iter()
-            .map(|body| blocks.keep(&content(b"\x01e\x02rk", body)))
-            .collect();
+        let kept: Vec<MessageRef> = bodies.iter().map(|body| blocks.keep(&content(b"\x01e\x02rk", body))).collect();
         for (message, body) in kept.iter().zip(&bodies) {
             let read = blocks.content(*message);
-            assert_eq!(
-                (read.exchange(), read.routing_key(), read.properties),
-                ("e", "rk", &[0x10, 0, 2][..])
-            );
+            assert_eq!((read.exchange(), read.routing_key(), read.properties), ("e", "rk", &[0x10, 0, 2][..]));
             assert_eq!(read.body, &body[..]);
             assert_eq!(blocks.own_record(*message).is_some(), read.record_bytes() >= 300);
         }
@@ -238,6 +302,40 @@ mod tests {
         let counts = blocks.counts();
         assert_eq!(counts.live, 0);
         assert!(counts.blocks <= 1, "only the current block may stay: {counts:?}");
+    }
+
+    #[test]
+    fn living_messages_of_dead_blocks_move_together() {
+        let mut blocks = Blocks::new(4096, 2048, 0);
+        let all: Vec<MessageRef> = (0..10_000u32).map(|n| blocks.keep(&content(b"\0\0", &n.to_be_bytes()))).collect();
+        let before = blocks.counts().blocks;
+        // One of forty is left, and every left one is in two queues.
+        let (mut one, mut other) = (vec![], vec![]);
+        for (n, message) in all.into_iter().enumerate() {
+            if n % 40 == 0 {
+                blocks.retain(message);
+                one.push((n as u32, message));
+                other.push((n as u32, message));
+            } else {
+                blocks.release(message);
+            }
+        }
+        assert!(blocks.is_sparse());
+        let mut compaction = blocks.begin_compaction();
+        for (_, message) in one.iter_mut().chain(&mut other) {
+            *message = blocks.compact(&mut compaction, *message);
+        }
+        blocks.end_compaction(compaction);
+        let after = blocks.counts();
+        assert!(after.blocks * 10 < before, "{before} -> {after:?}");
+        assert_eq!(after.live, 500);
+        for ((n, message), (_, twin)) in one.iter().zip(&other) {
+            assert_eq!(message, twin);
+            assert_eq!(blocks.content(*message).body, n.to_be_bytes());
+            blocks.release(*message);
+            blocks.release(*twin);
+        }
+        assert_eq!(blocks.counts().live, 0);
     }
 
     #[test]

@@ -262,13 +262,7 @@ impl Queue {
         state.standing = Standing::InRing;
         let at = self.rings.partition_point(|ring| ring.priority > priority);
         if self.rings.get(at).is_none_or(|ring| ring.priority != priority) {
-            self.rings.insert(
-                at,
-                Ring {
-                    priority,
-                    takers: VecDeque::new(),
-                },
-            );
+            self.rings.insert(at, Ring { priority, takers: VecDeque::new() });
         }
         if let Some(ring) = self.rings.get_mut(at)
             && !ring.takers.contains(&taker)

@@ -38,10 +38,7 @@ impl Topology {
     /// Exchanges reached by bindings are visited once each, so cycles end; an alternate exchange is asked where its
     /// exchange matched nothing at all.
     pub fn route(&self, exchange: &Exchange, keys: &[&str], headers: Option<Table<'_>>, me: u8) -> Route {
-        let mut route = Route {
-            cacheable: keys.len() == 1,
-            ..Route::default()
-        };
+        let mut route = Route { cacheable: keys.len() == 1, ..Route::default() };
         let mut queues: SmallVec<[u32; 8]> = SmallVec::new();
         if exchange.spec.name.is_empty() {
             // The default exchange: whoever caches this asks whether the queue still lives.
@@ -58,9 +55,7 @@ impl Topology {
             } else if let Some((_, keys)) = route.remote.iter_mut().find(|(owner, _)| *owner == record.spec.owner) {
                 keys.push(record.key);
             } else {
-                route
-                    .remote
-                    .push((record.spec.owner, SmallVec::from_slice(&[record.key])));
+                route.remote.push((record.spec.owner, SmallVec::from_slice(&[record.key])));
             }
         }
         route
@@ -129,19 +124,13 @@ pub fn sender_selected<'a>(headers: Option<Table<'a>>, keys: &mut SmallVec<[&'a 
         };
         has_bcc |= name == "BCC";
         let Value::Array(array) = value else {
-            return Err(format!(
-                "{{unacceptable_type_in_header,\"{name}\",{}}}",
-                value.type_name()
-            ));
+            return Err(format!("{{unacceptable_type_in_header,\"{name}\",{}}}", value.type_name()));
         };
         for entry in array.iter() {
             match entry {
                 Value::LongStr(key) => keys.extend(std::str::from_utf8(key)),
                 other => {
-                    return Err(format!(
-                        "{{unacceptable_type_in_header,\"{name}\",{}}}",
-                        other.type_name()
-                    ));
+                    return Err(format!("{{unacceptable_type_in_header,\"{name}\",{}}}", other.type_name()));
                 }
             }
         }
@@ -158,10 +147,6 @@ pub fn without_bcc(properties: &Properties<'_>) -> Vec<u8> {
         }
     }
     let mut raw = Vec::new();
-    Properties {
-        headers: Some(headers.table()),
-        ..*properties
-    }
-    .encode(&mut raw);
+    Properties { headers: Some(headers.table()), ..*properties }.encode(&mut raw);
     raw
 }

@@ -193,13 +193,8 @@ pub struct Topology {
 impl Topology {
     /// Tables with the virtual hosts' pre-declared exchanges (rabbitmq-semantics.md section 5).
     pub fn new(vhosts: &[String], hash: RandomState) -> Topology {
-        let mut topology = Topology {
-            version: 0,
-            vhosts: Vec::new(),
-            queues: Slab::new(),
-            exchanges: Slab::new(),
-            hash,
-        };
+        let mut topology =
+            Topology { version: 0, vhosts: Vec::new(), queues: Slab::new(), exchanges: Slab::new(), hash };
         for name in vhosts {
             topology.add_vhost(name);
         }
@@ -246,10 +241,7 @@ impl Topology {
 
     /// The virtual host of this name.
     pub fn find_vhost(&self, name: &str) -> Option<VhostId> {
-        self.vhosts
-            .iter()
-            .position(|vhost| &*vhost.name == name)
-            .map(|at| at as VhostId)
+        self.vhosts.iter().position(|vhost| &*vhost.name == name).map(|at| at as VhostId)
     }
 
     /// A virtual host's name.
@@ -296,9 +288,7 @@ impl Topology {
 
     /// The exchange with this key, if it still exists.
     pub fn exchange(&self, key: ExchangeKey) -> Option<&Exchange> {
-        self.exchanges
-            .get(key.slot as usize)
-            .filter(|exchange| exchange.key == key)
+        self.exchanges.get(key.slot as usize).filter(|exchange| exchange.key == key)
     }
 
     /// All exchanges.
@@ -316,18 +306,12 @@ impl Topology {
             Change::Bound(spec) | Change::Unbound(spec) => {
                 self.exchange(spec.source).is_some()
                     && match spec.destination {
-                        Destination::Queue(slot) => self
-                            .queue(QueueKey {
-                                slot,
-                                generation: spec.destination_generation,
-                            })
-                            .is_some(),
-                        Destination::Exchange(slot) => self
-                            .exchange(ExchangeKey {
-                                slot,
-                                generation: spec.destination_generation,
-                            })
-                            .is_some(),
+                        Destination::Queue(slot) => {
+                            self.queue(QueueKey { slot, generation: spec.destination_generation }).is_some()
+                        }
+                        Destination::Exchange(slot) => {
+                            self.exchange(ExchangeKey { slot, generation: spec.destination_generation }).is_some()
+                        }
                     }
             }
         }
@@ -340,15 +324,8 @@ impl Topology {
         match change {
             Change::QueueDeclared(spec) => {
                 let entry = self.queues.vacant_entry();
-                let key = QueueKey {
-                    slot: entry.key() as u32,
-                    generation,
-                };
-                entry.insert(QueueRecord {
-                    key,
-                    spec: spec.clone(),
-                    sources: SmallVec::new(),
-                });
+                let key = QueueKey { slot: entry.key() as u32, generation };
+                entry.insert(QueueRecord { key, spec: spec.clone(), sources: SmallVec::new() });
                 if let Some(vhost) = self.vhosts.get_mut(spec.vhost as usize) {
                     vhost.queues.insert(spec.name.clone(), key.slot);
                 }
@@ -367,18 +344,9 @@ impl Topology {
             Change::ExchangeDeclared(spec) => {
                 let table = RoutingTable::new(spec.kind, self.hash.clone());
                 let entry = self.exchanges.vacant_entry();
-                let key = ExchangeKey {
-                    slot: entry.key() as u32,
-                    generation,
-                };
+                let key = ExchangeKey { slot: entry.key() as u32, generation };
                 let (spec, sources) = (spec.clone(), SmallVec::new());
-                entry.insert(Exchange {
-                    key,
-                    spec: spec.clone(),
-                    table,
-                    epoch: 0,
-                    sources,
-                });
+                entry.insert(Exchange { key, spec: spec.clone(), table, epoch: 0, sources });
                 if let Some(vhost) = self.vhosts.get_mut(spec.vhost as usize) {
                     vhost.exchanges.insert(spec.name.clone(), key.slot);
                     if let Some(alternate) = &spec.alternate {
@@ -400,10 +368,9 @@ impl Topology {
                 {
                     let sources = match spec.destination {
                         Destination::Queue(slot) => self.queues.get_mut(slot as usize).map(|queue| &mut queue.sources),
-                        Destination::Exchange(slot) => self
-                            .exchanges
-                            .get_mut(slot as usize)
-                            .map(|exchange| &mut exchange.sources),
+                        Destination::Exchange(slot) => {
+                            self.exchanges.get_mut(slot as usize).map(|exchange| &mut exchange.sources)
+                        }
                     };
                     if let Some(sources) = sources
                         && !sources.contains(&source)
@@ -493,10 +460,7 @@ impl Topology {
             exchange.epoch = self.version;
             pending.extend(exchange.sources.iter().copied());
             let spec = exchange.spec.clone();
-            if let Some(slots) = self
-                .vhosts
-                .get(spec.vhost as usize)
-                .and_then(|vhost| vhost.alternates.get(&spec.name))
+            if let Some(slots) = self.vhosts.get(spec.vhost as usize).and_then(|vhost| vhost.alternates.get(&spec.name))
             {
                 pending.extend(slots.iter().copied());
             }

@@ -60,9 +60,7 @@ where
             Arg::Short('V') | Arg::Long("version") => return Ok(Request::Version),
             Arg::Long("listen") => {
                 let expected = "an IP address with or without a port, such as 127.0.0.1:5672 or [::1]";
-                found
-                    .listen
-                    .push(valued(&mut parser, "--listen", expected, value::address)?);
+                found.listen.push(valued(&mut parser, "--listen", expected, value::address)?);
             }
             Arg::Short('p') | Arg::Long("port") => {
                 let port = |text: &str| value::integer(text, 0, 65_535).map(|port| port as u16);
@@ -108,9 +106,7 @@ impl Arguments {
         if !self.listen.is_empty() {
             let port_default = self.port.unwrap_or(PORT_DEFAULT);
             let addresses = self.listen.into_iter();
-            listen = addresses
-                .map(|(ip, port)| SocketAddr::new(ip, port.unwrap_or(port_default)))
-                .collect();
+            listen = addresses.map(|(ip, port)| SocketAddr::new(ip, port.unwrap_or(port_default))).collect();
         } else if let Some(port) = self.port {
             listen.iter_mut().for_each(|address| address.set_port(port));
         }
@@ -138,13 +134,7 @@ mod tests {
                 let file = arguments.config.clone();
                 let config = arguments.over(config);
                 let listen: Vec<_> = config.listen.iter().map(|address| address.to_string()).collect();
-                format!(
-                    "{} {} {} {}",
-                    listen.join(","),
-                    config.shards,
-                    config.log_level,
-                    file.is_some()
-                )
+                format!("{} {} {} {}", listen.join(","), config.shards, config.log_level, file.is_some())
             }
             Err(text) => text,
         }
@@ -158,25 +148,16 @@ mod tests {
             ("-p 1234", "127.0.0.1:1234,[::1]:1234 1 INFO false"),
             ("--port=1234 --shards=64", "127.0.0.1:1234,[::1]:1234 64 INFO false"),
             ("--listen 0.0.0.0", "0.0.0.0:5672 1 INFO false"),
-            (
-                "--listen 0.0.0.0 --listen [::]:7 --port 8",
-                "0.0.0.0:8,[::]:7 1 INFO false",
-            ),
+            ("--listen 0.0.0.0 --listen [::]:7 --port 8", "0.0.0.0:8,[::]:7 1 INFO false"),
             ("--listen ::1 --listen ::1", "[::1]:5672 1 INFO false"),
-            (
-                "--config x.conf --log-level warning",
-                "127.0.0.1:5672,[::1]:5672 1 WARN true",
-            ),
+            ("--config x.conf --log-level warning", "127.0.0.1:5672,[::1]:5672 1 WARN true"),
             ("--log-level none", "127.0.0.1:5672,[::1]:5672 1 OFF false"),
             ("--help --nonsense", "help"),
             ("-V", "version"),
             ("--nonsense", "invalid option '--nonsense'"),
             ("server", "unexpected argument \"server\""),
             ("--port", "missing argument for option '--port'"),
-            (
-                "--port 65536",
-                "bad value of --port, `65536`: expected a number, 0 to 65535",
-            ),
+            ("--port 65536", "bad value of --port, `65536`: expected a number, 0 to 65535"),
             ("--shards 0", "bad value of --shards, `0`: expected a number, 1 to 64"),
             ("--shards 65", "bad value of --shards, `65`: expected a number, 1 to 64"),
             (

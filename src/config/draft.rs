@@ -68,19 +68,11 @@ impl Draft {
         }
         if !self.mechanisms.is_empty() {
             // auth_mechanisms.10 comes after auth_mechanisms.2.
-            self.mechanisms
-                .sort_by_key(|(place, _)| (place.parse().unwrap_or(u64::MAX), place.clone()));
-            config.settings.mechanisms = self
-                .mechanisms
-                .into_iter()
-                .filter_map(|(_, mechanism)| mechanism)
-                .collect();
+            self.mechanisms.sort_by_key(|(place, _)| (place.parse().unwrap_or(u64::MAX), place.clone()));
+            config.settings.mechanisms = self.mechanisms.into_iter().filter_map(|(_, mechanism)| mechanism).collect();
             if config.settings.mechanisms.is_empty() {
                 let text = "no authentication mechanism is left to log in with".into();
-                return Err(Note {
-                    line: self.mechanisms_line,
-                    text,
-                });
+                return Err(Note { line: self.mechanisms_line, text });
             }
         }
         Ok((self.config, self.warnings))
@@ -97,10 +89,7 @@ fn put<T>(list: &mut Vec<(String, T)>, name: &str, value: T) {
 
 /// The names that were set to true.
 fn chosen(list: Vec<(String, bool)>) -> Vec<String> {
-    list.into_iter()
-        .filter(|(_, chosen)| *chosen)
-        .map(|(name, _)| name)
-        .collect()
+    list.into_iter().filter(|(_, chosen)| *chosen).map(|(name, _)| name).collect()
 }
 
 /// A text that fits a short string on the wire.
@@ -173,9 +162,7 @@ pub fn initial_frame_max(draft: &mut Draft, _: &str, value: &str) -> Option<()> 
 pub fn max_message_size(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
     let limits = &mut draft.config.settings.limits;
     limits.message_bytes_max = value::size_bytes(value, Kilo::Decimal)?;
-    (1..=limits.message_bytes_ceiling)
-        .contains(&limits.message_bytes_max)
-        .then_some(())
+    (1..=limits.message_bytes_ceiling).contains(&limits.message_bytes_max).then_some(())
 }
 
 pub fn handshake_timeout(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
@@ -190,9 +177,7 @@ pub fn auth_mechanism(draft: &mut Draft, place: &str, value: &str) -> Option<()>
         if value != "EXTERNAL" {
             return None;
         }
-        draft.warn(format!(
-            "auth_mechanisms.{place} = EXTERNAL is not offered yet: it needs TLS"
-        ));
+        draft.warn(format!("auth_mechanisms.{place} = EXTERNAL is not offered yet: it needs TLS"));
     }
     draft.mechanisms_line = draft.line;
     put(&mut draft.mechanisms, place, mechanism);

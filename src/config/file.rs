@@ -4,6 +4,8 @@
 //! honoured or named in a warning, and anything else stops the start: a setting that silently does nothing is worse
 //! than a broker that does not start.
 
+#![allow(clippy::disallowed_methods)] // the one file that a configuration is read from
+
 use std::path::Path;
 
 use super::draft::{Draft, Note};
@@ -16,14 +18,8 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 /// Reads the file at `path`.
 pub fn load(path: &Path) -> Result<(Config, Vec<Warning>), ConfigError> {
     let name = path.display().to_string();
-    let error = |text: String| ConfigError {
-        file: name.clone(),
-        line: 0,
-        text,
-    };
-    let bytes = std::fs::metadata(path)
-        .map_err(|cause| error(format!("cannot be read: {cause}")))?
-        .len();
+    let error = |text: String| ConfigError { file: name.clone(), line: 0, text };
+    let bytes = std::fs::metadata(path).map_err(|cause| error(format!("cannot be read: {cause}")))?.len();
     if bytes > FILE_BYTES_MAX {
         return Err(error(format!("is larger than {FILE_BYTES_MAX} bytes")));
     }
@@ -35,26 +31,14 @@ pub fn load(path: &Path) -> Result<(Config, Vec<Warning>), ConfigError> {
 pub fn parse(file: &str, text: &str) -> Result<(Config, Vec<Warning>), ConfigError> {
     let mut draft = Draft::default();
     for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
-        let error = |text: String| ConfigError {
-            file: file.into(),
-            line: index + 1,
-            text,
-        };
+        let error = |text: String| ConfigError { file: file.into(), line: index + 1, text };
         if let Some((key, value)) = setting(line).map_err(|text| error(text.into()))? {
             keys::apply(&mut draft, index + 1, &key, value).map_err(error)?;
         }
     }
-    let error = |note: Note| ConfigError {
-        file: file.into(),
-        line: note.line,
-        text: note.text,
-    };
+    let error = |note: Note| ConfigError { file: file.into(), line: note.line, text: note.text };
     let (config, notes) = draft.finish().map_err(error)?;
-    let warning = |note: Note| Warning {
-        file: file.into(),
-        line: note.line,
-        text: note.text,
-    };
+    let warning = |note: Note| Warning { file: file.into(), line: note.line, text: note.text };
     let warnings = notes.into_iter().map(warning).collect();
     Ok((config, warnings))
 }
@@ -71,11 +55,7 @@ fn setting(line: &str) -> Result<Option<(String, &str)>, &'static str> {
     };
     let key = key.trim_end();
     let plain = key.replace("\\.", "");
-    if plain.is_empty()
-        || !plain
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
-    {
+    if plain.is_empty() || !plain.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte)) {
         return Err("expected `key = value`, the key in letters, digits, dots, dashes and underscores");
     }
     let value = value.trim_start();
@@ -130,14 +110,8 @@ mod tests {
             ("default_pass = pässword", "default_pass|pässword"),
             ("loopback_users.a\\.b = true", "loopback_users.a\\.b|true"),
             ("heartbeat", "expected `key = value`"),
-            (
-                "= 60",
-                "expected `key = value`, the key in letters, digits, dots, dashes and underscores",
-            ),
-            (
-                "heart beat = 60",
-                "expected `key = value`, the key in letters, digits, dots, dashes and underscores",
-            ),
+            ("= 60", "expected `key = value`, the key in letters, digits, dots, dashes and underscores"),
+            ("heart beat = 60", "expected `key = value`, the key in letters, digits, dots, dashes and underscores"),
             (
                 "[{rabbit, [{x, '=', 1}]}].",
                 "expected `key = value`, the key in letters, digits, dots, dashes and underscores",
@@ -161,9 +135,6 @@ mod tests {
     #[test]
     fn a_file_that_is_not_there_is_named() {
         let error = load(Path::new("no-such-dir/leveret.conf")).unwrap_err().to_string();
-        assert!(
-            error.starts_with("no-such-dir/leveret.conf: cannot be read: "),
-            "{error}"
-        );
+        assert!(error.starts_with("no-such-dir/leveret.conf: cannot be read: "), "{error}");
     }
 }

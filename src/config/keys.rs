@@ -18,41 +18,21 @@ const PERMIT_TRANSIENT: &str = "deprecated_features.permit.transient_nonexcl_que
 const PERMIT_GLOBAL_QOS: &str = "deprecated_features.permit.global_qos";
 
 const KEYS: &[Key] = &[
-    (
-        "listeners.tcp",
-        "none (or use listeners.tcp.default = 5672)",
-        draft::listeners_none,
-    ),
+    ("listeners.tcp", "none (or use listeners.tcp.default = 5672)", draft::listeners_none),
     ("listeners.tcp.*", LISTENER, draft::listener),
     ("default_user", SHORT, draft::default_user),
     ("default_pass", SHORT, draft::default_pass),
     ("default_vhost", SHORT, draft::default_vhost),
     ("default_user_tags.*", TRUE_OR_FALSE, draft::default_user_tag),
-    (
-        "loopback_users",
-        "none (or use loopback_users.guest = true)",
-        draft::loopback_users_none,
-    ),
+    ("loopback_users", "none (or use loopback_users.guest = true)", draft::loopback_users_none),
     ("loopback_users.*", TRUE_OR_FALSE, draft::loopback_user),
     ("heartbeat", "seconds, 0 to 65535", draft::heartbeat),
     ("channel_max", NUMBER_16, draft::channel_max),
     ("max_channels_per_connection", NUMBER_16, draft::channel_max),
     ("frame_max", FRAME_MAX, draft::frame_max),
-    (
-        "initial_frame_max",
-        "a size such as 8192 or 32KB, 4096 bytes to 16 MiB",
-        draft::initial_frame_max,
-    ),
-    (
-        "max_message_size",
-        "a size such as 16777216 or 16MiB, 1 byte to 512 MiB",
-        draft::max_message_size,
-    ),
-    (
-        "handshake_timeout",
-        "milliseconds, 1 to a year, or infinity",
-        draft::handshake_timeout,
-    ),
+    ("initial_frame_max", "a size such as 8192 or 32KB, 4096 bytes to 16 MiB", draft::initial_frame_max),
+    ("max_message_size", "a size such as 16777216 or 16MiB, 1 byte to 512 MiB", draft::max_message_size),
+    ("handshake_timeout", "milliseconds, 1 to a year, or infinity", draft::handshake_timeout),
     ("auth_mechanisms.*", MECHANISM, draft::auth_mechanism),
     ("anonymous_login_user", "a user, or none", draft::anonymous_login_user),
     ("cluster_name", SHORT, draft::cluster_name),
@@ -101,11 +81,7 @@ mod tests {
     /// The text of the first error, or of all warnings.
     fn said(text: &str) -> String {
         match parse("f", text) {
-            Ok((_, warnings)) => warnings
-                .iter()
-                .map(|one| one.to_string())
-                .collect::<Vec<_>>()
-                .join("; "),
+            Ok((_, warnings)) => warnings.iter().map(|one| one.to_string()).collect::<Vec<_>>().join("; "),
             Err(error) => format!("! {error}"),
         }
     }
@@ -116,23 +92,12 @@ mod tests {
         let listen: Probe = |c| format!("{:?}", c.listen);
         let users: Probe = |c| {
             let user = &c.settings.users[0];
-            format!(
-                "{} {} {:?} {:?}",
-                user.name, user.password, user.tags, c.settings.loopback_users
-            )
+            format!("{} {} {:?} {:?}", user.name, user.password, user.tags, c.settings.loopback_users)
         };
-        let tune: Probe = |c| {
-            format!(
-                "{} {} {}",
-                c.settings.heartbeat_s, c.settings.frame_max, c.settings.channel_max
-            )
-        };
+        let tune: Probe = |c| format!("{} {} {}", c.settings.heartbeat_s, c.settings.frame_max, c.settings.channel_max);
         let limits: Probe = |c| {
             let limits = &c.settings.limits;
-            format!(
-                "{} {} {}",
-                limits.initial_frame_max, limits.message_bytes_max, limits.handshake_ms
-            )
+            format!("{} {} {}", limits.initial_frame_max, limits.message_bytes_max, limits.handshake_ms)
         };
         let login: Probe = |c| {
             let names: Vec<_> = c.settings.mechanisms.iter().map(|one| one.name()).collect();
@@ -140,77 +105,31 @@ mod tests {
         };
         let advertise: Probe = |c| {
             let all = &c.settings.advertise;
-            [
-                &all.product,
-                &all.version,
-                &all.platform,
-                &all.copyright,
-                &all.information,
-                &all.cluster_name,
-            ]
-            .map(|s| s.as_str())
-            .join("|")
+            [&all.product, &all.version, &all.platform, &all.copyright, &all.information, &all.cluster_name]
+                .map(|s| s.as_str())
+                .join("|")
         };
         let rest: Probe = |c| {
             let permit = &c.settings.permit;
             let vhosts = c.settings.vhosts.join(",");
-            format!(
-                "{vhosts} {} {} {} {}",
-                c.shards, c.log_level, permit.transient_nonexcl_queues, permit.global_qos
-            )
+            format!("{vhosts} {} {} {} {}", c.shards, c.log_level, permit.transient_nonexcl_queues, permit.global_qos)
         };
         for (text, probe, expected) in [
             ("", listen, "[127.0.0.1:5672, [::1]:5672]"),
             ("listeners.tcp.default = 5673", listen, "[0.0.0.0:5673, [::]:5673]"),
-            (
-                "listeners.tcp.1 = 127.0.0.1:1\nlisteners.tcp.2 = [::1]:2",
-                listen,
-                "[127.0.0.1:1, [::1]:2]",
-            ),
-            (
-                "listeners.tcp.1 = 127.0.0.1:1\nlisteners.tcp.1 = 127.0.0.1:2",
-                listen,
-                "[127.0.0.1:2]",
-            ),
-            (
-                "listeners.tcp.1 = 127.0.0.1:1\nlisteners.tcp.x = 127.0.0.1:1",
-                listen,
-                "[127.0.0.1:1]",
-            ),
+            ("listeners.tcp.1 = 127.0.0.1:1\nlisteners.tcp.2 = [::1]:2", listen, "[127.0.0.1:1, [::1]:2]"),
+            ("listeners.tcp.1 = 127.0.0.1:1\nlisteners.tcp.1 = 127.0.0.1:2", listen, "[127.0.0.1:2]"),
+            ("listeners.tcp.1 = 127.0.0.1:1\nlisteners.tcp.x = 127.0.0.1:1", listen, "[127.0.0.1:1]"),
             ("listeners.tcp = none", listen, "[]"),
             ("", users, r#"guest guest ["administrator"] ["guest"]"#),
-            (
-                "default_user = a b\ndefault_pass = 'p#1'",
-                users,
-                r#"a b p#1 ["administrator"] ["guest"]"#,
-            ),
-            (
-                "default_user_tags.monitoring = true",
-                users,
-                r#"guest guest ["monitoring"] ["guest"]"#,
-            ),
-            (
-                "default_user_tags.administrator = false",
-                users,
-                r#"guest guest [] ["guest"]"#,
-            ),
+            ("default_user = a b\ndefault_pass = 'p#1'", users, r#"a b p#1 ["administrator"] ["guest"]"#),
+            ("default_user_tags.monitoring = true", users, r#"guest guest ["monitoring"] ["guest"]"#),
+            ("default_user_tags.administrator = false", users, r#"guest guest [] ["guest"]"#),
             ("loopback_users = none", users, r#"guest guest ["administrator"] []"#),
-            (
-                "loopback_users.guest = false",
-                users,
-                r#"guest guest ["administrator"] []"#,
-            ),
-            (
-                r"loopback_users.a\.b = true",
-                users,
-                r#"guest guest ["administrator"] ["a.b"]"#,
-            ),
+            ("loopback_users.guest = false", users, r#"guest guest ["administrator"] []"#),
+            (r"loopback_users.a\.b = true", users, r#"guest guest ["administrator"] ["a.b"]"#),
             ("heartbeat = 0\nframe_max = 0\nchannel_max = 0", tune, "0 0 0"),
-            (
-                "heartbeat = 10\nframe_max = 64KB\nmax_channels_per_connection = 7",
-                tune,
-                "10 65536 7",
-            ),
+            ("heartbeat = 10\nframe_max = 64KB\nmax_channels_per_connection = 7", tune, "10 65536 7"),
             (
                 "initial_frame_max = 8192\nmax_message_size = 512MiB\nhandshake_timeout = 5000",
                 limits,
@@ -223,11 +142,7 @@ mod tests {
                 login,
                 r#"RABBIT-CR-DEMO,PLAIN Some("guest")"#,
             ),
-            (
-                "auth_mechanisms.1 = EXTERNAL\nauth_mechanisms.2 = PLAIN",
-                login,
-                r#"PLAIN Some("guest")"#,
-            ),
+            ("auth_mechanisms.1 = EXTERNAL\nauth_mechanisms.2 = PLAIN", login, r#"PLAIN Some("guest")"#),
             ("anonymous_login_user = none", login, "PLAIN,AMQPLAIN,ANONYMOUS None"),
             (
                 "server.advertise = RabbitMQ 4.2.0\ncluster_name = rabbit@here",
@@ -235,26 +150,10 @@ mod tests {
                 "RabbitMQ|4.2.0|Erlang/OTP 27.3|Copyright (c) 2007-2025 Broadcom Inc and/or its subsidiaries|\
                  Licensed under the MPL 2.0. Website: https://rabbitmq.com|rabbit@here",
             ),
-            (
-                "default_vhost = v\nserver.shards = 64\nlog.console.level = warning",
-                rest,
-                "v 64 WARN true true",
-            ),
-            (
-                "log.default.level = critical\nlog.console = true",
-                rest,
-                "/ 1 ERROR true true",
-            ),
-            (
-                "deprecated_features.permit.transient_nonexcl_queues = false",
-                rest,
-                "/ 1 INFO false true",
-            ),
-            (
-                "deprecated_features.permit.global_qos = false",
-                rest,
-                "/ 1 INFO true false",
-            ),
+            ("default_vhost = v\nserver.shards = 64\nlog.console.level = warning", rest, "v 64 WARN true true"),
+            ("log.default.level = critical\nlog.console = true", rest, "/ 1 ERROR true true"),
+            ("deprecated_features.permit.transient_nonexcl_queues = false", rest, "/ 1 INFO false true"),
+            ("deprecated_features.permit.global_qos = false", rest, "/ 1 INFO true false"),
         ] {
             let (config, _) = parse("f", text).unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!(probe(&config), expected, "{text}");
@@ -268,22 +167,13 @@ mod tests {
             ("listeners.tcp.a.b = 1", "! f:1: unknown key listeners.tcp.a.b"),
             ("logs.console = true", "! f:1: unknown key logs.console"),
             ("server.unknown = 1", "! f:1: unknown key server.unknown"),
-            (
-                "heartbeat = soon",
-                "! f:1: bad value of heartbeat, `soon`: expected seconds, 0 to 65535",
-            ),
-            (
-                "heartbeat = 65536",
-                "! f:1: bad value of heartbeat, `65536`: expected seconds, 0 to 65535",
-            ),
+            ("heartbeat = soon", "! f:1: bad value of heartbeat, `soon`: expected seconds, 0 to 65535"),
+            ("heartbeat = 65536", "! f:1: bad value of heartbeat, `65536`: expected seconds, 0 to 65535"),
             (
                 "listeners.tcp = all",
                 "! f:1: bad value of listeners.tcp, `all`: expected none (or use listeners.tcp.default = 5672)",
             ),
-            (
-                "default_pass = ''",
-                "! f:1: bad value of default_pass: expected 1 to 255 bytes",
-            ),
+            ("default_pass = ''", "! f:1: bad value of default_pass: expected 1 to 255 bytes"),
             (
                 "frame_max = 100",
                 "! f:1: bad value of frame_max, `100`: expected a size such as 131072 or 128KB, 4096 bytes to 512 MiB, or 0 for no limit",
@@ -300,18 +190,9 @@ mod tests {
                 "auth_mechanisms.1 = plain",
                 "! f:1: bad value of auth_mechanisms.1, `plain`: expected PLAIN, AMQPLAIN, ANONYMOUS or RABBIT-CR-DEMO",
             ),
-            (
-                "\nauth_mechanisms.1 = EXTERNAL",
-                "! f:2: no authentication mechanism is left to log in with",
-            ),
-            (
-                "loopback_users.guest = no",
-                "! f:1: bad value of loopback_users.guest, `no`: expected true or false",
-            ),
-            (
-                "server.shards = 65",
-                "! f:1: bad value of server.shards, `65`: expected a number, 1 to 64",
-            ),
+            ("\nauth_mechanisms.1 = EXTERNAL", "! f:2: no authentication mechanism is left to log in with"),
+            ("loopback_users.guest = no", "! f:1: bad value of loopback_users.guest, `no`: expected true or false"),
+            ("server.shards = 65", "! f:1: bad value of server.shards, `65`: expected a number, 1 to 64"),
             ("heartbeat", "! f:1: expected `key = value`"),
         ] {
             assert_eq!(said(text), expected, "{text}");
@@ -322,10 +203,7 @@ mod tests {
     fn keys_of_rabbitmq_that_are_not_honoured_are_named() {
         for (text, expected) in [
             ("heartbeat = 60", ""),
-            (
-                "vm_memory_high_watermark.relative = 0.6",
-                "f:1: vm_memory_high_watermark.relative is not honoured yet",
-            ),
+            ("vm_memory_high_watermark.relative = 0.6", "f:1: vm_memory_high_watermark.relative is not honoured yet"),
             (
                 "\nssl_options.verify = verify_peer\nlisteners.ssl.default = 5671",
                 "f:2: ssl_options.verify is not honoured yet; f:3: listeners.ssl.default is not honoured yet",

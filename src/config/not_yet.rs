@@ -106,9 +106,6 @@ const NOT_YET: &[&str] = &[
 
 /// Whether `key` is one of RabbitMQ's that has no effect here yet.
 pub fn contains(key: &str) -> bool {
-    let below = |prefix: &str| {
-        key.strip_prefix(prefix)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    };
+    let below = |prefix: &str| key.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
     NOT_YET.iter().any(|prefix| below(prefix))
 }

@@ -39,14 +39,9 @@ impl Mechanism {
 
     /// The mechanism with this name.
     pub fn from_name(name: &str) -> Option<Mechanism> {
-        [
-            Mechanism::Plain,
-            Mechanism::AmqPlain,
-            Mechanism::Anonymous,
-            Mechanism::RabbitCrDemo,
-        ]
-        .into_iter()
-        .find(|mechanism| mechanism.name() == name)
+        [Mechanism::Plain, Mechanism::AmqPlain, Mechanism::Anonymous, Mechanism::RabbitCrDemo]
+            .into_iter()
+            .find(|mechanism| mechanism.name() == name)
     }
 }
 
@@ -112,11 +107,7 @@ impl Default for Settings {
             heartbeat_s: 60,
             mechanisms: vec![Mechanism::Plain, Mechanism::AmqPlain, Mechanism::Anonymous],
             anonymous_login_user: Some("guest".into()),
-            users: vec![User {
-                name: "guest".into(),
-                password: "guest".into(),
-                tags: vec!["administrator".into()],
-            }],
+            users: vec![User { name: "guest".into(), password: "guest".into(), tags: vec!["administrator".into()] }],
             loopback_users: vec!["guest".into()],
             vhosts: vec!["/".into()],
             advertise: Advertise {
@@ -127,10 +118,7 @@ impl Default for Settings {
                 information: "Leveret, an AMQP 0-9-1 broker".into(),
                 cluster_name: "leveret@localhost".into(),
             },
-            permit: Permit {
-                transient_nonexcl_queues: true,
-                global_qos: true,
-            },
+            permit: Permit { transient_nonexcl_queues: true, global_qos: true },
         }
     }
 }

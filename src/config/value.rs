@@ -98,10 +98,7 @@ pub fn listener(value: &str) -> Option<Vec<SocketAddr>> {
     // RabbitMQ takes `::1:5672` too: what follows the last colon is the port.
     let (address, port) = value.rsplit_once(':')?;
     let address: IpAddr = address.parse().ok()?;
-    Some(vec![SocketAddr::new(
-        address,
-        integer(port, 0, u64::from(u16::MAX))? as u16,
-    )])
+    Some(vec![SocketAddr::new(address, integer(port, 0, u64::from(u16::MAX))? as u16)])
 }
 
 /// An address with or without a port: `127.0.0.1`, `127.0.0.1:5672`, `::1`, `[::1]`, `[::1]:5672`.
@@ -109,10 +106,7 @@ pub fn address(value: &str) -> Option<(IpAddr, Option<u16>)> {
     if let Ok(address) = value.parse::<SocketAddr>() {
         return Some((address.ip(), Some(address.port())));
     }
-    let bare = value
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(value);
+    let bare = value.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(value);
     bare.parse().ok().map(|address| (address, None))
 }
 
@@ -133,10 +127,7 @@ pub fn log_level(value: &str) -> Option<LevelFilter> {
 pub fn product_version(value: &str) -> Option<(&str, &str)> {
     let (product, version) = value.rsplit_once(' ')?;
     let product = product.trim_end();
-    let numbers = version
-        .split('.')
-        .filter(|part| integer(part, 0, 1_000_000).is_some())
-        .count();
+    let numbers = version.split('.').filter(|part| integer(part, 0, 1_000_000).is_some()).count();
     (!product.is_empty() && numbers == 3 && version.split('.').count() == 3).then_some((product, version))
 }
 

@@ -25,26 +25,11 @@ enum Assembly {
     #[default]
     Idle,
     /// The method came; the content header is due.
-    Header {
-        names: Vec<u8>,
-        mandatory: bool,
-        immediate: bool,
-    },
+    Header { names: Vec<u8>, mandatory: bool, immediate: bool },
     /// The header came; body bytes are due.
-    Body {
-        record: Vec<u8>,
-        mandatory: bool,
-        immediate: bool,
-        left: u64,
-    },
+    Body { record: Vec<u8>, mandatory: bool, immediate: bool, left: u64 },
     /// The body is larger than may be kept: its bytes are counted and dropped, the publish will be refused.
-    Oversize {
-        names: Vec<u8>,
-        mandatory: bool,
-        immediate: bool,
-        size: u64,
-        left: u64,
-    },
+    Oversize { names: Vec<u8>, mandatory: bool, immediate: bool, size: u64, left: u64 },
 }
 
 /// A publish whose content came in pieces.
@@ -81,19 +66,19 @@ fn unexpected(explanation: impl std::fmt::Display) -> Exception {
 impl Channel {
     /// A channel that was just opened.
     pub fn new(number: u16, generation: u32) -> Channel {
-        Channel {
-            number,
-            generation,
-            phase: ChannelPhase::Open,
-            waiting: false,
-            assembly: Assembly::Idle,
-        }
+        Channel { number, generation, phase: ChannelPhase::Open, waiting: false, assembly: Assembly::Idle }
     }
 
     /// Whether content is due.
     #[inline]
     pub fn is_assembling(&self) -> bool {
         !matches!(self.assembly, Assembly::Idle)
+    }
+
+    /// Whether a method may come.
+    #[inline]
+    pub fn is_ready(&self) -> bool {
+        self.phase == ChannelPhase::Open && !self.waiting && !self.is_assembling()
     }
 
     /// Forgets content that was begun.
@@ -108,11 +93,7 @@ impl Channel {
     pub fn begin(&mut self, arguments: &[u8]) -> Result<(), DecodeError> {
         let publish = decode_publish(arguments)?;
         let names = arguments.get(2..arguments.len() - 1).unwrap_or(&[0, 0]).to_vec();
-        self.assembly = Assembly::Header {
-            names,
-            mandatory: publish.mandatory,
-            immediate: publish.immediate,
-        };
+        self.assembly = Assembly::Header { names, mandatory: publish.mandatory, immediate: publish.immediate };
         Ok(())
     }
 
@@ -128,9 +109,9 @@ impl Channel {
                 "expected method frame, got non method frame instead",
             )),
             (Assembly::Header { .. }, FrameKind::Header) => self.header(frame.payload, limits),
-            (Assembly::Header { .. }, _) => Err(unexpected(
-                "expected content header for class 60, got non content header frame instead",
-            )),
+            (Assembly::Header { .. }, _) => {
+                Err(unexpected("expected content header for class 60, got non content header frame instead"))
+            }
             (_, FrameKind::Body) => {
                 self.body(frame.payload)?;
                 Ok(self.finished())
@@ -141,34 +122,18 @@ impl Channel {
 
     fn header(&mut self, payload: &[u8], limits: &Limits) -> Result<Option<Assembled>, Exception> {
         let header = ContentHeader::read(payload, limits)?;
-        let Assembly::Header {
-            names,
-            mandatory,
-            immediate,
-        } = std::mem::take(&mut self.assembly)
-        else {
+        let Assembly::Header { names, mandatory, immediate } = std::mem::take(&mut self.assembly) else {
             return Ok(None);
         };
         let left = header.body_bytes;
         self.assembly = if left > limits.message_bytes_max {
-            Assembly::Oversize {
-                names,
-                mandatory,
-                immediate,
-                size: left,
-                left,
-            }
+            Assembly::Oversize { names, mandatory, immediate, size: left, left }
         } else {
             // An announcement is not content: reserve no more than a bounded part of it.
             let reserve = (left as usize).min(limits.body_reserve_max);
             let mut record = Vec::with_capacity(8 + names.len() + header.properties.len() + reserve);
             write_record_head(&mut record, &names, header.properties, left as usize);
-            Assembly::Body {
-                record,
-                mandatory,
-                immediate,
-                left,
-            }
+            Assembly::Body { record, mandatory, immediate, left }
         };
         Ok(self.finished())
     }
@@ -212,32 +177,13 @@ impl Channel {
             return None;
         }
         match std::mem::take(&mut self.assembly) {
-            Assembly::Body {
-                record,
-                mandatory,
-                immediate,
-                ..
-            } => Some(Assembled {
-                record,
-                mandatory,
-                immediate,
-                oversize: None,
-            }),
-            Assembly::Oversize {
-                names,
-                mandatory,
-                immediate,
-                size,
-                ..
-            } => {
+            Assembly::Body { record, mandatory, immediate, .. } => {
+                Some(Assembled { record, mandatory, immediate, oversize: None })
+            }
+            Assembly::Oversize { names, mandatory, immediate, size, .. } => {
                 let mut record = Vec::new();
                 write_record_head(&mut record, &names, &[0, 0], 0);
-                Some(Assembled {
-                    record,
-                    mandatory,
-                    immediate,
-                    oversize: Some(size),
-                })
+                Some(Assembled { record, mandatory, immediate, oversize: Some(size) })
             }
             _ => None,
         }
@@ -261,9 +207,7 @@ impl<'a> ContentHeader<'a> {
     #[inline]
     pub fn read(payload: &'a [u8], limits: &Limits) -> Result<ContentHeader<'a>, Exception> {
         let Some((head, properties)) = payload.split_first_chunk::<12>() else {
-            return Err(unexpected(
-                "expected content header for class 60, got non content header frame instead",
-            ));
+            return Err(unexpected("expected content header for class 60, got non content header frame instead"));
         };
         let class = u16::from_be_bytes([head[0], head[1]]);
         let weight = u16::from_be_bytes([head[2], head[3]]);
@@ -273,9 +217,7 @@ impl<'a> ContentHeader<'a> {
             )));
         }
         if weight != 0 {
-            return Err(unexpected(
-                "expected content header for class 60, got non content header frame instead",
-            ));
+            return Err(unexpected("expected content header for class 60, got non content header frame instead"));
         }
         let body_bytes = u64::from_be_bytes([head[4], head[5], head[6], head[7], head[8], head[9], head[10], head[11]]);
         if body_bytes > limits.message_bytes_ceiling {

@@ -8,9 +8,9 @@ use slab::Slab;
 
 use crate::amqp::frame::{END, Frame, FrameHeader, HEADER_BYTES, OVERHEAD_BYTES, PROTOCOL_HEADER};
 use crate::amqp::method::{ChannelOpen, decode_publish};
-use crate::amqp::{Content, DecodeError, Exception, FrameKind, Method, MethodId, ReplyCode};
+use crate::amqp::{Content, DecodeError, Exception, FrameKind, Method, MethodId, Properties, ReplyCode};
 use crate::limits::Limits;
-use channel::{Channel, ChannelPhase, ContentHeader, PUBLISH};
+use channel::{Channel, ChannelPhase, PUBLISH};
 use command::{Command, Next, Publish};
 
 /// How far a connection has come.
@@ -171,15 +171,13 @@ impl Connection {
             };
             if frame.end != END {
                 self.broken = true;
-                return Err(frame_error(
-                    &frame,
-                    format_args!("{{invalid_frame_end_marker,{}}}", frame.end),
-                ));
+                return Err(frame_error(&frame, format_args!("{{invalid_frame_end_marker,{}}}", frame.end)));
             }
             let rest = &input[frame.wire_bytes()..];
             if frame.channel == 0 {
                 // connection.close comes after what its channels asked for: wait for their answers.
-                if frame.payload.starts_with(&[0, 10, 0, 50])
+                if self.phase == Phase::Running
+                    && frame.payload.starts_with(&[0, 10, 0, 50])
                     && self.channels.iter().any(|(_, channel)| channel.waiting)
                 {
                     return Ok(Next::Parked);
@@ -200,7 +198,7 @@ impl Connection {
             let Some(channel) = self.channels.get_mut(slot as usize) else {
                 return Ok(Next::Incomplete);
             };
-            if channel.waiting {
+            if channel.waiting && self.phase == Phase::Running {
                 return Ok(Next::Parked);
             }
             if self.phase == Phase::Running
@@ -209,18 +207,23 @@ impl Connection {
                 && !channel.is_assembling()
                 && frame.payload.starts_with(&[0, 60, 0, 40])
             {
-                match publish_in_place(&frame, rest, self.frame_max, limits)? {
+                match publish_in_place(input, self.frame_max, limits) {
                     InPlace::Whole(publish, rest) => {
                         *input = rest;
                         return Ok(Next::Command(Command::Publish(slot, publish)));
                     }
-                    InPlace::Wait => return Ok(Next::Incomplete),
+                    InPlace::Wait => {
+                        // What is wrong with the method is said without waiting for its content.
+                        let arguments = frame.payload.get(4..).unwrap_or(&[]);
+                        return match decode_publish(arguments) {
+                            Ok(_) => Ok(Next::Incomplete),
+                            Err(error) => Err(cannot_decode(error, PUBLISH, arguments)),
+                        };
+                    }
                     InPlace::Pieces => {
                         *input = rest;
                         let arguments = &frame.payload[4..];
-                        channel
-                            .begin(arguments)
-                            .map_err(|error| cannot_decode(error, PUBLISH, arguments))?;
+                        channel.begin(arguments).map_err(|error| cannot_decode(error, PUBLISH, arguments))?;
                         continue;
                     }
                 }
@@ -230,6 +233,30 @@ impl Connection {
                 Some(command) => return Ok(Next::Command(command)),
                 None => continue,
             }
+        }
+    }
+
+    /// The next command if it is a publish on the same channel as the frame before, whole in the receive buffer: the
+    /// short way for a publisher's stream. Whatever else it is, [`Connection::next_command`] says.
+    #[inline]
+    pub fn next_publish<'a>(&mut self, input: &mut &'a [u8], limits: &Limits) -> Option<(u32, Publish<'a>)> {
+        let head = input.first_chunk::<11>()?;
+        let (number, slot) = self.last?;
+        if head[0] != 1
+            || u16::from_be_bytes([head[1], head[2]]) != number
+            || head[7..11] != [0, 60, 0, 40]
+            || self.phase != Phase::Running
+            || self.partial.is_some()
+            || !self.channels.get(slot as usize)?.is_ready()
+        {
+            return None;
+        }
+        match publish_in_place(input, self.frame_max, limits) {
+            InPlace::Whole(publish, rest) => {
+                *input = rest;
+                Some((slot, publish))
+            }
+            _ => None,
         }
     }
 
@@ -276,9 +303,7 @@ impl Connection {
         };
         let takes = channel.phase == ChannelPhase::Open
             && !channel.waiting
-            && channel
-                .body_bytes_left()
-                .is_some_and(|left| u64::from(header.size) <= left);
+            && channel.body_bytes_left().is_some_and(|left| u64::from(header.size) <= left);
         if !takes {
             return Ok(());
         }
@@ -310,12 +335,7 @@ impl Connection {
         self.partial = None;
         if end != END {
             self.broken = true;
-            let frame = Frame {
-                kind: FrameKind::Body,
-                channel: 0,
-                payload: &[],
-                end,
-            };
+            let frame = Frame { kind: FrameKind::Body, channel: 0, payload: &[], end };
             return Err(frame_error(&frame, format_args!("{{invalid_frame_end_marker,{end}}}")));
         }
         let finished = self.channels.get_mut(slot as usize).and_then(Channel::finished);
@@ -330,10 +350,7 @@ impl Connection {
             _ => return self.drop_or(stray(frame)),
         };
         if self.phase == Phase::Closing
-            && !matches!(
-                command,
-                Command::Connection(Method::ConnectionClose(_) | Method::ConnectionCloseOk(_))
-            )
+            && !matches!(command, Command::Connection(Method::ConnectionClose(_) | Method::ConnectionCloseOk(_)))
         {
             return Ok(None);
         }
@@ -342,11 +359,7 @@ impl Connection {
 
     /// While we close, faults are dropped like everything else.
     fn drop_or<T>(&self, exception: Exception) -> Result<Option<T>, Exception> {
-        if self.phase == Phase::Closing {
-            Ok(None)
-        } else {
-            Err(exception)
-        }
+        if self.phase == Phase::Closing { Ok(None) } else { Err(exception) }
     }
 
     fn unopened_frame<'a>(&mut self, frame: &Frame<'a>) -> Result<Option<Command<'a>>, Exception> {
@@ -358,19 +371,11 @@ impl Connection {
             FrameKind::Unknown(_) => Err(frame_error(frame, "unknown_frame")),
             FrameKind::Method if self.phase == Phase::Running => {
                 if method_id(frame) != ChannelOpen::ID {
-                    return Err(Exception::new(
-                        ReplyCode::ChannelError,
-                        method_id(frame),
-                        "expected 'channel.open'",
-                    ));
+                    return Err(Exception::new(ReplyCode::ChannelError, method_id(frame), "expected 'channel.open'"));
                 }
                 Ok(Some(Command::Unopened(frame.channel, decode(frame)?)))
             }
-            _ => Err(Exception::new(
-                ReplyCode::ChannelError,
-                MethodId::NONE,
-                "expected 'channel.open'",
-            )),
+            _ => Err(Exception::new(ReplyCode::ChannelError, MethodId::NONE, "expected 'channel.open'")),
         }
     }
 
@@ -416,75 +421,87 @@ enum InPlace<'a> {
     Whole(Publish<'a>, &'a [u8]),
     /// Its frames have begun to come and are small: wait for the rest.
     Wait,
-    /// It comes in pieces, or is large: assemble it.
+    /// It comes in pieces, is large, or something is wrong with it: assemble it frame by frame.
     Pieces,
 }
 
 /// A publish whose method, header and body frames lie behind each other in the receive buffer: the common case, which
-/// copies nothing.
+/// copies nothing. `input` begins with the method frame of a basic.publish. Names are checked to be UTF-8 when they
+/// are looked up.
 #[inline]
-fn publish_in_place<'a>(
-    method: &Frame<'a>,
-    rest: &'a [u8],
-    frame_max: u32,
-    limits: &Limits,
-) -> Result<InPlace<'a>, Exception> {
-    // Frames beyond the limit take the slow path, which says what is wrong with them.
-    let size_max = if frame_max == 0 { u32::MAX } else { frame_max };
-    let arguments = &method.payload[4..];
-    let decoded = decode_publish(arguments).map_err(|error| cannot_decode(error, PUBLISH, arguments))?;
-    let Some(header_head) = FrameHeader::read(rest) else {
-        return Ok(InPlace::Wait);
+fn publish_in_place<'a>(input: &'a [u8], frame_max: u32, limits: &Limits) -> InPlace<'a> {
+    let size_max = if frame_max == 0 { usize::MAX } else { frame_max as usize };
+    let Some(head) = input.first_chunk::<11>() else {
+        return InPlace::Wait;
     };
-    if header_head.kind != FrameKind::Header
-        || header_head.channel != method.channel
-        || header_head.size as usize > limits.body_own_block_bytes
-        || header_head.size > size_max
+    let channel = [head[1], head[2]];
+    let size = u32::from_be_bytes([head[3], head[4], head[5], head[6]]) as usize;
+    if size > size_max {
+        return InPlace::Pieces;
+    }
+    let Some((method, rest)) = input.split_at_checked(size + OVERHEAD_BYTES) else {
+        return InPlace::Wait;
+    };
+    // Behind class and method id: reserved-1 (2), exchange and routing key, two bits, the end octet.
+    let [.., bits, END] = *method else {
+        return InPlace::Pieces;
+    };
+    let Some(names) = method.get(13..size + 6) else {
+        return InPlace::Pieces;
+    };
+    let exchange_len = names.first().map_or(0, |len| *len as usize);
+    let key_len = names.get(1 + exchange_len).map_or(usize::MAX, |len| *len as usize);
+    if key_len > 255 || names.len() != 2 + exchange_len + key_len {
+        return InPlace::Pieces;
+    }
+
+    let Some(head) = rest.first_chunk::<HEADER_BYTES>() else {
+        return InPlace::Wait;
+    };
+    let size = u32::from_be_bytes([head[3], head[4], head[5], head[6]]) as usize;
+    if head[0] != 2
+        || [head[1], head[2]] != channel
+        || !(14..=size_max.min(limits.body_own_block_bytes)).contains(&size)
     {
-        return Ok(InPlace::Pieces);
+        return InPlace::Pieces;
     }
-    let Some(header_frame) = Frame::read(rest) else {
-        return Ok(InPlace::Wait);
+    let Some((header, rest)) = rest.split_at_checked(size + OVERHEAD_BYTES) else {
+        return InPlace::Wait;
     };
-    if header_frame.end != END {
-        return Ok(InPlace::Pieces); // the slow path says what is wrong
+    let Some((fixed, properties)) =
+        header.get(HEADER_BYTES..HEADER_BYTES + size).and_then(|p| p.split_first_chunk::<12>())
+    else {
+        return InPlace::Pieces;
+    };
+    let body_len =
+        u64::from_be_bytes([fixed[4], fixed[5], fixed[6], fixed[7], fixed[8], fixed[9], fixed[10], fixed[11]]);
+    if fixed[..4] != [0, 60, 0, 0] || body_len > limits.message_bytes_max {
+        return InPlace::Pieces;
     }
-    let header = ContentHeader::read(header_frame.payload, limits)?;
-    let rest = &rest[header_frame.wire_bytes()..];
-    let (body, rest) = if header.body_bytes == 0 {
+    // No properties, or delivery-mode alone; anything else is walked.
+    let plain = matches!(properties, [0, 0] | [0x10, 0, _]);
+    if header.last() != Some(&END) || !(plain || Properties::decode(properties).is_ok()) {
+        return InPlace::Pieces;
+    }
+
+    let (body, rest) = if body_len == 0 {
         (&[][..], rest)
     } else {
-        let Some(body_head) = FrameHeader::read(rest) else {
-            return Ok(InPlace::Wait);
+        let Some(head) = rest.first_chunk::<HEADER_BYTES>() else {
+            return InPlace::Wait;
         };
-        if body_head.kind != FrameKind::Body
-            || body_head.channel != method.channel
-            || u64::from(body_head.size) != header.body_bytes
-            || header.body_bytes > limits.message_bytes_max
-            || body_head.size > size_max
-        {
-            return Ok(InPlace::Pieces);
+        let size = u32::from_be_bytes([head[3], head[4], head[5], head[6]]) as usize;
+        if head[0] != 3 || [head[1], head[2]] != channel || size as u64 != body_len || size > size_max {
+            return InPlace::Pieces;
         }
-        match Frame::read(rest) {
-            Some(body) if body.end == END => (body.payload, &rest[body.wire_bytes()..]),
-            None if (body_head.size as usize) < limits.body_own_block_bytes => return Ok(InPlace::Wait),
-            _ => return Ok(InPlace::Pieces),
+        match rest.split_at_checked(size + OVERHEAD_BYTES) {
+            Some(([_, _, _, _, _, _, _, body @ .., END], rest)) => (body, rest),
+            None if size < limits.body_own_block_bytes => return InPlace::Wait,
+            _ => return InPlace::Pieces,
         }
     };
-    let names = &arguments[2..arguments.len() - 1];
-    let content = Content {
-        names,
-        properties: header.properties,
-        body,
-    };
-    Ok(InPlace::Whole(
-        Publish {
-            content,
-            mandatory: decoded.mandatory,
-            immediate: decoded.immediate,
-        },
-        rest,
-    ))
+    let content = Content { names, properties, body };
+    InPlace::Whole(Publish { content, mandatory: bits & 1 != 0, immediate: bits & 2 != 0 }, rest)
 }
 
 fn method_id(frame: &Frame<'_>) -> MethodId {
@@ -509,11 +526,7 @@ fn cannot_decode(error: DecodeError, id: MethodId, arguments: &[u8]) -> Exceptio
             MethodId::new(class, method),
             format_args!("unknown method {class},{method}"),
         ),
-        _ => Exception::new(
-            ReplyCode::FrameError,
-            id,
-            format_args!("cannot decode {}", octets(arguments)),
-        ),
+        _ => Exception::new(ReplyCode::FrameError, id, format_args!("cannot decode {}", octets(arguments))),
     }
 }
 
@@ -522,11 +535,7 @@ fn stray(frame: &Frame<'_>) -> Exception {
 }
 
 fn frame_error(frame: &Frame<'_>, what: impl std::fmt::Display) -> Exception {
-    Exception::new(
-        ReplyCode::FrameError,
-        MethodId::NONE,
-        format_args!("{}: {what}", described(frame)),
-    )
+    Exception::new(ReplyCode::FrameError, MethodId::NONE, format_args!("{}: {what}", described(frame)))
 }
 
 fn described(frame: &Frame<'_>) -> String {

@@ -32,10 +32,7 @@ impl Outbound {
     pub fn push_shared(&mut self, bytes: Bytes) {
         if !bytes.is_empty() {
             self.piece_bytes += bytes.len();
-            self.pieces.push_back(Piece {
-                at: self.buffer.len(),
-                bytes,
-            });
+            self.pieces.push_back(Piece { at: self.buffer.len(), bytes });
         }
     }
 
@@ -72,11 +69,7 @@ impl Outbound {
     /// The buffer's unsent bytes when nothing goes by reference: the common case, one plain write.
     #[inline]
     pub fn plain(&self) -> Option<&[u8]> {
-        if self.pieces.is_empty() {
-            Some(&self.buffer[self.sent..])
-        } else {
-            None
-        }
+        if self.pieces.is_empty() { Some(&self.buffer[self.sent..]) } else { None }
     }
 
     /// Forgets `count` bytes that were written.

@@ -19,9 +19,7 @@ impl Clock {
     /// The time, in milliseconds since the start.
     #[inline]
     pub fn read(&self) -> Now {
-        Now {
-            ms: self.start.elapsed().as_millis() as u64,
-        }
+        Now { ms: self.start.elapsed().as_millis() as u64 }
     }
 
     /// How long it is until `then`; nothing when it has passed.

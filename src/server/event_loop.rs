@@ -63,16 +63,7 @@ impl EventLoop {
     pub fn new(shard: Shard, poll: Poll, inbox: Inbox, common: Common) -> EventLoop {
         let sockets = Sockets::new(inbox, common.inlets.clone());
         let events = Events::with_capacity(EVENTS_MAX);
-        EventLoop {
-            shard,
-            sockets,
-            poll,
-            events,
-            common,
-            acceptor: None,
-            deal_to: 0,
-            stopping: None,
-        }
+        EventLoop { shard, sockets, poll, events, common, acceptor: None, deal_to: 0, stopping: None }
     }
 
     /// Has this event loop accept connections for all shards.
@@ -113,10 +104,7 @@ impl EventLoop {
         }
         if let Err(error) = result {
             // A signal; there is no other error of a queue that is open. No events were taken.
-            assert!(
-                error.kind() == ErrorKind::Interrupted,
-                "the event loop cannot go on: {error}"
-            );
+            assert!(error.kind() == ErrorKind::Interrupted, "the event loop cannot go on: {error}");
             return;
         }
         for event in &self.events {
@@ -141,10 +129,7 @@ impl EventLoop {
             NextTurn::At(then) => Some(then),
             NextTurn::Now | NextTurn::OnEvent => None,
         };
-        let accept = self
-            .acceptor
-            .as_ref()
-            .and_then(|acceptor| acceptor.due(self.sockets.now));
+        let accept = self.acceptor.as_ref().and_then(|acceptor| acceptor.due(self.sockets.now));
         let stop = self.stopping.as_ref().map(|stopping| stopping.until);
         let due = [timer, accept, stop].into_iter().flatten().min()?;
         Some(self.common.clock.until(due))
@@ -194,10 +179,7 @@ impl EventLoop {
         let Some(stopping) = &mut self.stopping else {
             self.acceptor = None;
             self.shard.stop(now);
-            self.stopping = Some(Stopping {
-                until: now.after_ms(GRACE_MS),
-                done: false,
-            });
+            self.stopping = Some(Stopping { until: now.after_ms(GRACE_MS), done: false });
             *next = NextTurn::Now;
             return false;
         };

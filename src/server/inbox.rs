@@ -56,23 +56,9 @@ pub struct Inlet {
 /// An inbox for the owner of `registry`'s poll.
 pub fn open(registry: &Registry) -> io::Result<(Inlet, Inbox)> {
     let waker = Waker::new(registry, encode(Target::Inbox))?;
-    let state = Arc::new(State {
-        filled: AtomicBool::new(false),
-        asleep: AtomicBool::new(false),
-        waker,
-    });
+    let state = Arc::new(State { filled: AtomicBool::new(false), asleep: AtomicBool::new(false), waker });
     let (sender, receiver) = mpsc::channel();
-    Ok((
-        Inlet {
-            sender,
-            state: state.clone(),
-        },
-        Inbox {
-            receiver,
-            state,
-            emptying: false,
-        },
-    ))
+    Ok((Inlet { sender, state: state.clone() }, Inbox { receiver, state, emptying: false }))
 }
 
 impl Inlet {
@@ -88,10 +74,11 @@ impl Inlet {
     /// Ends the owner's sleep, if it sleeps.
     pub fn wake(&self) {
         // Read first: an awake owner's cache line stays shared.
-        if self.state.asleep.load(Ordering::SeqCst) && self.state.asleep.swap(false, Ordering::SeqCst) {
-            if let Err(error) = self.state.waker.wake() {
-                log::error!("cannot wake a shard: {error}");
-            }
+        if self.state.asleep.load(Ordering::SeqCst)
+            && self.state.asleep.swap(false, Ordering::SeqCst)
+            && let Err(error) = self.state.waker.wake()
+        {
+            log::error!("cannot wake a shard: {error}");
         }
     }
 }

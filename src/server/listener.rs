@@ -157,13 +157,7 @@ impl<L: Listen> Acceptor<L> {
     /// An acceptor for `listeners`, which may have somebody waiting.
     pub fn new(listeners: Vec<L>) -> Acceptor<L> {
         let listeners = listeners.into_iter().map(|listener| (listener, true)).collect();
-        Acceptor {
-            listeners,
-            reserve: reserve(),
-            pause_until: None,
-            warned_at: None,
-            dropped: 0,
-        }
+        Acceptor { listeners, reserve: reserve(), pause_until: None, warned_at: None, dropped: 0 }
     }
 
     /// Somebody waits at the listener with this number.
@@ -175,10 +169,7 @@ impl<L: Listen> Acceptor<L> {
 
     /// When there is something to accept: at this time, which may be past, or not before an event.
     pub fn due(&self, now: Now) -> Option<Now> {
-        self.listeners
-            .iter()
-            .any(|(_, ready)| *ready)
-            .then(|| self.pause_until.unwrap_or(now))
+        self.listeners.iter().any(|(_, ready)| *ready).then(|| self.pause_until.unwrap_or(now))
     }
 
     /// Accepts from each listener that has somebody waiting, up to a bound.
@@ -255,10 +246,7 @@ fn reserve() -> Option<Socket> {
 pub fn prepare(stream: &TcpStream, address: SocketAddr) -> Option<Peer> {
     // All writes of a turn go out as one: holding small ones back would only delay them.
     stream.set_nodelay(true).ok()?;
-    Some(Peer {
-        address,
-        local: stream.local_addr().ok()?,
-    })
+    Some(Peer { address, local: stream.local_addr().ok()? })
 }
 
 // Linux only for its error numbers.
@@ -342,49 +330,25 @@ mod tests {
         assert_eq!((acceptor.warned_at, acceptor.dropped), (Some(Now { ms: 0 }), 2));
         acceptor.listeners[0] = (Script::new(&[EMFILE, 0]), true);
         acceptor.accept(Now { ms: WARN_EVERY_MS }, |(), _| ());
-        assert_eq!(
-            (acceptor.warned_at, acceptor.dropped),
-            (Some(Now { ms: WARN_EVERY_MS }), 0)
-        );
+        assert_eq!((acceptor.warned_at, acceptor.dropped), (Some(Now { ms: WARN_EVERY_MS }), 0));
     }
 
     #[test]
     fn loopback_addresses_with_port_0_share_a_port_and_a_taken_port_is_named() {
         let any: Vec<SocketAddr> = vec!["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()];
         let listeners = listen(&any).unwrap();
-        let bound: Vec<_> = listeners
-            .iter()
-            .map(|listener| listener.local_addr().unwrap())
-            .collect();
-        assert!(
-            bound
-                .iter()
-                .all(|address| address.port() == bound[0].port() && address.port() != 0)
-        );
+        let bound: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
+        assert!(bound.iter().all(|address| address.port() == bound[0].port() && address.port() != 0));
         let two = listen(&[any[0], any[0]]).unwrap();
-        assert_ne!(
-            two[0].local_addr().unwrap(),
-            two[1].local_addr().unwrap(),
-            "not one port where that cannot be"
-        );
+        assert_ne!(two[0].local_addr().unwrap(), two[1].local_addr().unwrap(), "not one port where that cannot be");
         let error = listen(&bound[..1]).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            format!(
-                "cannot listen on {}: the address is in use by another program",
-                bound[0]
-            )
-        );
+        assert_eq!(error, format!("cannot listen on {}: the address is in use by another program", bound[0]));
     }
 
     #[test]
     fn a_missing_family_is_told_from_other_failures() {
         for (error, expected) in [(97, true), (99, true), (98, false), (13, false)] {
-            assert_eq!(
-                is_family_missing(&io::Error::from_raw_os_error(error)),
-                expected,
-                "{error}"
-            );
+            assert_eq!(is_family_missing(&io::Error::from_raw_os_error(error)), expected, "{error}");
         }
     }
 }

@@ -3,6 +3,9 @@
 //! One thread per shard runs an [event loop](event_loop). Shard 0's loop owns the listeners and deals the accepted
 //! sockets out in turn. Threads share nothing but each other's [inboxes](inbox).
 
+// The room with the operating system: what .clippy.toml forbids is what it is for.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
 pub mod clock;
 pub mod event_loop;
 pub mod inbox;
@@ -26,6 +29,18 @@ use crate::shard::Shard;
 use clock::Clock;
 use event_loop::{Common, EventLoop};
 use inbox::{Inlet, Input};
+
+/// Raises the process's limit of open files as far as it may: a connection is a file. For the binary; an embedding
+/// program decides for itself.
+pub fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+    {
+        log::warn!("cannot raise the limit of open files: {error}");
+    }
+}
 
 /// A running broker.
 ///
@@ -61,9 +76,7 @@ impl Server {
         let listeners = listener::listen(&config.listen)?;
         let system = |what| move |error| StartError::System { what, error };
         let addresses = listeners.iter().map(|listener| listener.local_addr());
-        let addresses = addresses
-            .collect::<io::Result<Vec<_>>>()
-            .map_err(system("look at a listener"))?;
+        let addresses = addresses.collect::<io::Result<Vec<_>>>().map_err(system("look at a listener"))?;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| system("get entropy")(error.into()))?;
 
@@ -77,11 +90,7 @@ impl Server {
         }
         let inlets: Arc<[Inlet]> = inlets.into();
         let busy = Arc::new(AtomicUsize::new(config.shards));
-        let common = Common {
-            inlets: inlets.clone(),
-            busy,
-            clock: Clock::start(),
-        };
+        let common = Common { inlets: inlets.clone(), busy, clock: Clock::start() };
         let shards = Shard::mesh(config.shards, Arc::new(config.settings), seed);
         let mut loops: Vec<_> = shards
             .into_iter()
@@ -91,16 +100,10 @@ impl Server {
         loops[0].accept_from(listeners).map_err(system("watch a listener"))?;
 
         // From here on an early return drops `server`, which stops the threads that run already.
-        let mut server = Server {
-            addresses,
-            inlets,
-            threads: vec![],
-        };
+        let mut server = Server { addresses, inlets, threads: vec![] };
         for (number, event_loop) in loops.into_iter().enumerate() {
             let thread = std::thread::Builder::new().name(format!("leveret-{number}"));
-            let thread = thread
-                .spawn(move || event_loop.run())
-                .map_err(system("start a thread"))?;
+            let thread = thread.spawn(move || event_loop.run()).map_err(system("start a thread"))?;
             server.threads.push(thread);
         }
         Ok(server)
@@ -166,10 +169,7 @@ impl fmt::Display for StartError {
             StartError::Shards { count } => write!(f, "{count} shards are not possible: expected 1 to {SHARDS_MAX}"),
             StartError::Listen { address, error } => match error.kind() {
                 io::ErrorKind::AddrInUse => {
-                    write!(
-                        f,
-                        "cannot listen on {address}: the address is in use by another program"
-                    )
+                    write!(f, "cannot listen on {address}: the address is in use by another program")
                 }
                 io::ErrorKind::AddrNotAvailable => {
                     write!(f, "cannot listen on {address}: this machine does not have the address")
@@ -199,11 +199,7 @@ mod tests {
 
     fn config(shards: usize) -> Config {
         let listen = vec!["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()];
-        Config {
-            listen,
-            shards,
-            ..Config::default()
-        }
+        Config { listen, shards, ..Config::default() }
     }
 
     #[test]
@@ -212,9 +208,7 @@ mod tests {
             let server = Server::start(config(shards)).unwrap();
             let other = Server::start(config(shards)).unwrap();
             assert_ne!(server.local_addr().port(), other.local_addr().port());
-            let clients: Vec<_> = (0..7)
-                .map(|_| TcpStream::connect(server.local_addr()).unwrap())
-                .collect();
+            let clients: Vec<_> = (0..7).map(|_| TcpStream::connect(server.local_addr()).unwrap()).collect();
             server.shutdown();
             for mut client in clients {
                 // Some bytes or none, a close or a reset: an end in any case.
@@ -229,17 +223,11 @@ mod tests {
         let server = Server::start(config(1)).unwrap();
         let addresses = server.local_addrs().to_vec();
         let _client = TcpStream::connect(addresses[0]).unwrap();
-        let again = Config {
-            listen: addresses.clone(),
-            ..config(1)
-        };
+        let again = Config { listen: addresses.clone(), ..config(1) };
         let error = Server::start(again.clone()).unwrap_err();
         assert_eq!(
             error.to_string(),
-            format!(
-                "cannot listen on {}: the address is in use by another program",
-                addresses[0]
-            )
+            format!("cannot listen on {}: the address is in use by another program", addresses[0])
         );
         server.shutdown();
         assert_eq!(Server::start(again).unwrap().local_addrs(), addresses);
@@ -248,21 +236,12 @@ mod tests {
     #[test]
     fn what_cannot_start_says_why() {
         for (config, expected) in [
-            (
-                Config {
-                    listen: vec![],
-                    ..config(1)
-                },
-                "there is no address to listen on",
-            ),
+            (Config { listen: vec![], ..config(1) }, "there is no address to listen on"),
             (config(0), "0 shards are not possible: expected 1 to 64"),
             (config(65), "65 shards are not possible: expected 1 to 64"),
             (
                 // TEST-NET-1 (RFC 5737): nobody has it.
-                Config {
-                    listen: vec!["192.0.2.1:0".parse().unwrap()],
-                    ..config(1)
-                },
+                Config { listen: vec!["192.0.2.1:0".parse().unwrap()], ..config(1) },
                 "cannot listen on 192.0.2.1:0: this machine does not have the address",
             ),
         ] {

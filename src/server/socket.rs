@@ -33,14 +33,7 @@ pub struct Socket {
 impl Socket {
     /// A socket that is neither known to be readable nor full.
     pub fn new(id: ConnectionId, stream: TcpStream) -> Socket {
-        Socket {
-            id,
-            queued: false,
-            full: false,
-            ended: false,
-            read_turn: 0,
-            stream,
-        }
+        Socket { id, queued: false, full: false, ended: false, read_turn: 0, stream }
     }
 
     /// Reads once. True: there may be more.
@@ -148,10 +141,7 @@ mod tests {
 
     impl Script {
         fn new(steps: &[Result<usize, ErrorKind>]) -> Script {
-            Script {
-                steps: steps.iter().rev().copied().collect(),
-                taken: vec![],
-            }
+            Script { steps: steps.iter().rev().copied().collect(), taken: vec![] }
         }
     }
 
@@ -215,11 +205,7 @@ mod tests {
                     false => outbound.buffer().extend_from_slice(b"def"),
                 }
                 let mut stream = Script::new(steps);
-                assert_eq!(
-                    write(&mut stream, &mut outbound, &mut SliceList::default()),
-                    expected,
-                    "{steps:?}"
-                );
+                assert_eq!(write(&mut stream, &mut outbound, &mut SliceList::default()), expected, "{steps:?}");
                 assert_eq!(stream.taken, b"abcdef"[..taken], "{steps:?}");
                 assert_eq!(outbound.len(), 6 - taken);
             }
@@ -228,11 +214,7 @@ mod tests {
 
     #[test]
     fn an_empty_outbound_is_drained_without_a_call() {
-        let outcome = write(
-            &mut Script::new(&[]),
-            &mut Outbound::default(),
-            &mut SliceList::default(),
-        );
+        let outcome = write(&mut Script::new(&[]), &mut Outbound::default(), &mut SliceList::default());
         assert_eq!(outcome, WriteOutcome::Drained);
     }
 

@@ -104,20 +104,17 @@ impl Sockets {
     /// Puts a socket into the list of those to read, once.
     #[inline]
     fn queue(&mut self, id: ConnectionId) {
-        if let Some(socket) = self.socket(id) {
-            if !socket.queued {
-                socket.queued = true;
-                self.ready.push_back(id);
-            }
+        if let Some(socket) = self.socket(id)
+            && !socket.queued
+        {
+            socket.queued = true;
+            self.ready.push_back(id);
         }
     }
 
     #[inline]
     fn socket(&mut self, id: ConnectionId) -> Option<&mut Socket> {
-        self.table
-            .get_mut(id.slot as usize)?
-            .as_mut()
-            .filter(|socket| socket.id == id)
+        self.table.get_mut(id.slot as usize)?.as_mut().filter(|socket| socket.id == id)
     }
 }
 
@@ -222,11 +219,7 @@ mod tests {
             let poll = Poll::new().unwrap();
             let (inlet, inbox) = inbox::open(poll.registry()).unwrap();
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            Stage {
-                poll,
-                sockets: Sockets::new(inbox, Arc::new([inlet])),
-                listener,
-            }
+            Stage { poll, sockets: Sockets::new(inbox, Arc::new([inlet])), listener }
         }
 
         fn connect(&mut self, slot: u32, generation: u32) -> (ConnectionId, Client) {
@@ -234,9 +227,7 @@ mod tests {
             let (stream, _) = self.listener.accept().unwrap();
             stream.set_nonblocking(true).unwrap();
             let id = ConnectionId { slot, generation };
-            self.sockets
-                .add(self.poll.registry(), id, TcpStream::from_std(stream))
-                .unwrap();
+            self.sockets.add(self.poll.registry(), id, TcpStream::from_std(stream)).unwrap();
             (id, client)
         }
 
@@ -378,10 +369,7 @@ mod tests {
         let mut stage = Stage::new();
         let (id, mut client) = stage.connect(0, 1);
         stage.sockets.close(id, CloseKind::Reset);
-        assert_eq!(
-            client.read(&mut [0; 1]).unwrap_err().kind(),
-            io::ErrorKind::ConnectionReset
-        );
+        assert_eq!(client.read(&mut [0; 1]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
         let (id, mut client) = stage.connect(0, 2);
         stage.sockets.close(id, CloseKind::Flushed);
         assert_eq!(client.read(&mut [0; 1]).unwrap(), 0);

@@ -7,10 +7,7 @@ use mio::Token;
 
 use crate::shard::ConnectionId;
 
-const _: () = assert!(
-    usize::BITS == 64,
-    "a token holds a slot and a generation of 32 bits each"
-);
+const _: () = assert!(usize::BITS == 64, "a token holds a slot and a generation of 32 bits each");
 
 /// Slots from here on mean something other than a connection. Far above `limits.connections_max`.
 const RESERVED: u32 = u32::MAX - (1 << 16);
@@ -44,10 +41,7 @@ pub fn encode(target: Target) -> Token {
 pub fn decode(token: Token) -> Target {
     let slot = token.0 as u32;
     if slot < RESERVED {
-        Target::Connection(ConnectionId {
-            slot,
-            generation: (token.0 >> 32) as u32,
-        })
+        Target::Connection(ConnectionId { slot, generation: (token.0 >> 32) as u32 })
     } else if slot == u32::MAX {
         Target::Inbox
     } else {

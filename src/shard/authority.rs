@@ -26,26 +26,15 @@ impl Shard {
         }
         if let Change::ExchangeDeleted(key) = request.change
             && request.if_unused
-            && self
-                .topology
-                .exchange(key)
-                .is_some_and(|exchange| !exchange.table.is_empty())
+            && self.topology.exchange(key).is_some_and(|exchange| !exchange.table.is_empty())
         {
             return self.reply(caller, Reply::InUse);
         }
         if let Change::QueueDeclared(spec) = &mut request.change {
-            let owner = if request.place {
-                self.place(spec.owner)
-            } else {
-                spec.owner
-            };
+            let owner = if request.place { self.place(spec.owner) } else { spec.owner };
             if owner != spec.owner {
-                *spec = Arc::new(QueueSpec {
-                    owner,
-                    name: spec.name.clone(),
-                    arguments: spec.arguments.clone(),
-                    ..**spec
-                });
+                *spec =
+                    Arc::new(QueueSpec { owner, name: spec.name.clone(), arguments: spec.arguments.clone(), ..**spec });
             }
             if let Some(count) = self.placed.get_mut(owner as usize) {
                 *count += 1;
@@ -115,10 +104,7 @@ impl Shard {
                     *place = Some(Box::new(Queue::new(key, spec.clone())));
                 }
                 if let Some(exclusive) = spec.exclusive {
-                    let id = ConnectionId {
-                        slot: exclusive.slot,
-                        generation: exclusive.generation,
-                    };
+                    let id = ConnectionId { slot: exclusive.slot, generation: exclusive.generation };
                     match self.members.get_mut(id) {
                         Some(member) if member.wire.phase == Phase::Running => member.exclusive.push(key),
                         // Its connection died while it was declared.

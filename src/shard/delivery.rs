@@ -46,38 +46,82 @@ pub struct Delivery<'a> {
     pub left: u32,
 }
 
-/// Appends method and header frame; returns where the delivery tag is.
+/// Appends method and header frame; returns where the delivery tag is. Few appends of fixed size: this runs once per
+/// delivery.
 #[inline]
 fn encode_head(out: &mut Vec<u8>, prefix: &[u8], tag: u64, wire: ChannelWire, delivery: &Delivery<'_>) -> usize {
-    let start = out.len();
     let content = &delivery.content;
     let is_get = matches!(delivery.kind, DeliveryKind::Get | DeliveryKind::GetNoAck);
     let size = prefix.len() - frame::HEADER_BYTES + 9 + content.names.len() + if is_get { 4 } else { 0 };
     out.reserve(prefix.len() + content.names.len() + content.properties.len() + content.body.len() + 64);
+    let start = out.len();
     out.extend_from_slice(prefix);
     if let Some(place) = out.get_mut(start + 3..start + 7) {
         place.copy_from_slice(&(size as u32).to_be_bytes());
     }
-    let tag_at = out.len();
     let t = tag.to_be_bytes();
-    out.extend_from_slice(&[
-        t[0],
-        t[1],
-        t[2],
-        t[3],
-        t[4],
-        t[5],
-        t[6],
-        t[7],
-        delivery.redelivered.into(),
-    ]);
+    out.extend_from_slice(&[t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], delivery.redelivered.into()]);
     out.extend_from_slice(content.names);
     if is_get {
         out.extend_from_slice(&delivery.left.to_be_bytes());
     }
+    let c = wire.number.to_be_bytes();
+    let s = (12 + content.properties.len() as u32).to_be_bytes();
+    let b = (content.body.len() as u64).to_be_bytes();
+    out.extend_from_slice(&[
+        END, 2, c[0], c[1], s[0], s[1], s[2], s[3], 0, 60, 0, 0, b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7],
+    ]);
+    out.extend_from_slice(content.properties);
+    start + prefix.len()
+}
+
+/// Appends the header frame's end and the body frames.
+#[inline]
+fn encode_body(out: &mut Vec<u8>, wire: ChannelWire, body: &[u8]) {
+    if body.is_empty() || body.len() > frame::part_bytes_max(wire.frame_max) {
+        out.push(END);
+        return frame::write_body(out, wire.number, body, wire.frame_max);
+    }
+    let c = wire.number.to_be_bytes();
+    let s = (body.len() as u32).to_be_bytes();
+    out.extend_from_slice(&[END, 3, c[0], c[1], s[0], s[1], s[2], s[3]]);
+    out.extend_from_slice(body);
     out.push(END);
-    frame::write_content_header(out, wire.number, content.body.len() as u64, content.properties);
-    tag_at
+}
+
+/// Fills a slice of exactly known length from the front.
+struct Filler<'a>(&'a mut [u8]);
+
+impl Filler<'_> {
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        let (head, rest) = std::mem::take(&mut self.0).split_at_mut(bytes.len());
+        head.copy_from_slice(bytes);
+        self.0 = rest;
+    }
+}
+
+/// Appends a delivery to a consumer whose body fits into one frame: the room is made once, then filled.
+#[inline]
+fn encode_small(out: &mut Vec<u8>, prefix: &[u8], tag: u64, wire: ChannelWire, delivery: &Delivery<'_>) {
+    let Content { names, properties, body } = delivery.content;
+    let start = out.len();
+    out.resize(start + prefix.len() + names.len() + properties.len() + body.len() + 38, 0);
+    let mut to = Filler(&mut out[start..]);
+    to.put(prefix);
+    to.put(&tag.to_be_bytes());
+    to.put(&[delivery.redelivered.into()]);
+    to.put(names);
+    let c = wire.number.to_be_bytes();
+    let s = (12 + properties.len() as u32).to_be_bytes();
+    let b = (body.len() as u64).to_be_bytes();
+    to.put(&[END, 2, c[0], c[1], s[0], s[1], s[2], s[3], 0, 60, 0, 0, b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]);
+    to.put(properties);
+    to.put(&[END, 3, c[0], c[1], b[4], b[5], b[6], b[7]]);
+    to.put(body);
+    to.put(&[END]);
+    let size = prefix.len() - frame::HEADER_BYTES + 9 + names.len();
+    out[start + 3..start + 7].copy_from_slice(&(size as u32).to_be_bytes());
 }
 
 /// Appends body frames whose payload goes by reference.
@@ -108,8 +152,7 @@ pub fn deliver_here(
     prefix: &[u8],
     delivery: &Delivery<'_>,
 ) -> Option<usize> {
-    members.mark_dirty(to.connection);
-    let member = members.get_mut(to.connection)?;
+    let member = members.sink_of(to.connection)?;
     let channel = member.channels.get_mut(to.channel as usize)?.as_deref_mut()?;
     if channel.generation != to.generation {
         return None;
@@ -118,22 +161,28 @@ pub fn deliver_here(
     let tag = channel.delivery_tag;
     if delivery.kind.needs_ack() {
         let consumer = delivery.kind == DeliveryKind::Consumer;
-        channel.unacked.push(Unacked::new(
-            tag,
-            delivery.position,
-            delivery.key,
-            delivery.taker,
-            to.shard,
-            consumer,
-        ));
+        channel.unacked.push(Unacked::new(tag, delivery.position, delivery.key, delivery.taker, to.shard, consumer));
     }
     let outbound = &mut member.outbound;
+    let body_len = delivery.content.body.len();
+    if delivery.own.is_none()
+        && matches!(delivery.kind, DeliveryKind::Consumer | DeliveryKind::NoAck)
+        && (1..=frame::part_bytes_max(wire.frame_max)).contains(&body_len)
+    {
+        let out = outbound.buffer();
+        let before = out.len();
+        encode_small(out, prefix, tag, wire, delivery);
+        return Some(out.len() - before);
+    }
     let before = outbound.len();
     encode_head(outbound.buffer(), prefix, tag, wire, delivery);
     let body = delivery.content.body;
     match delivery.own {
-        Some(own) => push_shared_body(outbound, wire.number, wire.frame_max, &shared_body(own, body.len())),
-        None => frame::write_body(outbound.buffer(), wire.number, body, wire.frame_max),
+        Some(own) => {
+            outbound.buffer().push(END);
+            push_shared_body(outbound, wire.number, wire.frame_max, &shared_body(own, body.len()));
+        }
+        None => encode_body(outbound.buffer(), wire, body),
     }
     Some(outbound.len() - before)
 }
@@ -145,9 +194,12 @@ pub fn deliver_there(mesh: &mut Mesh, to: Caller, wire: ChannelWire, prefix: &[u
     let tag_at = encode_head(out, prefix, 0, wire, delivery) - at;
     let body = delivery.content.body;
     let shared = match delivery.own {
-        Some(own) => Some(shared_body(own, body.len())),
+        Some(own) => {
+            out.push(END);
+            Some(shared_body(own, body.len()))
+        }
         None => {
-            frame::write_body(out, wire.number, body, wire.frame_max);
+            encode_body(out, wire, body);
             None
         }
     };

@@ -16,9 +16,7 @@ pub(super) fn has_room(channel: &mut ChannelState) -> bool {
 fn room(channel: &ChannelState) -> u32 {
     match &channel.global {
         Some(global) => match global.limit {
-            Some(limit) => limit
-                .saturating_sub(channel.unacked.consumer_count())
-                .saturating_sub(global.granted),
+            Some(limit) => limit.saturating_sub(channel.unacked.consumer_count()).saturating_sub(global.granted),
             None => u32::MAX,
         },
         None => u32::MAX,
@@ -37,11 +35,7 @@ impl Shard {
 
     /// An owner asks for grants for a channel of this shard.
     pub(super) fn grant_asked(&mut self, owner: u8, caller: Caller, wanted: u32) {
-        let Some(channel) = self
-            .members
-            .get_mut(caller.connection)
-            .and_then(|member| member.channel_of(caller))
-        else {
+        let Some(channel) = self.members.get_mut(caller.connection).and_then(|member| member.channel_of(caller)) else {
             return;
         };
         match &mut channel.global {
@@ -62,10 +56,7 @@ impl Shard {
     /// Grants what the channel's limit has room for, in the order of asking.
     pub(super) fn grant(&mut self, caller: Caller) {
         loop {
-            let Some(channel) = self
-                .members
-                .get_mut(caller.connection)
-                .and_then(|member| member.channel_of(caller))
+            let Some(channel) = self.members.get_mut(caller.connection).and_then(|member| member.channel_of(caller))
             else {
                 return;
             };
@@ -95,10 +86,7 @@ impl Shard {
 
     /// Grants that were not used, or were used for deliveries that have arrived.
     pub(super) fn grant_back(&mut self, caller: Caller, count: u32) {
-        if let Some(channel) = self
-            .members
-            .get_mut(caller.connection)
-            .and_then(|member| member.channel_of(caller))
+        if let Some(channel) = self.members.get_mut(caller.connection).and_then(|member| member.channel_of(caller))
             && let Some(global) = &mut channel.global
         {
             global.granted = global.granted.saturating_sub(count);

@@ -8,6 +8,11 @@ use crate::connection::Phase;
 
 impl Shard {
     pub(super) fn handshake_expired(&mut self, id: ConnectionId) {
+        while self.handshakes.front().is_some_and(|first| {
+            *first == id || self.members.get(*first).is_none_or(|member| member.wire.phase == Phase::Running)
+        }) {
+            self.handshakes.pop_front();
+        }
         let Some(member) = self.members.get(id) else { return };
         match member.wire.phase {
             Phase::Running | Phase::Closing | Phase::Closed => {}
@@ -16,13 +21,9 @@ impl Shard {
     }
 
     pub(super) fn close_expired(&mut self, id: ConnectionId) {
-        let Some(member) = self.members.get(id) else { return };
-        let how = if member.wire.phase == Phase::Running {
-            CloseKind::Flushed
-        } else {
-            member.close_kind()
-        };
-        self.drop_connection(id, how);
+        if let Some(how) = self.members.get(id).map(|member| member.close_kind()) {
+            self.drop_connection(id, how);
+        }
     }
 
     /// Begins the heartbeat of a connection that was tuned.
@@ -31,8 +32,7 @@ impl Shard {
             && interval_s > 0
         {
             member.heartbeat.interval_s = interval_s;
-            self.timers
-                .add(self.now.after_ms(u64::from(interval_s) * 500), Timer::Heartbeat(id));
+            self.timers.add(self.now.after_ms(u64::from(interval_s) * 500), Timer::Heartbeat(id));
         }
     }
 
@@ -55,7 +55,6 @@ impl Shard {
         if sends && let Some(out) = self.members.sink(id) {
             frame::write_heartbeat(out);
         }
-        self.timers
-            .add(self.now.after_ms(u64::from(interval_s) * 500), Timer::Heartbeat(id));
+        self.timers.add(self.now.after_ms(u64::from(interval_s) * 500), Timer::Heartbeat(id));
     }
 }

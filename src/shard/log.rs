@@ -37,22 +37,14 @@ pub struct LogWriter {
 
 /// An empty log that follows `version`.
 pub fn topology_log(version: u64) -> (LogWriter, LogCursor) {
-    let link = Arc::new(Link {
-        version,
-        change: None,
-        next: OnceLock::new(),
-    });
+    let link = Arc::new(Link { version, change: None, next: OnceLock::new() });
     (LogWriter { end: link.clone() }, LogCursor { at: link })
 }
 
 impl LogWriter {
     /// Appends a change; whoever looks from now on sees it.
     pub fn append(&mut self, change: Change) {
-        let link = Arc::new(Link {
-            version: self.end.version + 1,
-            change: Some(change),
-            next: OnceLock::new(),
-        });
+        let link = Arc::new(Link { version: self.end.version + 1, change: Some(change), next: OnceLock::new() });
         let first = self.end.next.set(link.clone());
         debug_assert!(first.is_ok(), "the log has one writer");
         self.end = link;

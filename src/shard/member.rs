@@ -98,11 +98,7 @@ pub enum After {
 impl After {
     /// An answer without arguments.
     pub fn ok(answer: MethodId, no_wait: bool) -> After {
-        After::Ok {
-            class: answer.class,
-            method: answer.method,
-            no_wait,
-        }
+        After::Ok { class: answer.class, method: answer.method, no_wait }
     }
 }
 
@@ -139,6 +135,8 @@ pub struct CachedRoute {
     pub exchange: Option<(ExchangeKey, u64)>,
     /// Whether there is one.
     pub valid: bool,
+    /// The queue, where it leads to a single one of this shard.
+    pub single: Option<QueueKey>,
     /// Where it leads.
     pub route: Route,
 }
@@ -313,8 +311,7 @@ impl Member {
     /// The broker's side of a channel, if it is still the one meant.
     #[inline]
     pub fn channel_of(&mut self, caller: Caller) -> Option<&mut ChannelState> {
-        self.channel_mut(caller.channel)
-            .filter(|channel| channel.generation == caller.generation)
+        self.channel_mut(caller.channel).filter(|channel| channel.generation == caller.generation)
     }
 
     /// How its socket is to be closed when a deadline has passed.
@@ -365,10 +362,7 @@ impl Members {
     pub fn insert(&mut self, peer: Peer, limits: &Limits) -> ConnectionId {
         self.generation = self.generation.wrapping_add(1);
         let entry = self.slab.vacant_entry();
-        let id = ConnectionId {
-            slot: entry.key() as u32,
-            generation: self.generation,
-        };
+        let id = ConnectionId { slot: entry.key() as u32, generation: self.generation };
         entry.insert(Member {
             id,
             peer,
@@ -435,9 +429,9 @@ impl Members {
         Some(member)
     }
 
-    /// The outbound buffer of a connection, which will be written at the end of the turn.
+    /// A connection that is about to be sent something: it will be written at the end of the turn.
     #[inline]
-    pub fn sink(&mut self, id: ConnectionId) -> Option<&mut Vec<u8>> {
+    pub fn sink_of(&mut self, id: ConnectionId) -> Option<&mut Member> {
         let member = self.slab.get_mut(id.slot as usize).filter(|member| member.id == id)?;
         if !member.dirty {
             member.dirty = true;
@@ -448,7 +442,13 @@ impl Members {
                 member.outbound.give_buffer(buffer);
             }
         }
-        Some(member.outbound.buffer())
+        Some(member)
+    }
+
+    /// The outbound buffer of a connection, which will be written at the end of the turn.
+    #[inline]
+    pub fn sink(&mut self, id: ConnectionId) -> Option<&mut Vec<u8>> {
+        self.sink_of(id).map(|member| member.outbound.buffer())
     }
 
     /// Lists a connection to be written.

@@ -307,18 +307,8 @@ pub struct Mesh {
 impl Mesh {
     /// The ends of shard `me` among `count`, with `credit` bytes of publishes to each peer.
     pub fn new(me: ShardId, count: usize, credit: i64) -> Mesh {
-        let peers = (0..count)
-            .map(|_| Outgoing {
-                credit,
-                ..Outgoing::default()
-            })
-            .collect();
-        Mesh {
-            me,
-            peers,
-            sending: 0,
-            credit_step: credit / 2,
-        }
+        let peers = (0..count).map(|_| Outgoing { credit, ..Outgoing::default() }).collect();
+        Mesh { me, peers, sending: 0, credit_step: credit / 2 }
     }
 
     /// Appends a record for `to`.
@@ -355,12 +345,7 @@ impl Mesh {
             content.write_record(&mut peer.content);
         }
         let len = peer.content.len() as u32 - at;
-        peer.records.push(Record::Publish {
-            keys: keys.clone(),
-            at,
-            len,
-            own: own.cloned(),
-        });
+        peer.records.push(Record::Publish { keys: keys.clone(), at, len, own: own.cloned() });
         peer.credit -= bytes as i64;
         peer.credit > 0
     }
@@ -370,26 +355,14 @@ impl Mesh {
         let Some(peer) = self.peers.get_mut(to as usize) else {
             return;
         };
-        if let Some(Record::Settle {
-            key: k,
-            taker: t,
-            to: last,
-            verdict: v,
-            ..
-        }) = peer.records.last_mut()
+        if let Some(Record::Settle { key: k, taker: t, to: last, verdict: v, .. }) = peer.records.last_mut()
             && (*k, *t, *v) == (key, taker, verdict)
             && *last + 1 == position
         {
             *last = position;
             return;
         }
-        peer.records.push(Record::Settle {
-            key,
-            taker,
-            from: position,
-            to: position,
-            verdict,
-        });
+        peer.records.push(Record::Settle { key, taker, from: position, to: position, verdict });
     }
 
     /// Whether publishes to `to` have credit.
@@ -410,11 +383,7 @@ impl Mesh {
             return vec![];
         };
         peer.credit += bytes;
-        if peer.credit > 0 {
-            std::mem::take(&mut peer.waiting)
-        } else {
-            vec![]
-        }
+        if peer.credit > 0 { std::mem::take(&mut peer.waiting) } else { vec![] }
     }
 
     /// Notes publishes of `from` that were processed; credit is returned in steps.

@@ -4,6 +4,7 @@
 //! takes bytes and batches from it. One shard per core; they share nothing but immutable values.
 
 mod authority;
+mod deliver;
 mod delivery;
 mod dispatch;
 mod global_qos;
@@ -19,7 +20,9 @@ mod routes;
 mod timer;
 pub mod turn;
 mod unacked;
+mod upkeep;
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -40,6 +43,7 @@ use owner::Owner;
 use routes::Routes;
 use timer::{Timer, Timers};
 use turn::{CloseKind, NextTurn, WriteOutcome};
+use upkeep::Upkeep;
 
 /// A connection of a shard: a slot, and a generation that tells it from others that had the slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -81,10 +85,13 @@ pub struct Shard {
     /// Channels whose common prefetch limit is to be looked at again at the end of the turn.
     granting: Vec<Caller>,
     timers: Timers,
+    upkeep: Upkeep,
     routes: Routes,
     ring: Vec<u8>,
     /// Bytes at the ring's start that were left over from the connection's last read.
     prefix: usize,
+    /// Connections in order of their coming, until they have logged in.
+    handshakes: VecDeque<ConnectionId>,
     /// A peer whose publish credit the command just run has used up.
     exhausted: Option<u8>,
     stopping: bool,
@@ -120,9 +127,11 @@ impl Shard {
                     mesh: Mesh::new(ShardId(id as u8), count, limits.publish_credit_bytes),
                     granting: Vec::new(),
                     timers: Timers::default(),
+                    upkeep: Upkeep::default(),
                     routes: Routes::new(hash.clone()),
                     ring: Vec::new(),
                     prefix: 0,
+                    handshakes: VecDeque::new(),
                     exhausted: None,
                     stopping: false,
                     settings: settings.clone(),
@@ -152,8 +161,14 @@ impl Shard {
             return None;
         }
         let id = self.members.insert(peer, &self.settings.limits);
-        self.timers
-            .add(now.after_ms(self.settings.limits.handshake_ms), Timer::Handshake(id));
+        self.timers.add(now.after_ms(self.settings.limits.handshake_ms), Timer::Handshake(id));
+        self.handshakes.push_back(id);
+        while self.handshakes.len() > self.settings.limits.handshakes_max {
+            // The oldest that has not logged in gives way; those that have are only off the list.
+            if let Some(oldest) = self.handshakes.pop_front() {
+                self.handshake_expired(oldest);
+            }
+        }
         Some(id)
     }
 
@@ -200,7 +215,8 @@ impl Shard {
     }
 
     /// Ends a turn: deliveries under credit. Batches and connections to write are listed afterwards.
-    pub fn end_turn(&mut self, _now: Now) {
+    pub fn end_turn(&mut self, now: Now) {
+        self.keep_up(now);
         self.deliver_active();
         for caller in std::mem::take(&mut self.granting) {
             self.grant(caller);
@@ -221,10 +237,7 @@ impl Shard {
     /// What is to be written to a connection, if its socket takes bytes.
     #[inline]
     pub fn outbound(&mut self, id: ConnectionId) -> Option<&mut Outbound> {
-        self.members
-            .get_mut(id)
-            .filter(|member| member.writable)
-            .map(|member| &mut member.outbound)
+        self.members.get_mut(id).filter(|member| member.writable).map(|member| &mut member.outbound)
     }
 
     /// Notes what a write achieved.
@@ -248,8 +261,7 @@ impl Shard {
         let half_window = self.settings.limits.link_window_bytes / 2;
         for (owner, bytes) in &mut member.foreign {
             if *bytes > half_window {
-                self.mesh
-                    .send(*owner, mesh::Record::LinkCredit(id, std::mem::take(bytes)));
+                self.mesh.send(*owner, mesh::Record::LinkCredit(id, std::mem::take(bytes)));
             }
         }
         self.members.settle_buffer(id);
@@ -268,24 +280,20 @@ impl Shard {
     pub fn next_turn(&mut self) -> NextTurn {
         if !self.members.resumed.is_empty()
             || self.owner.has_work()
+            || self.upkeep.has_work()
             || !self.granting.is_empty()
             || self.mesh.has_output()
             || !self.members.is_quiet()
         {
             return NextTurn::Now;
         }
-        match self.timers.next() {
+        match self.timers.next().into_iter().chain(self.next_look()).min() {
             Some(at) => NextTurn::At(at),
             None => NextTurn::OnEvent,
         }
     }
 
     fn caller(&self, id: ConnectionId, channel: u32, generation: u32) -> Caller {
-        Caller {
-            shard: self.id.0,
-            connection: id,
-            channel,
-            generation,
-        }
+        Caller { shard: self.id.0, connection: id, channel, generation }
     }
 }

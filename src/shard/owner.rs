@@ -1,42 +1,38 @@
 //! The owner's side of living queues: messages in, deliveries out, consumers, settlements. Everything here happens on
 //! the shard where the queue lives, whoever asked and from wherever.
 
-use bytes::Bytes;
 use std::collections::VecDeque;
 
 use slab::Slab;
 use smallvec::SmallVec;
 
-use super::delivery::{Delivery, deliver_here, deliver_prefix, deliver_there, get_prefix};
+use super::delivery::deliver_prefix;
 use super::mesh::{Caller, ChannelWire, ConsumeRequest, DeliveryKind, QueueRequest, Record, Reply, Verdict};
 use super::{ConnectionId, Shard};
-use crate::amqp::Content;
 use crate::broker::entries::Position;
-use crate::broker::message::MessageRef;
 use crate::broker::queue::{Life, Queue, Standing, Taker};
-use crate::broker::routing::Keys;
 use crate::broker::topology::{Map, QueueKey};
 
 /// A channel that has, or had, something to do with queues here.
 #[derive(Debug)]
 pub(super) struct Holder {
     pub(super) caller: Caller,
-    wire: ChannelWire,
-    link: u32,
+    pub(super) wire: ChannelWire,
+    pub(super) link: u32,
     takers: Vec<(QueueKey, u32)>,
     /// Grants under the channel's common prefetch limit, for channels of other shards.
-    granted: u32,
-    asked: bool,
-    awaiting: Vec<(QueueKey, u32)>,
+    pub(super) granted: u32,
+    pub(super) asked: bool,
+    pub(super) awaiting: Vec<(QueueKey, u32)>,
 }
 
 /// A connection that such channels belong to.
 #[derive(Debug)]
 pub(super) struct Link {
     /// Bytes that may still be sent to it, when it is on another shard.
-    window: i64,
+    pub(super) window: i64,
     holders: Vec<u32>,
-    stalled: Vec<(QueueKey, u32)>,
+    pub(super) stalled: Vec<(QueueKey, u32)>,
 }
 
 /// Who waits for a queue's removal.
@@ -71,7 +67,7 @@ pub(super) struct Owner {
     pub(super) links: Slab<Link>,
     link_index: Map<(u8, ConnectionId), u32>,
     /// Queues that may have something to deliver.
-    active: VecDeque<QueueKey>,
+    pub(super) active: VecDeque<QueueKey>,
     pub(super) dying: Map<QueueKey, SmallVec<[Waiter; 1]>>,
     pub(super) gone: Slab<GoneTask>,
 }
@@ -93,7 +89,7 @@ impl Owner {
         !self.active.is_empty()
     }
 
-    fn activate(&mut self, queue: &mut Queue) {
+    pub(super) fn activate(&mut self, queue: &mut Queue) {
         if !queue.active {
             queue.active = true;
             self.active.push_back(queue.key);
@@ -105,297 +101,25 @@ impl Shard {
     /// The living queue with this key.
     #[inline]
     pub(super) fn living(&self, key: QueueKey) -> Option<&Queue> {
-        self.living
-            .get(key.slot as usize)?
-            .as_deref()
-            .filter(|queue| queue.key == key)
+        self.living.get(key.slot as usize)?.as_deref().filter(|queue| queue.key == key)
     }
 
     #[inline]
     pub(super) fn living_mut(&mut self, key: QueueKey) -> Option<&mut Queue> {
-        self.living
-            .get_mut(key.slot as usize)?
-            .as_deref_mut()
-            .filter(|queue| queue.key == key)
+        self.living.get_mut(key.slot as usize)?.as_deref_mut().filter(|queue| queue.key == key)
     }
 
     /// Takes a queue out of the table while it is worked on; it must be put back.
     #[inline]
-    fn lift(&mut self, key: QueueKey) -> Option<Box<Queue>> {
+    pub(super) fn lift(&mut self, key: QueueKey) -> Option<Box<Queue>> {
         let place = self.living.get_mut(key.slot as usize)?;
-        if place.as_ref().is_some_and(|queue| queue.key == key) {
-            place.take()
-        } else {
-            None
-        }
+        if place.as_ref().is_some_and(|queue| queue.key == key) { place.take() } else { None }
     }
 
     #[inline]
-    fn put_back(&mut self, queue: Box<Queue>) {
+    pub(super) fn put_back(&mut self, queue: Box<Queue>) {
         if let Some(place) = self.living.get_mut(queue.key.slot as usize) {
             *place = Some(queue);
-        }
-    }
-
-    // ---- messages in
-
-    /// Puts a message into queues of this shard, or hands it straight to consumers that wait for it. A queue that is
-    /// gone or going counts as having taken it.
-    #[inline]
-    pub(super) fn enqueue(&mut self, keys: &Keys, content: &Content<'_>, own: Option<&Bytes>) {
-        let mut kept = None;
-        for key in keys {
-            self.enqueue_one(*key, content, own, &mut kept);
-        }
-    }
-
-    #[inline]
-    fn keep(&mut self, content: &Content<'_>, own: Option<&Bytes>, kept: &mut Option<MessageRef>) -> MessageRef {
-        let message = match *kept {
-            Some(message) => {
-                self.blocks.retain(message);
-                message
-            }
-            None => match own {
-                Some(record) => self.blocks.keep_record(record.clone()),
-                None => self.blocks.keep(content),
-            },
-        };
-        *kept = Some(message);
-        message
-    }
-
-    #[inline]
-    fn enqueue_one(
-        &mut self,
-        key: QueueKey,
-        content: &Content<'_>,
-        own: Option<&Bytes>,
-        kept: &mut Option<MessageRef>,
-    ) {
-        let Some(mut queue) = self.lift(key) else { return };
-        if queue.life == Life::Dying {
-            self.put_back(queue);
-            return;
-        }
-        if queue.entries.is_idle()
-            && let Some(taker) = self.choose_taker(&mut queue)
-        {
-            let no_ack = queue.taker(taker).is_some_and(|taker| taker.no_ack);
-            let large = self.blocks.is_own(content.record_bytes());
-            let kind = if no_ack {
-                DeliveryKind::NoAck
-            } else {
-                DeliveryKind::Consumer
-            };
-            let mut position = 0;
-            if !no_ack {
-                let message = self.keep(content, own, kept);
-                position = queue.entries.push_taken(message, taker);
-            }
-            let record = match (own, *kept) {
-                (Some(own), _) => Some(own.clone()),
-                (None, Some(message)) if large => self.blocks.own_record(message).cloned(),
-                _ => None,
-            };
-            let delivery = Delivery {
-                content: *content,
-                own: record.as_ref(),
-                key,
-                taker,
-                position,
-                redelivered: false,
-                kind,
-                left: 0,
-            };
-            self.hand_over(&queue, taker, &delivery);
-            queue.took_turn(taker);
-        } else {
-            let message = self.keep(content, own, kept);
-            queue.entries.push(message);
-            if queue.is_wanted() {
-                self.owner.activate(&mut queue);
-            }
-        }
-        self.put_back(queue);
-    }
-
-    // ---- deliveries out
-
-    /// The next consumer that can take a message now; those that cannot are set aside on the way.
-    #[inline]
-    fn choose_taker(&mut self, queue: &mut Queue) -> Option<u32> {
-        while let Some(id) = queue.next_taker() {
-            let Some(taker) = queue.taker(id) else { return None };
-            let no_ack = taker.no_ack;
-            let holder_id = taker.holder;
-            let Some(holder) = self.owner.holders.get_mut(holder_id as usize) else {
-                return None;
-            };
-            let here = holder.caller.shard == self.id.0;
-            let open = if here {
-                self.members
-                    .get(holder.caller.connection)
-                    .is_some_and(|member| member.outbound.len() < self.settings.limits.outbound_high_bytes)
-            } else {
-                self.owner
-                    .links
-                    .get(holder.link as usize)
-                    .is_some_and(|link| link.window > 0)
-            };
-            if !open {
-                let link = holder.link;
-                if here && let Some(member) = self.members.get_mut(holder.caller.connection) {
-                    member.stalled = true;
-                }
-                queue.set_aside(id, Standing::Stalled);
-                if let Some(link) = self.owner.links.get_mut(link as usize) {
-                    link.stalled.push((queue.key, id));
-                }
-                continue;
-            }
-            if holder.wire.global && !no_ack {
-                let granted = if here {
-                    let caller = holder.caller;
-                    self.members
-                        .get_mut(caller.connection)
-                        .and_then(|member| member.channel_of(caller))
-                        .is_some_and(super::global_qos::has_room)
-                } else if holder.granted > 0 {
-                    holder.granted -= 1;
-                    true
-                } else {
-                    false
-                };
-                if !granted {
-                    let Some(holder) = self.owner.holders.get_mut(holder_id as usize) else {
-                        return None;
-                    };
-                    holder.awaiting.push((queue.key, id));
-                    let ask = !holder.asked;
-                    holder.asked = true;
-                    let caller = holder.caller;
-                    queue.set_aside(id, Standing::AwaitsGrant);
-                    if ask {
-                        let wanted = (queue.entries.ready() as u32).saturating_add(1);
-                        self.ask_grant(caller, wanted);
-                    }
-                    continue;
-                }
-            }
-            return Some(id);
-        }
-        None
-    }
-
-    /// Encodes a delivery to a taker chosen by `choose_taker`.
-    #[inline]
-    fn hand_over(&mut self, queue: &Queue, taker: u32, delivery: &Delivery<'_>) -> usize {
-        let Some(taker) = queue.taker(taker) else { return 0 };
-        let Some(holder) = self.owner.holders.get(taker.holder as usize) else {
-            return 0;
-        };
-        if holder.caller.shard == self.id.0 {
-            deliver_here(&mut self.members, holder.caller, holder.wire, &taker.prefix, delivery).unwrap_or(0)
-        } else {
-            let bytes = deliver_there(&mut self.mesh, holder.caller, holder.wire, &taker.prefix, delivery);
-            if let Some(link) = self.owner.links.get_mut(holder.link as usize) {
-                link.window -= bytes as i64;
-            }
-            bytes
-        }
-    }
-
-    /// Delivers what active queues have, a slice each. Returns whether some have more.
-    pub(super) fn deliver_active(&mut self) -> bool {
-        let mut again = false;
-        for _ in 0..self.owner.active.len() {
-            let Some(key) = self.owner.active.pop_front() else {
-                break;
-            };
-            let Some(mut queue) = self.lift(key) else { continue };
-            queue.active = false;
-            let more = queue.life == Life::Alive && self.deliver_slice(&mut queue);
-            if more {
-                again = true;
-                self.owner.activate(&mut queue);
-            }
-            self.put_back(queue);
-        }
-        again
-    }
-
-    fn deliver_slice(&mut self, queue: &mut Queue) -> bool {
-        let mut bytes = 0;
-        while !queue.entries.is_idle() {
-            if bytes >= self.settings.limits.deliver_slice_bytes {
-                return true;
-            }
-            let Some(id) = self.choose_taker(queue) else {
-                return false;
-            };
-            let no_ack = queue.taker(id).is_some_and(|taker| taker.no_ack);
-            let taken = if no_ack {
-                queue.entries.pop()
-            } else {
-                queue.entries.take(id)
-            };
-            let Some(taken) = taken else { return false };
-            let kind = if no_ack {
-                DeliveryKind::NoAck
-            } else {
-                DeliveryKind::Consumer
-            };
-            bytes += self.hand_over_kept(queue, id, taken.message, taken.position, taken.redelivered, kind);
-            if no_ack {
-                self.blocks.release(taken.message);
-            }
-            queue.took_turn(id);
-        }
-        false
-    }
-
-    #[inline]
-    fn hand_over_kept(
-        &mut self,
-        queue: &Queue,
-        id: u32,
-        message: MessageRef,
-        position: Position,
-        redelivered: bool,
-        kind: DeliveryKind,
-    ) -> usize {
-        let Some(taker) = queue.taker(id) else { return 0 };
-        let Some(holder) = self.owner.holders.get(taker.holder as usize) else {
-            return 0;
-        };
-        let own = self.blocks.own_record(message);
-        let content = self.blocks.content(message);
-        let left = queue.entries.ready() as u32;
-        let delivery = Delivery {
-            content,
-            own,
-            key: queue.key,
-            taker: id,
-            position,
-            redelivered,
-            kind,
-            left,
-        };
-        let get = get_prefix(holder.wire.number);
-        let prefix = if matches!(kind, DeliveryKind::Get | DeliveryKind::GetNoAck) {
-            &get[..]
-        } else {
-            &taker.prefix
-        };
-        if holder.caller.shard == self.id.0 {
-            deliver_here(&mut self.members, holder.caller, holder.wire, prefix, &delivery).unwrap_or(0)
-        } else {
-            let bytes = deliver_there(&mut self.mesh, holder.caller, holder.wire, prefix, &delivery);
-            if let Some(link) = self.owner.links.get_mut(holder.link as usize) {
-                link.window -= bytes as i64;
-            }
-            bytes
         }
     }
 
@@ -572,15 +296,10 @@ impl Shard {
                 self.reply(caller, Reply::Counts { messages, consumers });
             }
             QueueRequest::Purge => {
-                let count = match self.lift(key) {
-                    Some(mut queue) => {
-                        let count = queue.entries.purge(|message| self.blocks.release(message));
-                        self.put_back(queue);
-                        count
-                    }
-                    None => 0,
-                };
-                self.reply(caller, Reply::Count(count as u32));
+                let count = queue.entries.ready() as u32;
+                let removed = queue.entries.purge();
+                self.upkeep.release(removed);
+                self.reply(caller, Reply::Count(count));
             }
             QueueRequest::Delete { if_unused, if_empty } => {
                 if if_empty && queue.entries.ready() > 0 {
@@ -604,10 +323,7 @@ impl Shard {
         }
         let holder = self.holder(caller, wire);
         let Some(mut queue) = self.lift(key) else { return };
-        let getter = queue
-            .takers()
-            .find(|(_, taker)| taker.holder == holder && taker.tag.is_empty())
-            .map(|(id, _)| id);
+        let getter = queue.takers().find(|(_, taker)| taker.holder == holder && taker.tag.is_empty()).map(|(id, _)| id);
         let getter = getter.unwrap_or_else(|| {
             let getter = queue.add_getter(holder);
             if let Some(holder) = self.owner.holders.get_mut(holder as usize) {
@@ -615,18 +331,10 @@ impl Shard {
             }
             getter
         });
-        let taken = if no_ack {
-            queue.entries.pop()
-        } else {
-            queue.entries.take(getter)
-        };
+        let taken = if no_ack { queue.entries.pop() } else { queue.entries.take(getter) };
         if let Some(taken) = taken {
-            let kind = if no_ack {
-                DeliveryKind::GetNoAck
-            } else {
-                DeliveryKind::Get
-            };
-            self.hand_over_kept(&queue, getter, taken.message, taken.position, taken.redelivered, kind);
+            let kind = if no_ack { DeliveryKind::GetNoAck } else { DeliveryKind::Get };
+            self.hand_over_kept(&queue, getter, taken, kind);
             if no_ack {
                 self.blocks.release(taken.message);
             } else if let Some(taker) = queue.taker_mut(getter) {
@@ -795,7 +503,8 @@ impl Shard {
     /// The queue is out of the tables: ends it and tells everybody.
     pub(super) fn removed(&mut self, key: QueueKey) {
         let Some(mut queue) = self.lift(key) else { return };
-        queue.entries.clear(|message| self.blocks.release(message));
+        let messages = queue.entries.clear();
+        self.upkeep.release(messages);
         for waiter in self.owner.dying.remove(&key).unwrap_or_default() {
             self.removed_for(waiter);
         }
@@ -817,10 +526,10 @@ impl Shard {
                 }
             }
         }
-        let connection = queue.spec.exclusive.map(|exclusive| ConnectionId {
-            slot: exclusive.slot,
-            generation: exclusive.generation,
-        });
+        let connection = queue
+            .spec
+            .exclusive
+            .map(|exclusive| ConnectionId { slot: exclusive.slot, generation: exclusive.generation });
         if let Some(member) = connection.and_then(|id| self.members.get_mut(id)) {
             member.exclusive.retain(|other| *other != key);
         }

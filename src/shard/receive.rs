@@ -113,21 +113,22 @@ impl Shard {
             let Some(member) = self.members.get_mut(id) else {
                 break Stop::Ended;
             };
+            if let Some((slot, publish)) = member.wire.next_publish(&mut input, &settings.limits) {
+                self.publish_next(id, slot, &publish);
+                if !self.may_go_on(id) {
+                    break self.park(id);
+                }
+                continue;
+            }
             match member.wire.next_command(&mut input, &settings.limits) {
                 Ok(Next::Command(command)) => {
                     self.command(id, command);
                     if !self.may_go_on(id) {
-                        if let Some(member) = self.members.get_mut(id) {
-                            member.parked = true;
-                        }
-                        break Stop::Parked;
+                        break self.park(id);
                     }
                 }
                 Ok(Next::Incomplete) => break Stop::Incomplete,
-                Ok(Next::Parked) => {
-                    member.parked = true;
-                    break Stop::Parked;
-                }
+                Ok(Next::Parked) => break self.park(id),
                 Err(exception) => {
                     self.close_connection(id, exception);
                     // Where frames can still be followed, close-ok is to be found among them.
@@ -139,6 +140,13 @@ impl Shard {
         };
         self.write_confirms(id);
         (bytes.len() - input.len(), stop)
+    }
+
+    fn park(&mut self, id: ConnectionId) -> Stop {
+        if let Some(member) = self.members.get_mut(id) {
+            member.parked = true;
+        }
+        Stop::Parked
     }
 
     /// Whether the connection may be parsed on: it takes our answers, and its publishes have credit.
@@ -205,13 +213,7 @@ impl Shard {
                 let frames = part(remote.at, remote.len);
                 self.delivered(from, remote, frames);
             }
-            Record::Settle {
-                key,
-                taker,
-                from,
-                to,
-                verdict,
-            } => self.settle(key, taker, from, to, verdict),
+            Record::Settle { key, taker, from, to, verdict } => self.settle(key, taker, from, to, verdict),
             Record::Queue(caller, key, request) => self.queue_request(caller, key, *request),
             Record::Names(caller, request) => self.decide(caller, *request),
             Record::RemoveQueue(key) => self.queue_removal(key, from),
@@ -251,11 +253,7 @@ impl Shard {
         }
         let frame_max = member.wire.frame_max;
         // A channel that has ended meanwhile: its owner requeues all it holds by itself.
-        let Some(channel) = member
-            .channels
-            .get_mut(remote.to.channel as usize)
-            .and_then(Option::as_deref_mut)
-        else {
+        let Some(channel) = member.channels.get_mut(remote.to.channel as usize).and_then(Option::as_deref_mut) else {
             return;
         };
         if channel.generation != remote.to.generation {
@@ -265,14 +263,7 @@ impl Shard {
         let tag = channel.delivery_tag;
         if remote.kind.needs_ack() {
             let consumer = remote.kind == super::mesh::DeliveryKind::Consumer;
-            channel.unacked.push(Unacked::new(
-                tag,
-                remote.position,
-                remote.key,
-                remote.taker,
-                owner,
-                consumer,
-            ));
+            channel.unacked.push(Unacked::new(tag, remote.position, remote.key, remote.taker, owner, consumer));
             if consumer && let Some(global) = &mut channel.global {
                 global.granted = global.granted.saturating_sub(1);
             }
@@ -295,8 +286,7 @@ impl Shard {
         if unacked.owner == self.id.0 {
             self.settle(unacked.key, unacked.taker, unacked.position, unacked.position, verdict);
         } else {
-            self.mesh
-                .settle(unacked.owner, unacked.key, unacked.taker, unacked.position, verdict);
+            self.mesh.settle(unacked.owner, unacked.key, unacked.taker, unacked.position, verdict);
         }
     }
 }

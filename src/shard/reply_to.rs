@@ -26,32 +26,16 @@ fn parse(address: &str) -> Option<Caller> {
     let (place, _token) = address.split_once('.')?;
     let mut numbers = place.split('-').map(|part| u32::from_str_radix(part, 16).ok());
     let shard = u8::try_from(numbers.next()??).ok()?;
-    let connection = ConnectionId {
-        slot: numbers.next()??,
-        generation: numbers.next()??,
-    };
-    let caller = Caller {
-        shard,
-        connection,
-        channel: numbers.next()??,
-        generation: numbers.next()??,
-    };
+    let connection = ConnectionId { slot: numbers.next()??, generation: numbers.next()?? };
+    let caller = Caller { shard, connection, channel: numbers.next()??, generation: numbers.next()?? };
     if numbers.next().is_some() { None } else { Some(caller) }
 }
 
 impl Shard {
     /// A new address for replies to a channel of this shard, behind the common prefix.
     pub(super) fn reply_address(&mut self, caller: Caller) -> Arc<str> {
-        let Caller {
-            shard,
-            connection,
-            channel,
-            generation,
-        } = caller;
-        let place = format!(
-            "{shard:x}-{:x}-{:x}-{channel:x}-{generation:x}.",
-            connection.slot, connection.generation
-        );
+        let Caller { shard, connection, channel, generation } = caller;
+        let place = format!("{shard:x}-{:x}-{:x}-{channel:x}-{generation:x}.", connection.slot, connection.generation);
         self.names.generate(&place).into()
     }
 
@@ -59,11 +43,7 @@ impl Shard {
     pub(super) fn with_reply_to(properties: &Properties<'_>, consumer: &ReplyConsumer) -> Vec<u8> {
         let name = format!("{PREFIX}{}", consumer.address);
         let mut raw = Vec::new();
-        Properties {
-            reply_to: Some(&name),
-            ..*properties
-        }
-        .encode(&mut raw);
+        Properties { reply_to: Some(&name), ..*properties }.encode(&mut raw);
         raw
     }
 
@@ -74,13 +54,7 @@ impl Shard {
             Some(to) if to.shard != self.id.0 && to.shard < self.count => {
                 self.mesh.send(to.shard, Record::FindReply(caller, address.into()));
             }
-            _ if name == NAME => self.reply(
-                caller,
-                Reply::Counts {
-                    messages: 0,
-                    consumers: 1,
-                },
-            ),
+            _ if name == NAME => self.reply(caller, Reply::Counts { messages: 0, consumers: 1 }),
             _ => self.find_reply(caller, address),
         }
     }
@@ -94,14 +68,7 @@ impl Shard {
                 .and_then(|channel| channel.reply_consumer.as_ref())
                 .is_some_and(|consumer| *consumer.address == *address)
         });
-        let reply = if exists {
-            Reply::Counts {
-                messages: 0,
-                consumers: 1,
-            }
-        } else {
-            Reply::NotFound
-        };
+        let reply = if exists { Reply::Counts { messages: 0, consumers: 1 } } else { Reply::NotFound };
         self.reply(caller, reply);
     }
 
@@ -117,14 +84,7 @@ impl Shard {
             let at = out.len() as u32;
             content.write_record(out);
             let len = out.len() as u32 - at;
-            self.mesh.send(
-                caller.shard,
-                Record::DirectReply {
-                    address: address.into(),
-                    at,
-                    len,
-                },
-            );
+            self.mesh.send(caller.shard, Record::DirectReply { address: address.into(), at, len });
         }
     }
 
@@ -142,26 +102,15 @@ impl Shard {
         let Some(channel) = member.channel_of(caller) else {
             return;
         };
-        let Some(consumer) = channel
-            .reply_consumer
-            .as_ref()
-            .filter(|consumer| *consumer.address == *address)
-        else {
+        let Some(consumer) = channel.reply_consumer.as_ref().filter(|consumer| *consumer.address == *address) else {
             return;
         };
         let prefix = deliver_prefix(channel.number, &consumer.tag);
-        let wire = ChannelWire {
-            number: channel.number,
-            frame_max,
-            global: false,
-        };
+        let wire = ChannelWire { number: channel.number, frame_max, global: false };
         let delivery = Delivery {
             content: *content,
             own: None,
-            key: QueueKey {
-                slot: u32::MAX,
-                generation: 0,
-            },
+            key: QueueKey { slot: u32::MAX, generation: 0 },
             taker: 0,
             position: 0,
             redelivered: false,
@@ -178,22 +127,10 @@ mod tests {
 
     #[test]
     fn addresses_that_nobody_generated_lead_nowhere() {
-        for forged in [
-            "",
-            ".",
-            "0",
-            "0-0-0-0-0",
-            "zz-0-0-0-0.x",
-            "100-0-0-0-0.x",
-            "0-0-0-0-0-0.x",
-            "0-0-0-0.x",
-        ] {
+        for forged in ["", ".", "0", "0-0-0-0-0", "zz-0-0-0-0.x", "100-0-0-0-0.x", "0-0-0-0-0-0.x", "0-0-0-0.x"] {
             assert_eq!(parse(forged), None, "{forged}");
         }
         let caller = parse("1-2-a-3-ff.token").unwrap();
-        assert_eq!(
-            (caller.shard, caller.connection.generation, caller.generation),
-            (1, 10, 255)
-        );
+        assert_eq!((caller.shard, caller.connection.generation, caller.generation), (1, 10, 255));
     }
 }

@@ -41,10 +41,6 @@ impl Timers {
     /// Takes the next timer that is due.
     pub fn expired(&mut self, now: Now) -> Option<Timer> {
         let entry = self.due.first_entry()?;
-        if entry.key().0 <= now {
-            Some(entry.remove())
-        } else {
-            None
-        }
+        if entry.key().0 <= now { Some(entry.remove()) } else { None }
     }
 }

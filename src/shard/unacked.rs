@@ -26,15 +26,7 @@ pub struct Unacked {
 impl Unacked {
     /// A delivery just made.
     pub fn new(tag: u64, position: Position, key: QueueKey, taker: u32, owner: u8, consumer: bool) -> Unacked {
-        Unacked {
-            tag,
-            position,
-            key,
-            taker,
-            owner,
-            consumer,
-            settled: false,
-        }
+        Unacked { tag, position, key, taker, owner, consumer, settled: false }
     }
 }
 
@@ -70,10 +62,7 @@ impl UnackedList {
             return Some(guess).filter(|_| !found.settled);
         }
         let at = self.list.partition_point(|unacked| unacked.tag < tag);
-        self.list
-            .get(at)
-            .filter(|found| found.tag == tag && !found.settled)
-            .map(|_| at)
+        self.list.get(at).filter(|found| found.tag == tag && !found.settled).map(|_| at)
     }
 
     /// Takes the delivery with this tag.
@@ -116,10 +105,7 @@ impl UnackedList {
     /// Takes everything, in order.
     pub fn drain(&mut self) -> Vec<Unacked> {
         self.consumer = 0;
-        std::mem::take(&mut self.list)
-            .into_iter()
-            .filter(|unacked| !unacked.settled)
-            .collect()
+        std::mem::take(&mut self.list).into_iter().filter(|unacked| !unacked.settled).collect()
     }
 
     /// Puts deliveries back that were taken but not settled after all (a rolled back transaction).
@@ -127,10 +113,7 @@ impl UnackedList {
         taken.extend(self.drain());
         taken.sort_by_key(|unacked| unacked.tag);
         for unacked in taken {
-            self.push(Unacked {
-                settled: false,
-                ..unacked
-            });
+            self.push(Unacked { settled: false, ..unacked });
         }
     }
 }

@@ -34,16 +34,10 @@ pub fn method(row: usize, arguments: &[u8]) {
     if let Ok(method) = Method::decode(id, arguments) {
         let mut out = vec![];
         method.encode(&mut out);
-        assert_eq!(
-            Method::decode(id, &out[4..]).map(|again| format!("{again:?}")),
-            Ok(format!("{method:?}"))
-        );
+        assert_eq!(Method::decode(id, &out[4..]).map(|again| format!("{again:?}")), Ok(format!("{method:?}")));
     }
     if let Ok(publish) = decode_publish(arguments) {
-        assert_eq!(
-            Method::decode(BasicPublish::ID, arguments),
-            Ok(Method::BasicPublish(publish))
-        );
+        assert_eq!(Method::decode(BasicPublish::ID, arguments), Ok(Method::BasicPublish(publish)));
     }
 }
 
@@ -115,14 +109,8 @@ fn a_value(random: &mut Random, depth: usize, out: &mut dyn FnMut(Value<'_>)) {
         10 => out(Value::Decimal(number as u8, number as u32)),
         11 => out(Value::LongStr(&text)),
         12 => out(Value::Timestamp(number)),
-        13 => out(if number & 1 == 0 {
-            Value::Void
-        } else {
-            Value::Bytes(&text)
-        }),
-        14 => out(Value::Table(
-            Table::check(&a_table(random, depth - 1)).expect("a sound table"),
-        )),
+        13 => out(if number & 1 == 0 { Value::Void } else { Value::Bytes(&text) }),
+        14 => out(Value::Table(Table::check(&a_table(random, depth - 1)).expect("a sound table"))),
         _ => {
             let mut writer = ArrayWriter::default();
             for _ in 0..random.below(4) {
@@ -139,16 +127,7 @@ fn a_value(random: &mut Random, depth: usize, out: &mut dyn FnMut(Value<'_>)) {
 pub fn a_table(random: &mut Random, depth: usize) -> Vec<u8> {
     let mut writer = TableWriter::new();
     for _ in 0..random.below(5) {
-        let key = *random.pick(&[
-            "x-match",
-            "CC",
-            "BCC",
-            "a",
-            "",
-            "x-message-ttl",
-            "x-priority",
-            "alternate-exchange",
-        ]);
+        let key = *random.pick(&["x-match", "CC", "BCC", "a", "", "x-message-ttl", "x-priority", "alternate-exchange"]);
         a_value(random, depth, &mut |value| {
             writer.put(key, value);
         });
@@ -174,9 +153,7 @@ pub fn some_properties(random: &mut Random) -> Vec<u8> {
         ..Properties::default()
     };
     let properties = Properties {
-        headers: random
-            .once_in(2)
-            .then(|| Table::check(&headers).expect("a sound table")),
+        headers: random.once_in(2).then(|| Table::check(&headers).expect("a sound table")),
         delivery_mode: random.once_in(2).then(|| random.next() as u8),
         priority: random.once_in(3).then(|| random.next() as u8),
         timestamp: random.once_in(3).then(|| random.next()),
@@ -204,25 +181,23 @@ pub fn a_session(random: &mut Random) -> Vec<Vec<u8>> {
     let mut parts = vec![
         PROTOCOL_HEADER.to_vec(),
         method_bytes(0, start_ok),
-        method_bytes(
-            0,
-            ConnectionTuneOk {
-                channel_max: 100,
-                frame_max: 8192,
-                heartbeat: 0,
-            },
-        ),
-        method_bytes(
-            0,
-            ConnectionOpen {
-                virtual_host: "/",
-                reserved_1: "",
-                reserved_2: false,
-            },
-        ),
+        method_bytes(0, ConnectionTuneOk { channel_max: 100, frame_max: 8192, heartbeat: 0 }),
+        method_bytes(0, ConnectionOpen { virtual_host: "/", reserved_1: "", reserved_2: false }),
         method_bytes(1, channel_open()),
         method_bytes(2, channel_open()),
     ];
+    for name in ["q1", "q2", "q3"] {
+        if !random.once_in(4) {
+            parts.push(method_bytes(1, declare(name)));
+        }
+    }
+    for name in ["x1", "x2"] {
+        if !random.once_in(4) {
+            let kind = *random.pick(&["direct", "fanout", "topic", "headers"]);
+            parts.push(method_bytes(1, exchange(name, kind)));
+            parts.push(method_bytes(1, bind("q1", name, "#")));
+        }
+    }
     for _ in 0..4 + random.below(30) {
         parts.push(a_command(random));
     }
@@ -259,35 +234,11 @@ fn a_command(random: &mut Random) -> Vec<u8> {
         ),
         1 => method_bytes(
             channel,
-            QueueDelete {
-                if_unused: flag(random),
-                if_empty: flag(random),
-                no_wait: flag(random),
-                ..delete(queue)
-            },
+            QueueDelete { if_unused: flag(random), if_empty: flag(random), no_wait: flag(random), ..delete(queue) },
         ),
-        2 => method_bytes(
-            channel,
-            QueueBind {
-                arguments,
-                no_wait: flag(random),
-                ..bind(queue, x, key)
-            },
-        ),
-        3 => method_bytes(
-            channel,
-            QueueUnbind {
-                arguments,
-                ..unbind(queue, x, key)
-            },
-        ),
-        4 => method_bytes(
-            channel,
-            QueuePurge {
-                no_wait: flag(random),
-                ..purge(queue)
-            },
-        ),
+        2 => method_bytes(channel, QueueBind { arguments, no_wait: flag(random), ..bind(queue, x, key) }),
+        3 => method_bytes(channel, QueueUnbind { arguments, ..unbind(queue, x, key) }),
+        4 => method_bytes(channel, QueuePurge { no_wait: flag(random), ..purge(queue) }),
         5 => method_bytes(
             channel,
             ExchangeDeclare {
@@ -302,28 +253,10 @@ fn a_command(random: &mut Random) -> Vec<u8> {
         ),
         6 => method_bytes(
             channel,
-            ExchangeDelete {
-                if_unused: flag(random),
-                no_wait: flag(random),
-                ..exchange_delete(x)
-            },
+            ExchangeDelete { if_unused: flag(random), no_wait: flag(random), ..exchange_delete(x) },
         ),
-        7 => method_bytes(
-            channel,
-            ExchangeBind {
-                arguments,
-                no_wait: flag(random),
-                ..e_bind(other, x, key)
-            },
-        ),
-        8 => method_bytes(
-            channel,
-            ExchangeUnbind {
-                arguments,
-                no_wait: flag(random),
-                ..e_unbind(other, x, key)
-            },
-        ),
+        7 => method_bytes(channel, ExchangeBind { arguments, no_wait: flag(random), ..e_bind(other, x, key) }),
+        8 => method_bytes(channel, ExchangeUnbind { arguments, no_wait: flag(random), ..e_unbind(other, x, key) }),
         9 | 10 => method_bytes(
             channel,
             BasicConsume {
@@ -334,44 +267,12 @@ fn a_command(random: &mut Random) -> Vec<u8> {
                 ..consume(source, tag)
             },
         ),
-        11 => method_bytes(
-            channel,
-            BasicCancel {
-                consumer_tag: tag,
-                no_wait: flag(random),
-            },
-        ),
-        12 => method_bytes(
-            channel,
-            BasicGet {
-                no_ack: flag(random),
-                ..get(queue)
-            },
-        ),
-        13 => method_bytes(
-            channel,
-            BasicAck {
-                delivery_tag: number,
-                multiple: flag(random),
-            },
-        ),
-        14 => method_bytes(
-            channel,
-            BasicNack {
-                delivery_tag: number,
-                multiple: flag(random),
-                requeue: flag(random),
-            },
-        ),
+        11 => method_bytes(channel, BasicCancel { consumer_tag: tag, no_wait: flag(random) }),
+        12 => method_bytes(channel, BasicGet { no_ack: flag(random), ..get(queue) }),
+        13 => method_bytes(channel, BasicAck { delivery_tag: number, multiple: flag(random) }),
+        14 => method_bytes(channel, BasicNack { delivery_tag: number, multiple: flag(random), requeue: flag(random) }),
         15 => method_bytes(channel, BasicRecover { requeue: !flag(random) }),
-        16 => method_bytes(
-            channel,
-            BasicQos {
-                prefetch_size: 0,
-                prefetch_count: number as u16,
-                global: flag(random),
-            },
-        ),
+        16 => method_bytes(channel, BasicQos { prefetch_size: 0, prefetch_count: number as u16, global: flag(random) }),
         17 if random.once_in(2) => method_bytes(channel, confirm_select()),
         17 => method_bytes(channel, TxSelect {}),
         18 if random.once_in(2) => method_bytes(channel, TxCommit {}),
@@ -381,13 +282,7 @@ fn a_command(random: &mut Random) -> Vec<u8> {
         20 => method_bytes(channel, channel_open()),
         _ => {
             let (mandatory, immediate) = (flag(random), random.once_in(50));
-            let publish = BasicPublish {
-                reserved_1: 0,
-                exchange: x,
-                routing_key: key,
-                mandatory,
-                immediate,
-            };
+            let publish = BasicPublish { reserved_1: 0, exchange: x, routing_key: key, mandatory, immediate };
             let mut out = method_bytes(channel, publish);
             let len = *random.pick(&[0, 1, 100, 9_000]);
             let body = random.bytes(len);
@@ -426,11 +321,7 @@ fn send_and_leave(net: &Net, random: &mut Random, peer: &Peer, bytes: &[u8]) {
 /// A connection that sends nothing but garbage, perhaps behind a protocol header.
 pub fn connection_garbage(net: &Net, random: &mut Random) {
     let peer = any_peer(net, random);
-    let mut bytes = if random.once_in(2) {
-        PROTOCOL_HEADER.to_vec()
-    } else {
-        vec![]
-    };
+    let mut bytes = if random.once_in(2) { PROTOCOL_HEADER.to_vec() } else { vec![] };
     let len = random.below(2_000);
     bytes.extend(random.bytes(len));
     send_and_leave(net, random, &peer, &bytes);
@@ -450,12 +341,7 @@ pub fn connection_garbage_after_handshake(net: &Net, random: &mut Random) {
             ids.append(&mut payload);
             payload = ids;
         }
-        write_header(
-            &mut bytes,
-            FrameKind::from(kind),
-            random.below(3) as u16,
-            payload.len() as u32,
-        );
+        write_header(&mut bytes, FrameKind::from(kind), random.below(3) as u16, payload.len() as u32);
         bytes.extend_from_slice(&payload);
         bytes.push(0xCE);
     }

@@ -18,11 +18,7 @@ impl Random {
 
     /// A number below `end`; 0 when there is none.
     pub fn below(&mut self, end: usize) -> usize {
-        if end == 0 {
-            0
-        } else {
-            (self.next() % end as u64) as usize
-        }
+        if end == 0 { 0 } else { (self.next() % end as u64) as usize }
     }
 
     /// True once in `count` times.

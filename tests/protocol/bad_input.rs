@@ -40,34 +40,12 @@ fn short_life() -> Vec<u8> {
         locale: "en_US",
     };
     write_method(&mut out, 0, &start_ok);
-    write_method(
-        &mut out,
-        0,
-        &ConnectionTuneOk {
-            channel_max: 10,
-            frame_max: 8192,
-            heartbeat: 0,
-        },
-    );
-    write_method(
-        &mut out,
-        0,
-        &ConnectionOpen {
-            virtual_host: "/",
-            reserved_1: "",
-            reserved_2: false,
-        },
-    );
+    write_method(&mut out, 0, &ConnectionTuneOk { channel_max: 10, frame_max: 8192, heartbeat: 0 });
+    write_method(&mut out, 0, &ConnectionOpen { virtual_host: "/", reserved_1: "", reserved_2: false });
     write_method(&mut out, 1, &channel_open());
     write_method(&mut out, 1, &exclusive("mine"));
     write_method(&mut out, 1, &consume("mine", "c"));
-    let publish = BasicPublish {
-        reserved_1: 0,
-        exchange: "",
-        routing_key: "mine",
-        mandatory: false,
-        immediate: false,
-    };
+    let publish = BasicPublish { reserved_1: 0, exchange: "", routing_key: "mine", mandatory: false, immediate: false };
     write_method(&mut out, 1, &publish);
     let mut raw = vec![];
     with_headers(&[("a", int(1))]).encode(&mut raw);
@@ -82,11 +60,7 @@ fn short_life() -> Vec<u8> {
 /// Somebody else can still work.
 fn others_are_fine(t: &Net) {
     let a = t.peer();
-    a.queue(declare("fine"))
-        .fill("fine", &["x"])
-        .holds("fine", &["x"])
-        .send(delete("fine"))
-        .expect(delete_ok(0));
+    a.queue(declare("fine")).fill("fine", &["x"]).holds("fine", &["x"]).send(delete("fine")).expect(delete_ok(0));
     a.quit();
 }
 

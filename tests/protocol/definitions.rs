@@ -96,11 +96,7 @@ fn camel(name: &str) -> String {
 
 /// An argument as this crate names it; `type` is a word of the language.
 fn argument(name: &str) -> String {
-    if name == "type" {
-        "kind".into()
-    } else {
-        name.replace('-', "_")
-    }
+    if name == "type" { "kind".into() } else { name.replace('-', "_") }
 }
 
 /// A method in one line, in this crate's names.
@@ -126,10 +122,7 @@ fn the_method_table_is_the_published_one() {
         })
         .collect();
     let ours = Method::TABLE.iter().map(|row| {
-        let fields = row
-            .fields
-            .iter()
-            .map(|(name, kind)| ((*name).to_owned(), (*kind).to_owned()));
+        let fields = row.fields.iter().map(|(name, kind)| ((*name).to_owned(), (*kind).to_owned()));
         line(row.id.class, row.id.method, row.name, fields)
     });
     for (ours, published) in ours.zip(&published) {

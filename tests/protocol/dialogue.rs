@@ -30,21 +30,14 @@ impl Peer {
         let mut returns = 0;
         while !open.is_empty() {
             let came = self.take("an ack or a return");
-            match Method::decode(
-                came.method_id().unwrap_or_default(),
-                came.payload.get(4..).unwrap_or_default(),
-            ) {
+            match Method::decode(came.method_id().unwrap_or_default(), came.payload.get(4..).unwrap_or_default()) {
                 Ok(Method::BasicReturn(_)) => {
                     self.content(Message::default());
                     returns += 1;
                 }
                 Ok(Method::BasicAck(ack)) => {
                     let covered = |seqno: u64| {
-                        if ack.multiple {
-                            seqno <= ack.delivery_tag
-                        } else {
-                            seqno == ack.delivery_tag
-                        }
+                        if ack.multiple { seqno <= ack.delivery_tag } else { seqno == ack.delivery_tag }
                     };
                     assert!(open.contains(&ack.delivery_tag), "{ack:?}, open are {open:?}");
                     let early = returned.iter().skip(returns).any(|&seqno| covered(seqno));
@@ -70,13 +63,7 @@ impl Peer {
             }
             self.expect_id(BasicAck::ID, |method| {
                 let Method::BasicAck(ack) = method else { unreachable!() };
-                open.retain(|&seqno| {
-                    if ack.multiple {
-                        seqno > ack.delivery_tag
-                    } else {
-                        seqno != ack.delivery_tag
-                    }
-                });
+                open.retain(|&seqno| if ack.multiple { seqno > ack.delivery_tag } else { seqno != ack.delivery_tag });
             });
         }
     }
@@ -131,27 +118,14 @@ impl Peer {
 
     /// Sends tune-ok.
     pub fn tune_ok(&self, login: Login<'_>) -> &Peer {
-        let Login {
-            channel_max,
-            frame_max,
-            heartbeat,
-            ..
-        } = login;
+        let Login { channel_max, frame_max, heartbeat, .. } = login;
         self.net.link(self.index, |link| link.frame_max = frame_max as usize);
-        self.send(ConnectionTuneOk {
-            channel_max,
-            frame_max,
-            heartbeat,
-        })
+        self.send(ConnectionTuneOk { channel_max, frame_max, heartbeat })
     }
 
     /// Sends connection.open.
     pub fn open_vhost(&self, virtual_host: &str) -> &Peer {
-        self.send(ConnectionOpen {
-            virtual_host,
-            reserved_1: "",
-            reserved_2: false,
-        })
+        self.send(ConnectionOpen { virtual_host, reserved_1: "", reserved_2: false })
     }
 
     /// The handshake up to open-ok; the connection, not a channel of it.
@@ -177,9 +151,7 @@ impl Peer {
     #[track_caller]
     pub fn queue_unnamed(&self, method: QueueDeclare<'_>) -> String {
         self.send(method).expect_id(QueueDeclareOk::ID, |method| {
-            let Method::QueueDeclareOk(ok) = method else {
-                unreachable!()
-            };
+            let Method::QueueDeclareOk(ok) = method else { unreachable!() };
             ok.queue.to_owned()
         })
     }
@@ -199,32 +171,25 @@ impl Peer {
     /// Binds a queue with arguments.
     #[track_caller]
     pub fn bind_with(&self, queue: &str, exchange: &str, routing_key: &str, arguments: Table<'_>) -> &Peer {
-        self.send(QueueBind {
-            arguments,
-            ..bind(queue, exchange, routing_key)
-        })
-        .expect(QueueBindOk {})
+        self.send(QueueBind { arguments, ..bind(queue, exchange, routing_key) }).expect(QueueBindOk {})
     }
 
     /// Binds an exchange to an exchange.
     #[track_caller]
     pub fn e_bind(&self, destination: &str, source: &str, routing_key: &str) -> &Peer {
-        self.send(e_bind(destination, source, routing_key))
-            .expect(ExchangeBindOk {})
+        self.send(e_bind(destination, source, routing_key)).expect(ExchangeBindOk {})
     }
 
     /// Consumes with acknowledgements.
     #[track_caller]
     pub fn consume(&self, queue: &str, consumer_tag: &str) -> &Peer {
-        self.send(consume(queue, consumer_tag))
-            .expect(BasicConsumeOk { consumer_tag })
+        self.send(consume(queue, consumer_tag)).expect(BasicConsumeOk { consumer_tag })
     }
 
     /// Consumes without acknowledgements.
     #[track_caller]
     pub fn consume_no_ack(&self, queue: &str, consumer_tag: &str) -> &Peer {
-        self.send(consume_no_ack(queue, consumer_tag))
-            .expect(BasicConsumeOk { consumer_tag })
+        self.send(consume_no_ack(queue, consumer_tag)).expect(BasicConsumeOk { consumer_tag })
     }
 
     /// Cancels a consumer.
@@ -272,10 +237,7 @@ impl Peer {
     /// Closes the connection in good order.
     #[track_caller]
     pub fn quit(&self) {
-        self.on(0)
-            .send(connection_close())
-            .expect(ConnectionCloseOk {})
-            .hang_up();
+        self.on(0).send(connection_close()).expect(ConnectionCloseOk {}).hang_up();
     }
 
     /// Gets a message that must be there, to be acknowledged.
@@ -294,13 +256,7 @@ impl Peer {
     #[track_caller]
     pub fn holds(&self, queue: &str, bodies: &[&str]) -> &Peer {
         let mut came = vec![];
-        while let Some(message) = self
-            .send(BasicGet {
-                no_ack: true,
-                ..get(queue)
-            })
-            .got()
-        {
+        while let Some(message) = self.send(BasicGet { no_ack: true, ..get(queue) }).got() {
             came.push(message.text().to_owned());
         }
         assert_eq!(came, bodies, "in queue {queue}");
@@ -324,9 +280,7 @@ impl Peer {
     #[track_caller]
     pub fn no_exchange(&self, name: &str) -> &Peer {
         let text = format!("no exchange '{name}' in vhost '/'");
-        self.send(exchange_passive(name))
-            .closed(404, &text, ExchangeDeclare::ID)
-            .reopen()
+        self.send(exchange_passive(name)).closed(404, &text, ExchangeDeclare::ID).reopen()
     }
 
     /// The exchange exists.

@@ -1,8 +1,12 @@
 //! Protocol scripts: every rule and reply code of the reference of RabbitMQ's semantics, against shards in memory.
 //!
-//! A script is named after the section of the reference and the rule that it is about. Each runs three times: on one
-//! shard, on four with its peers on different ones, and on one shard that gets every byte in a read of its own. There
-//! are no threads, no sockets and no waiting: [`net`] is the world, [`peer`] the other side of a connection.
+//! A script is named after the section of the reference and the rule that it is about. Each runs four times: on one
+//! shard, on four with its peers on different ones, on four whose turns come in any order (`LEVERET_SCRIPT_SEED` for
+//! another), and on one shard that gets every byte in a read of its own. There are
+//! no threads, no sockets and no waiting: [`net`] is the world, [`peer`] the other side of a connection.
+
+// The seed comes from the environment, failures tell the dialogue.
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
 
 mod dialogue;
 mod net;
@@ -22,6 +26,7 @@ mod s09_publishing;
 mod s10_routing;
 mod s11_confirms;
 mod s12_consuming;
+mod s12_settling;
 mod s13_queue_life;
 mod s14_reply_to;
 mod s15_to_s20;

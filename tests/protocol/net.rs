@@ -18,13 +18,30 @@ use leveret::time::Now;
 use crate::peer::{LOGIN, Login, Peer};
 use crate::say::declare;
 
-/// How the bytes of the peers reach the shards.
+/// How the bytes of the peers reach the shards, and who has a turn when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Feed {
-    /// As much as there is.
+    /// As much as there is; shards take turns.
     Whole,
     /// One byte per read (more when a lot waits).
     Bytewise,
+    /// Parts of any size; shards have turns in any order, are left out now and then, and see the topology log late.
+    /// From a seed.
+    Scrambled(u64),
+}
+
+/// splitmix64.
+fn scramble(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// True once in `count` times; never when nothing is scrambled.
+fn once_in(dice: &mut Option<u64>, count: u64) -> bool {
+    dice.as_mut().is_some_and(|state| scramble(state).is_multiple_of(count))
 }
 
 /// Turns without a byte read after which the shards are taken to be spinning.
@@ -53,6 +70,10 @@ impl Pipe {
 struct Wires {
     now: Now,
     feed: Feed,
+    /// The state of the scrambling generator.
+    dice: Option<u64>,
+    /// Shards that have not looked at the topology log since the script last said something.
+    must_look: Vec<bool>,
     pipes: Vec<Pipe>,
     inboxes: Vec<VecDeque<Batch>>,
 }
@@ -79,22 +100,12 @@ impl<'a> Port<'a> {
                 writables.push_back(index);
             }
         }
-        Port {
-            wires,
-            shard,
-            offers,
-            writables,
-            bytes_read: 0,
-        }
+        Port { wires, shard, offers, writables, bytes_read: 0 }
     }
 
     fn pipe(&mut self, id: ConnectionId) -> &mut Pipe {
         let shard = self.shard;
-        let found = self
-            .wires
-            .pipes
-            .iter_mut()
-            .find(|pipe| pipe.shard == shard && pipe.id == id);
+        let found = self.wires.pipes.iter_mut().find(|pipe| pipe.shard == shard && pipe.id == id);
         found.expect("the shard names only connections that it was given")
     }
 }
@@ -116,6 +127,7 @@ impl World for Port<'_> {
 
     fn read(&mut self, id: ConnectionId, buffer: &mut [u8]) -> ReadOutcome {
         let feed = self.wires.feed;
+        let mut dice = self.wires.dice.as_mut().map_or(0, scramble);
         let pipe = self.pipe(id);
         assert!(pipe.closed.is_none(), "a closed connection is read");
         pipe.refused = false;
@@ -123,6 +135,7 @@ impl World for Port<'_> {
             Feed::Whole => usize::MAX,
             Feed::Bytewise if pipe.to_broker.len() < 2_000 => 1,
             Feed::Bytewise => 997,
+            Feed::Scrambled(_) => 1 + (scramble(&mut dice) % (1 << (dice % 14))) as usize,
         };
         let count = pipe.to_broker.len().min(buffer.len()).min(part_max);
         for (place, byte) in buffer.iter_mut().zip(pipe.to_broker.drain(..count)) {
@@ -133,15 +146,17 @@ impl World for Port<'_> {
             return ReadOutcome::Closed;
         }
         self.bytes_read += count;
-        if count == 0 {
-            ReadOutcome::Empty
-        } else {
-            ReadOutcome::Bytes(count)
-        }
+        if count == 0 { ReadOutcome::Empty } else { ReadOutcome::Bytes(count) }
     }
 
     fn inbox(&mut self) -> Option<Batch> {
         self.wires.inboxes[self.shard].pop_front()
+    }
+
+    fn topology_visible(&mut self) -> u64 {
+        // What happened before this moment everybody sees; of what happens meanwhile, batches pull what must be seen.
+        let must = std::mem::take(&mut self.wires.must_look[self.shard]);
+        if !must && once_in(&mut self.wires.dice, 2) { 0 } else { u64::MAX }
     }
 
     fn push(&mut self, to: ShardId, batch: Batch) {
@@ -190,10 +205,7 @@ impl Received {
             return None;
         }
         let head = self.payload.first_chunk::<4>().expect("a method frame has ids");
-        Some(MethodId::new(
-            u16::from_be_bytes([head[0], head[1]]),
-            u16::from_be_bytes([head[2], head[3]]),
-        ))
+        Some(MethodId::new(u16::from_be_bytes([head[0], head[1]]), u16::from_be_bytes([head[2], head[3]])))
     }
 
     /// The frame for a failure message.
@@ -244,10 +256,7 @@ impl Link {
                 frame.wire_bytes(),
                 self.frame_max
             );
-            let received = Received {
-                kind: frame.kind,
-                payload: frame.payload.to_vec(),
-            };
+            let received = Received { kind: frame.kind, payload: frame.payload.to_vec() };
             if !(self.drop_heartbeats && frame.kind == FrameKind::Heartbeat) {
                 self.frames.entry(frame.channel).or_default().push_back(received);
             }
@@ -292,6 +301,8 @@ impl Stage {
             wires: Wires {
                 now: Now { ms: 10_000 },
                 feed,
+                dice: if let Feed::Scrambled(seed) = feed { Some(seed) } else { None },
+                must_look: vec![true; count],
                 pipes: vec![],
                 inboxes: (0..count).map(|_| VecDeque::new()).collect(),
             },
@@ -319,23 +330,25 @@ impl Stage {
     /// Runs turns until no shard has anything left to do at this moment.
     fn settle(&mut self) {
         self.speaking = None;
+        self.wires.must_look.fill(true);
         let mut idle_turns = 0;
         loop {
             let mut ran = false;
-            for shard in 0..self.shards.len() {
+            let first = self.wires.dice.as_mut().map_or(0, scramble) as usize;
+            for offset in 0..self.shards.len() {
+                let shard = first.wrapping_add(offset) % self.shards.len();
                 if self.held[shard] || !self.wants_turn(shard) {
                     continue;
                 }
                 ran = true;
+                if once_in(&mut self.wires.dice, 3) {
+                    continue;
+                }
                 self.poked[shard] = false;
                 let mut port = Port::new(&mut self.wires, shard);
                 self.due[shard] = turn(&mut self.shards[shard], &mut port);
                 idle_turns = if port.bytes_read > 0 { 0 } else { idle_turns + 1 };
-                assert!(
-                    idle_turns < IDLE_TURNS_MAX,
-                    "shard {shard} never gets quiet: {:?}",
-                    self.due[shard]
-                );
+                assert!(idle_turns < IDLE_TURNS_MAX, "shard {shard} never gets quiet: {:?}", self.due[shard]);
             }
             if !ran {
                 break;
@@ -350,12 +363,10 @@ impl Stage {
         self.settle();
         let end = self.wires.now.after_ms(ms);
         loop {
-            let next = (0..self.shards.len())
-                .filter(|&shard| !self.held[shard])
-                .filter_map(|s| match self.due[s] {
-                    NextTurn::At(at) if at <= end => Some(at),
-                    _ => None,
-                });
+            let next = (0..self.shards.len()).filter(|&shard| !self.held[shard]).filter_map(|s| match self.due[s] {
+                NextTurn::At(at) if at <= end => Some(at),
+                _ => None,
+            });
             let Some(at) = next.min() else { break };
             self.wires.now = self.wires.now.max(at);
             self.settle();
@@ -395,17 +406,34 @@ pub fn settings() -> Settings {
         tags: tags.iter().map(|&tag| tag.into()).collect(),
     };
     let mut settings = Settings::default();
-    settings
-        .users
-        .extend([user("alice", &[]), user("mallory", &["impersonator"])]);
+    settings.users.extend([user("alice", &[]), user("mallory", &["impersonator"])]);
     settings.vhosts.push("other".into());
     settings
+}
+
+/// Small bounds, so that all of them are met: nothing but speed may depend on them.
+fn tighten(settings: &mut Settings, seed: u64) {
+    let mut dice = seed;
+    let mut some = |few: usize, many: usize| if scramble(&mut dice).is_multiple_of(2) { few } else { many };
+    let limits = &mut settings.limits;
+    limits.turn_bytes_max = some(100, 10_000);
+    limits.deliver_slice_bytes = some(1, 1_000);
+    limits.outbound_high_bytes = some(1, 10_000);
+    limits.link_window_bytes = some(1, 5_000) as i64;
+    limits.publish_credit_bytes = some(1, 5_000) as i64;
+    limits.body_own_block_bytes = some(100, 4_000);
+    limits.route_cache_max = some(1, 8);
+    limits.blocks_spare_max = some(1, 4);
 }
 
 impl Net {
     /// Shards with the scripts' settings.
     pub fn new(count: usize, feed: Feed) -> Net {
-        Net(Rc::new(RefCell::new(Stage::new(count, feed, settings()))))
+        let mut settings = settings();
+        if let Feed::Scrambled(seed) = feed {
+            tighten(&mut settings, seed);
+        }
+        Net(Rc::new(RefCell::new(Stage::new(count, feed, settings))))
     }
 
     /// Other shards, as many and fed the same way, with some settings changed.
@@ -413,11 +441,7 @@ impl Net {
         let stage = self.0.borrow();
         let mut settings = stage.settings.clone();
         change(&mut settings);
-        Net(Rc::new(RefCell::new(Stage::new(
-            stage.shards.len(),
-            stage.wires.feed,
-            settings,
-        ))))
+        Net(Rc::new(RefCell::new(Stage::new(stage.shards.len(), stage.wires.feed, settings))))
     }
 
     /// How many shards there are.
@@ -453,13 +477,9 @@ impl Net {
         let index = stage.links.len();
         let shard = shard % stage.shards.len();
         let now = stage.wires.now;
-        let address = Address {
-            address: (address, 40_000 + index as u16).into(),
-            local: ([127, 0, 0, 1], 5672).into(),
-        };
-        let id = stage.shards[shard]
-            .connect(now, address)
-            .expect("a connection is accepted");
+        let address =
+            Address { address: (address, 40_000 + index as u16).into(), local: ([127, 0, 0, 1], 5672).into() };
+        let id = stage.shards[shard].connect(now, address).expect("a connection is accepted");
         stage.wires.pipes.push(Pipe {
             shard,
             id,
@@ -598,12 +618,18 @@ impl Net {
     }
 }
 
+/// The seed of the scrambled runs: `LEVERET_SCRIPT_SEED`, or always the same.
+pub fn seed() -> u64 {
+    std::env::var("LEVERET_SCRIPT_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
 /// Runs a script on `count` shards.
 pub fn run(count: usize, feed: Feed, script: fn(&Net)) {
     script(&Net::new(count, feed));
 }
 
-/// Scripts: each runs on one shard, on four, and on one that gets every byte alone. Attributes (`#[ignore]`) go to the
+/// Scripts: each runs on one shard, on four, on four whose turns and inputs are scrambled, and on one that gets every
+/// byte alone. Attributes (`#[ignore]`) go to the
 /// tests of a script.
 macro_rules! scripts {
     ($($(#[$meta:meta])* $name:ident($net:ident) $body:block)*) => {$(
@@ -620,6 +646,11 @@ macro_rules! scripts {
             #[test]
             fn on_four_shards() {
                 crate::net::run(4, crate::net::Feed::Whole, script);
+            }
+            $(#[$meta])*
+            #[test]
+            fn scrambled() {
+                crate::net::run(4, crate::net::Feed::Scrambled(crate::net::seed()), script);
             }
             $(#[$meta])*
             #[test]

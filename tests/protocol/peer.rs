@@ -27,12 +27,7 @@ pub const LOGIN: Login<'static> = Login {
     user: "guest",
     password: "guest",
     vhost: "/",
-    capabilities: &[
-        "consumer_cancel_notify",
-        "authentication_failure_close",
-        "connection.blocked",
-        "basic.nack",
-    ],
+    capabilities: &["consumer_cancel_notify", "authentication_failure_close", "connection.blocked", "basic.nack"],
     channel_max: 2047,
     frame_max: 131_072,
     heartbeat: 0,
@@ -98,10 +93,7 @@ fn check_close(what: &str, came: (u16, &str, MethodId), code: u16, text: Text<'_
         Text::StartsWith(text) => text,
         Text::Any => "…",
     };
-    assert!(
-        came.0 == code && fits && came.2 == id,
-        "{what}: expected {code} {name} - {wanted} {id:?}\n  got {came:?}"
-    );
+    assert!(came.0 == code && fits && came.2 == id, "{what}: expected {code} {name} - {wanted} {id:?}\n  got {came:?}");
     assert!(came.1.len() <= 255);
 }
 
@@ -113,10 +105,7 @@ impl Peer {
 
     /// The same peer through another channel, as it is.
     pub fn on(&self, channel: u16) -> Peer {
-        Peer {
-            channel,
-            ..self.clone()
-        }
+        Peer { channel, ..self.clone() }
     }
 
     /// Opens another channel.
@@ -130,9 +119,7 @@ impl Peer {
     /// Opens this channel.
     #[track_caller]
     pub fn reopen(&self) -> &Peer {
-        self.send(channel_open()).expect(ChannelOpenOk {
-            reserved_1: LongStr(b""),
-        })
+        self.send(channel_open()).expect(ChannelOpenOk { reserved_1: LongStr(b"") })
     }
 
     /// The shard it is connected to.
@@ -254,9 +241,7 @@ impl Peer {
     /// The next frame on this channel.
     #[track_caller]
     pub fn take(&self, wanted: &str) -> Received {
-        match self.net.link(self.index, |link| {
-            link.frames.entry(self.channel).or_default().pop_front()
-        }) {
+        match self.net.link(self.index, |link| link.frames.entry(self.channel).or_default().pop_front()) {
             Some(frame) => frame,
             None => {
                 let rest = self.net.link(self.index, |link| link.describe());
@@ -289,11 +274,7 @@ impl Peer {
     #[track_caller]
     pub fn expect_id<T>(&self, id: MethodId, look: impl FnOnce(Method<'_>) -> T) -> T {
         let came = self.take(&format!("a method {id:?}"));
-        assert!(
-            came.method_id() == Some(id),
-            "expected a method {id:?}, got {}",
-            came.describe()
-        );
+        assert!(came.method_id() == Some(id), "expected a method {id:?}, got {}", came.describe());
         look(Method::decode(id, &came.payload[4..]).expect("the broker's methods can be read"))
     }
 
@@ -316,11 +297,7 @@ impl Peer {
             let waits = |channel: u16| link.frames.get(&channel).is_some_and(|frames| !frames.is_empty());
             (waits(channel) || waits(0)).then(|| link.describe())
         });
-        assert!(
-            came.is_none(),
-            "expected nothing on channel {channel}, waiting:{}",
-            came.unwrap_or_default()
-        );
+        assert!(came.is_none(), "expected nothing on channel {channel}, waiting:{}", came.unwrap_or_default());
         assert_eq!(self.net.closed(self.index), None, "expected the socket to stay open");
         self
     }
@@ -328,9 +305,7 @@ impl Peer {
     /// The protocol header that the broker sent instead of frames.
     #[track_caller]
     pub fn header_back(&self) -> [u8; 8] {
-        self.net
-            .link(self.index, |link| link.header.take())
-            .expect("a protocol header comes back")
+        self.net.link(self.index, |link| link.header.take()).expect("a protocol header comes back")
     }
 
     /// Class and method id of the next frame on this channel, if it is there and a method.
@@ -343,9 +318,7 @@ impl Peer {
 
     /// How many frames wait on this channel.
     pub fn waiting(&self) -> usize {
-        self.net.link(self.index, |link| {
-            link.frames.get(&self.channel).map_or(0, |frames| frames.len())
-        })
+        self.net.link(self.index, |link| link.frames.get(&self.channel).map_or(0, |frames| frames.len()))
     }
 
     /// The socket was closed, and nothing came before it that was not looked at.
@@ -368,10 +341,7 @@ impl Peer {
             self.on(0).expect_id(ConnectionClose::ID, |_| ());
             self.net.advance(3_100);
         }
-        assert!(
-            self.net.closed(self.index).is_some(),
-            "expected the socket to be closed"
-        );
+        assert!(self.net.closed(self.index).is_some(), "expected the socket to be closed");
     }
 
     /// Whether the broker has closed the socket.
@@ -388,17 +358,9 @@ impl Peer {
     #[track_caller]
     fn channel_close(&self, code: u16, text: Text<'_>, id: MethodId) {
         self.expect_id(ChannelClose::ID, |method| {
-            let Method::ChannelClose(close) = method else {
-                unreachable!()
-            };
+            let Method::ChannelClose(close) = method else { unreachable!() };
             let by = MethodId::new(close.class_id, close.method_id);
-            check_close(
-                "channel.close",
-                (close.reply_code, close.reply_text, by),
-                code,
-                text,
-                id,
-            );
+            check_close("channel.close", (close.reply_code, close.reply_text, by), code, text, id);
         });
     }
 
@@ -413,14 +375,8 @@ impl Peer {
     #[track_caller]
     pub fn close_text(&self, code: u16, id: MethodId) -> String {
         let text = self.expect_id(ChannelClose::ID, |method| {
-            let Method::ChannelClose(close) = method else {
-                unreachable!()
-            };
-            assert_eq!(
-                (close.reply_code, close.class_id, close.method_id),
-                (code, id.class, id.method),
-                "{close:?}"
-            );
+            let Method::ChannelClose(close) = method else { unreachable!() };
+            assert_eq!((close.reply_code, close.class_id, close.method_id), (code, id.class, id.method), "{close:?}");
             close.reply_text.to_owned()
         });
         self.send(ChannelCloseOk {}).reopen();
@@ -444,17 +400,9 @@ impl Peer {
     #[track_caller]
     fn connection_close(&self, code: u16, text: Text<'_>, id: MethodId) {
         self.on(0).expect_id(ConnectionClose::ID, |method| {
-            let Method::ConnectionClose(close) = method else {
-                unreachable!()
-            };
+            let Method::ConnectionClose(close) = method else { unreachable!() };
             let by = MethodId::new(close.class_id, close.method_id);
-            check_close(
-                "connection.close",
-                (close.reply_code, close.reply_text, by),
-                code,
-                text,
-                id,
-            );
+            check_close("connection.close", (close.reply_code, close.reply_text, by), code, text, id);
         });
     }
 
@@ -487,9 +435,7 @@ impl Peer {
     pub fn dies_somehow(&self) {
         if self.net.closed(self.index).is_none() {
             self.on(0).expect_id(ConnectionClose::ID, |method| {
-                let Method::ConnectionClose(close) = method else {
-                    unreachable!()
-                };
+                let Method::ConnectionClose(close) = method else { unreachable!() };
                 let code = ReplyCode::ALL.iter().find(|code| code.number() == close.reply_code);
                 assert!(code.is_some_and(|code| code.is_hard()), "a hard error: {close:?}");
             });
@@ -510,21 +456,13 @@ impl Peer {
     #[track_caller]
     pub fn content(&self, mut message: Message) -> Message {
         let header = self.take("a content header");
-        assert!(
-            header.kind == FrameKind::Header,
-            "expected a content header, got {}",
-            header.describe()
-        );
+        assert!(header.kind == FrameKind::Header, "expected a content header, got {}", header.describe());
         assert_eq!(header.payload[..4], [0, 60, 0, 0], "class basic, weight 0");
         let size = u64::from_be_bytes(*header.payload[4..].first_chunk::<8>().expect("a body size"));
         message.properties = header.payload[12..].to_vec();
         while (message.body.len() as u64) < size {
             let body = self.take("a body frame");
-            assert!(
-                body.kind == FrameKind::Body,
-                "expected a body frame, got {}",
-                body.describe()
-            );
+            assert!(body.kind == FrameKind::Body, "expected a body frame, got {}", body.describe());
             assert!(!body.payload.is_empty(), "no empty body frames");
             message.body.extend_from_slice(&body.payload);
         }
@@ -536,9 +474,7 @@ impl Peer {
     #[track_caller]
     pub fn delivery(&self) -> Message {
         let message = self.expect_id(BasicDeliver::ID, |method| {
-            let Method::BasicDeliver(deliver) = method else {
-                unreachable!()
-            };
+            let Method::BasicDeliver(deliver) = method else { unreachable!() };
             Message {
                 consumer_tag: deliver.consumer_tag.into(),
                 delivery_tag: deliver.delivery_tag,
@@ -564,9 +500,7 @@ impl Peer {
     #[track_caller]
     pub fn cancelled_tag(&self) -> String {
         self.expect_id(BasicCancel::ID, |method| {
-            let Method::BasicCancel(cancel) = method else {
-                unreachable!()
-            };
+            let Method::BasicCancel(cancel) = method else { unreachable!() };
             assert!(cancel.no_wait, "no answer is expected");
             cancel.consumer_tag.to_owned()
         })
@@ -575,12 +509,7 @@ impl Peer {
     /// A returned message, for want of a queue.
     #[track_caller]
     pub fn returned(&self, exchange: &str, routing_key: &str, body: &str) -> Message {
-        self.expect(BasicReturn {
-            reply_code: 312,
-            reply_text: "NO_ROUTE",
-            exchange,
-            routing_key,
-        });
+        self.expect(BasicReturn { reply_code: 312, reply_text: "NO_ROUTE", exchange, routing_key });
         let message = self.content(Message::default());
         assert_eq!(message.text(), body);
         message

@@ -31,12 +31,7 @@ fn tuned(t: &Net) -> Peer {
 /// A tune-ok after which the connection works.
 fn tune_ok_works(t: &Net, channel_max: u16, frame_max: u32, heartbeat: u16) {
     let a = tuned(t);
-    a.tune_ok(Login {
-        channel_max,
-        frame_max,
-        heartbeat,
-        ..LOGIN
-    });
+    a.tune_ok(Login { channel_max, frame_max, heartbeat, ..LOGIN });
     a.open_vhost("/").expect(ConnectionOpenOk { reserved_1: "" });
     a.open(1).quit();
 }
@@ -44,13 +39,7 @@ fn tune_ok_works(t: &Net, channel_max: u16, frame_max: u32, heartbeat: u16) {
 /// A tune-ok that is met with silence and a cut after 3 s.
 fn tune_ok_fails(t: &Net, channel_max: u16, frame_max: u32) {
     let a = tuned(t);
-    a.tune_ok(Login {
-        channel_max,
-        frame_max,
-        ..LOGIN
-    })
-    .open_vhost("/")
-    .silent();
+    a.tune_ok(Login { channel_max, frame_max, ..LOGIN }).open_vhost("/").silent();
     t.advance(2_900);
     a.still_open();
     t.advance(200);

@@ -14,13 +14,7 @@ const WANT_METHOD: &str = "expected method frame, got non method frame instead";
 
 /// A basic.publish to queue q whose content is still to come.
 fn publish_method(a: &Peer) -> &Peer {
-    a.send(BasicPublish {
-        reserved_1: 0,
-        exchange: "",
-        routing_key: "q",
-        mandatory: false,
-        immediate: false,
-    })
+    a.send(BasicPublish { reserved_1: 0, exchange: "", routing_key: "q", mandatory: false, immediate: false })
 }
 
 /// The payload of a content header.

@@ -11,8 +11,7 @@ const DEFAULT_EXCHANGE: &str = "operation not permitted on the default exchange"
 /// `prefix` and 22 characters of the URL-safe base64 alphabet.
 fn is_generated(name: &str, prefix: &str) -> bool {
     let base64 = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
-    name.strip_prefix(prefix)
-        .is_some_and(|token| token.len() == 22 && token.bytes().all(base64))
+    name.strip_prefix(prefix).is_some_and(|token| token.len() == 22 && token.bytes().all(base64))
 }
 
 scripts! {

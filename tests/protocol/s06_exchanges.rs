@@ -113,9 +113,9 @@ scripts! {
     }
 
     s6_redeclare_with_another_alternate_exchange(t) {
-        let (foo, bar) = ([(AE, s("foo"))], [(AE, s("bar"))]);
+        let (first, second) = ([(AE, s("foo"))], [(AE, s("bar"))]);
         let text = inequivalent(AE, "'bar'", "'foo'");
-        differs(t, exchange_with("x", "direct", &foo), exchange_with("x", "direct", &bar), &text);
+        differs(t, exchange_with("x", "direct", &first), exchange_with("x", "direct", &second), &text);
     }
 
     s6_redeclare_without_the_alternate_exchange(t) {

@@ -25,9 +25,7 @@ fn differs(t: &Net, first: QueueDeclare<'_>, second: QueueDeclare<'_>, text: &st
 fn equivalent(t: &Net, first: &[(&str, Value<'_>)], second: &[(&str, Value<'_>)]) {
     let (a, b) = (t.peer(), t.peer());
     a.queue(declare_with("q", first));
-    b.queue(declare_with("q", second))
-        .send(delete("q"))
-        .expect(delete_ok(0));
+    b.queue(declare_with("q", second)).send(delete("q")).expect(delete_ok(0));
 }
 
 const TTL: &str = "x-message-ttl";

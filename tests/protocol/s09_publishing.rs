@@ -8,29 +8,19 @@ use crate::peer::{LOGIN, Login};
 use crate::say::*;
 
 fn expiring(text: &str) -> Properties<'_> {
-    Properties {
-        expiration: Some(text),
-        ..Properties::default()
-    }
+    Properties { expiration: Some(text), ..Properties::default() }
 }
 
 /// A publish with this expiration is refused.
 fn bad_expiration(t: &Net, text: &str, why: &str) {
     let a = t.peer();
-    a.queue(declare("q")).publish(Publish {
-        properties: expiring(text),
-        ..to("", "q")
-    });
-    a.closed(406, &format!("invalid expiration '{text}': {why}"), BasicPublish::ID)
-        .reopen();
+    a.queue(declare("q")).publish(Publish { properties: expiring(text), ..to("", "q") });
+    a.closed(406, &format!("invalid expiration '{text}': {why}"), BasicPublish::ID).reopen();
     a.counts("q", 0, 0);
 }
 
 fn user_id(name: &str) -> Properties<'_> {
-    Properties {
-        user_id: Some(name),
-        ..Properties::default()
-    }
+    Properties { user_id: Some(name), ..Properties::default() }
 }
 
 const SMALL: u64 = 100;

@@ -12,29 +12,18 @@ fn topic_matches(t: &Net, pattern: &str, keys: &[(&str, bool)]) {
     let (a, b) = (t.peer(), t.peer());
     a.queue(declare("q")).bind("q", "amq.topic", pattern);
     for (key, _) in keys {
-        b.publish(Publish {
-            body: key,
-            ..to("amq.topic", key)
-        });
+        b.publish(Publish { body: key, ..to("amq.topic", key) });
     }
-    let wanted: Vec<&str> = keys
-        .iter()
-        .filter(|(_, matches)| *matches)
-        .map(|(key, _)| *key)
-        .collect();
+    let wanted: Vec<&str> = keys.iter().filter(|(_, matches)| *matches).map(|(key, _)| *key).collect();
     a.holds("q", &wanted).send(delete("q")).expect(delete_ok(0));
 }
 
 /// Whether messages with these headers reach a queue bound with these arguments to amq.headers.
 fn headers_match(t: &Net, arguments: &[(&str, Value<'_>)], messages: &[(&[(&str, Value<'_>)], bool)]) {
     let (a, b) = (t.peer(), t.peer());
-    a.queue(declare("q"))
-        .bind_with("q", "amq.headers", "ignored", table(arguments));
+    a.queue(declare("q")).bind_with("q", "amq.headers", "ignored", table(arguments));
     for (headers, matches) in messages {
-        b.publish(Publish {
-            properties: with_headers(headers),
-            ..to("amq.headers", "")
-        });
+        b.publish(Publish { properties: with_headers(headers), ..to("amq.headers", "") });
         let wanted: &[&str] = if *matches { &["m"] } else { &[] };
         println!("{arguments:?} {headers:?}");
         a.holds("q", wanted);
@@ -48,8 +37,7 @@ fn copied(key: &str, to: &[&str]) -> Table<'static> {
 
 /// Exchanges with an alternate: x (direct) falls back to `alternate`.
 fn with_alternate(a: &Peer, name: &str, kind: &str, alternate: &str) {
-    a.send(exchange_with(name, kind, &[("alternate-exchange", s(alternate))]))
-        .expect(ExchangeDeclareOk {});
+    a.send(exchange_with(name, kind, &[("alternate-exchange", s(alternate))])).expect(ExchangeDeclareOk {});
 }
 
 fn cc(exchange: &'static str, key: &'static str, header: &str, keys: &[&str]) -> Publish<'static> {

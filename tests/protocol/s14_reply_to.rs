@@ -10,11 +10,7 @@ use crate::say::*;
 const REPLY_TO: &str = "amq.rabbitmq.reply-to";
 
 fn replying(reply_to: &str) -> Properties<'_> {
-    Properties {
-        reply_to: Some(reply_to),
-        correlation_id: Some("7"),
-        ..Properties::default()
-    }
+    Properties { reply_to: Some(reply_to), correlation_id: Some("7"), ..Properties::default() }
 }
 
 /// A requester that waits for replies.
@@ -26,11 +22,7 @@ fn requester(t: &Net) -> Peer {
 
 /// Sends a request through queue q; the request as the server gets it.
 fn request(a: &Peer, server: &Peer) -> Message {
-    a.publish(Publish {
-        properties: replying(REPLY_TO),
-        body: "request",
-        ..to("", "q")
-    });
+    a.publish(Publish { properties: replying(REPLY_TO), body: "request", ..to("", "q") });
     server.get("q")
 }
 

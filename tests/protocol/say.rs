@@ -19,56 +19,31 @@ pub fn declare(queue: &str) -> QueueDeclare<'_> {
 }
 
 pub fn durable(queue: &str) -> QueueDeclare<'_> {
-    QueueDeclare {
-        durable: true,
-        ..declare(queue)
-    }
+    QueueDeclare { durable: true, ..declare(queue) }
 }
 
 pub fn exclusive(queue: &str) -> QueueDeclare<'_> {
-    QueueDeclare {
-        exclusive: true,
-        ..declare(queue)
-    }
+    QueueDeclare { exclusive: true, ..declare(queue) }
 }
 
 pub fn auto_delete(queue: &str) -> QueueDeclare<'_> {
-    QueueDeclare {
-        auto_delete: true,
-        ..declare(queue)
-    }
+    QueueDeclare { auto_delete: true, ..declare(queue) }
 }
 
 pub fn passive(queue: &str) -> QueueDeclare<'_> {
-    QueueDeclare {
-        passive: true,
-        ..declare(queue)
-    }
+    QueueDeclare { passive: true, ..declare(queue) }
 }
 
 pub fn declare_with<'a>(queue: &'a str, arguments: &[(&str, Value<'_>)]) -> QueueDeclare<'a> {
-    QueueDeclare {
-        arguments: table(arguments),
-        ..declare(queue)
-    }
+    QueueDeclare { arguments: table(arguments), ..declare(queue) }
 }
 
 pub fn declare_ok(queue: &str, message_count: u32, consumer_count: u32) -> QueueDeclareOk<'_> {
-    QueueDeclareOk {
-        queue,
-        message_count,
-        consumer_count,
-    }
+    QueueDeclareOk { queue, message_count, consumer_count }
 }
 
 pub fn delete(queue: &str) -> QueueDelete<'_> {
-    QueueDelete {
-        reserved_1: 0,
-        queue,
-        if_unused: false,
-        if_empty: false,
-        no_wait: false,
-    }
+    QueueDelete { reserved_1: 0, queue, if_unused: false, if_empty: false, no_wait: false }
 }
 
 pub fn delete_ok(message_count: u32) -> QueueDeleteOk {
@@ -76,11 +51,7 @@ pub fn delete_ok(message_count: u32) -> QueueDeleteOk {
 }
 
 pub fn purge(queue: &str) -> QueuePurge<'_> {
-    QueuePurge {
-        reserved_1: 0,
-        queue,
-        no_wait: false,
-    }
+    QueuePurge { reserved_1: 0, queue, no_wait: false }
 }
 
 pub fn purge_ok(message_count: u32) -> QueuePurgeOk {
@@ -88,24 +59,11 @@ pub fn purge_ok(message_count: u32) -> QueuePurgeOk {
 }
 
 pub fn bind<'a>(queue: &'a str, exchange: &'a str, routing_key: &'a str) -> QueueBind<'a> {
-    QueueBind {
-        reserved_1: 0,
-        queue,
-        exchange,
-        routing_key,
-        no_wait: false,
-        arguments: Table::EMPTY,
-    }
+    QueueBind { reserved_1: 0, queue, exchange, routing_key, no_wait: false, arguments: Table::EMPTY }
 }
 
 pub fn unbind<'a>(queue: &'a str, exchange: &'a str, routing_key: &'a str) -> QueueUnbind<'a> {
-    QueueUnbind {
-        reserved_1: 0,
-        queue,
-        exchange,
-        routing_key,
-        arguments: Table::EMPTY,
-    }
+    QueueUnbind { reserved_1: 0, queue, exchange, routing_key, arguments: Table::EMPTY }
 }
 
 pub fn exchange<'a>(exchange: &'a str, kind: &'a str) -> ExchangeDeclare<'a> {
@@ -123,48 +81,23 @@ pub fn exchange<'a>(exchange: &'a str, kind: &'a str) -> ExchangeDeclare<'a> {
 }
 
 pub fn exchange_passive(name: &str) -> ExchangeDeclare<'_> {
-    ExchangeDeclare {
-        passive: true,
-        ..exchange(name, "")
-    }
+    ExchangeDeclare { passive: true, ..exchange(name, "") }
 }
 
 pub fn exchange_with<'a>(name: &'a str, kind: &'a str, arguments: &[(&str, Value<'_>)]) -> ExchangeDeclare<'a> {
-    ExchangeDeclare {
-        arguments: table(arguments),
-        ..exchange(name, kind)
-    }
+    ExchangeDeclare { arguments: table(arguments), ..exchange(name, kind) }
 }
 
 pub fn exchange_delete(exchange: &str) -> ExchangeDelete<'_> {
-    ExchangeDelete {
-        reserved_1: 0,
-        exchange,
-        if_unused: false,
-        no_wait: false,
-    }
+    ExchangeDelete { reserved_1: 0, exchange, if_unused: false, no_wait: false }
 }
 
 pub fn e_bind<'a>(destination: &'a str, source: &'a str, routing_key: &'a str) -> ExchangeBind<'a> {
-    ExchangeBind {
-        reserved_1: 0,
-        destination,
-        source,
-        routing_key,
-        no_wait: false,
-        arguments: Table::EMPTY,
-    }
+    ExchangeBind { reserved_1: 0, destination, source, routing_key, no_wait: false, arguments: Table::EMPTY }
 }
 
 pub fn e_unbind<'a>(destination: &'a str, source: &'a str, routing_key: &'a str) -> ExchangeUnbind<'a> {
-    ExchangeUnbind {
-        reserved_1: 0,
-        destination,
-        source,
-        routing_key,
-        no_wait: false,
-        arguments: Table::EMPTY,
-    }
+    ExchangeUnbind { reserved_1: 0, destination, source, routing_key, no_wait: false, arguments: Table::EMPTY }
 }
 
 pub fn consume<'a>(queue: &'a str, consumer_tag: &'a str) -> BasicConsume<'a> {
@@ -181,33 +114,20 @@ pub fn consume<'a>(queue: &'a str, consumer_tag: &'a str) -> BasicConsume<'a> {
 }
 
 pub fn consume_no_ack<'a>(queue: &'a str, consumer_tag: &'a str) -> BasicConsume<'a> {
-    BasicConsume {
-        no_ack: true,
-        ..consume(queue, consumer_tag)
-    }
+    BasicConsume { no_ack: true, ..consume(queue, consumer_tag) }
 }
 
 pub fn cancel(consumer_tag: &str) -> BasicCancel<'_> {
-    BasicCancel {
-        consumer_tag,
-        no_wait: false,
-    }
+    BasicCancel { consumer_tag, no_wait: false }
 }
 
 /// The broker's own basic.cancel.
 pub fn cancelled(consumer_tag: &str) -> BasicCancel<'_> {
-    BasicCancel {
-        consumer_tag,
-        no_wait: true,
-    }
+    BasicCancel { consumer_tag, no_wait: true }
 }
 
 pub fn get(queue: &str) -> BasicGet<'_> {
-    BasicGet {
-        reserved_1: 0,
-        queue,
-        no_ack: false,
-    }
+    BasicGet { reserved_1: 0, queue, no_ack: false }
 }
 
 pub fn get_empty() -> BasicGetEmpty<'static> {
@@ -215,56 +135,33 @@ pub fn get_empty() -> BasicGetEmpty<'static> {
 }
 
 pub fn qos(prefetch_count: u16) -> BasicQos {
-    BasicQos {
-        prefetch_size: 0,
-        prefetch_count,
-        global: false,
-    }
+    BasicQos { prefetch_size: 0, prefetch_count, global: false }
 }
 
 pub fn qos_global(prefetch_count: u16) -> BasicQos {
-    BasicQos {
-        global: true,
-        ..qos(prefetch_count)
-    }
+    BasicQos { global: true, ..qos(prefetch_count) }
 }
 
 pub fn ack(delivery_tag: u64) -> BasicAck {
-    BasicAck {
-        delivery_tag,
-        multiple: false,
-    }
+    BasicAck { delivery_tag, multiple: false }
 }
 
 pub fn ack_up_to(delivery_tag: u64) -> BasicAck {
-    BasicAck {
-        delivery_tag,
-        multiple: true,
-    }
+    BasicAck { delivery_tag, multiple: true }
 }
 
 /// A nack that puts back.
 pub fn nack(delivery_tag: u64) -> BasicNack {
-    BasicNack {
-        delivery_tag,
-        multiple: false,
-        requeue: true,
-    }
+    BasicNack { delivery_tag, multiple: false, requeue: true }
 }
 
 pub fn nack_up_to(delivery_tag: u64) -> BasicNack {
-    BasicNack {
-        multiple: true,
-        ..nack(delivery_tag)
-    }
+    BasicNack { multiple: true, ..nack(delivery_tag) }
 }
 
 /// A reject that puts back.
 pub fn reject(delivery_tag: u64) -> BasicReject {
-    BasicReject {
-        delivery_tag,
-        requeue: true,
-    }
+    BasicReject { delivery_tag, requeue: true }
 }
 
 pub fn recover() -> BasicRecover {
@@ -280,21 +177,11 @@ pub fn channel_open() -> ChannelOpen<'static> {
 }
 
 pub fn channel_close() -> ChannelClose<'static> {
-    ChannelClose {
-        reply_code: 200,
-        reply_text: "bye",
-        class_id: 0,
-        method_id: 0,
-    }
+    ChannelClose { reply_code: 200, reply_text: "bye", class_id: 0, method_id: 0 }
 }
 
 pub fn connection_close() -> ConnectionClose<'static> {
-    ConnectionClose {
-        reply_code: 200,
-        reply_text: "bye",
-        class_id: 0,
-        method_id: 0,
-    }
+    ConnectionClose { reply_code: 200, reply_text: "bye", class_id: 0, method_id: 0 }
 }
 
 /// A message to publish.
@@ -310,35 +197,19 @@ pub struct Publish<'a> {
 
 /// A message with the body "m" and no properties.
 pub fn to<'a>(exchange: &'a str, routing_key: &'a str) -> Publish<'a> {
-    Publish {
-        exchange,
-        routing_key,
-        mandatory: false,
-        immediate: false,
-        properties: Properties::default(),
-        body: "m",
-    }
+    Publish { exchange, routing_key, mandatory: false, immediate: false, properties: Properties::default(), body: "m" }
 }
 
 pub fn mandatory<'a>(exchange: &'a str, routing_key: &'a str) -> Publish<'a> {
-    Publish {
-        mandatory: true,
-        ..to(exchange, routing_key)
-    }
+    Publish { mandatory: true, ..to(exchange, routing_key) }
 }
 
 pub fn persistent() -> Properties<'static> {
-    Properties {
-        delivery_mode: Some(2),
-        ..Properties::default()
-    }
+    Properties { delivery_mode: Some(2), ..Properties::default() }
 }
 
 pub fn with_headers(entries: &[(&str, Value<'_>)]) -> Properties<'static> {
-    Properties {
-        headers: Some(table(entries)),
-        ..Properties::default()
-    }
+    Properties { headers: Some(table(entries)), ..Properties::default() }
 }
 
 /// A long string.

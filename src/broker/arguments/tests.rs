@@ -22,15 +22,9 @@ fn tables_are_equal_in_any_order_but_not_with_other_types() {
     assert!(!same(&[a], &[("a", Value::I64(1))]));
     assert!(!same(&[b], &[("b", Value::Bytes(b"t"))]));
     assert!(!same(&[a], &[("A", Value::I32(1))]));
-    assert!(
-        same(&[("n", Value::F64(f64::NAN))], &[("n", Value::F64(f64::NAN))]),
-        "or it could never be unbound"
-    );
+    assert!(same(&[("n", Value::F64(f64::NAN))], &[("n", Value::F64(f64::NAN))]), "or it could never be unbound");
     let (ab, ba) = (written(&[a, b]), written(&[b, a]));
-    assert!(!same(
-        &[("t", Value::Table(ab.table()))],
-        &[("t", Value::Table(ba.table()))]
-    ));
+    assert!(!same(&[("t", Value::Table(ab.table()))], &[("t", Value::Table(ba.table()))]));
 }
 
 #[test]
@@ -75,92 +69,28 @@ fn the_texts_of_a_redeclaration() {
     // From the reference, and from `rabbit_misc:assert_args_equivalence` of RabbitMQ 3.10.8
     let rows: [(Option<Value<'_>>, Option<Value<'_>>, Option<&str>); 30] = [
         (Some(I32(10)), Some(I32(20)), Some("received '20' but current is '10'")),
-        (
-            Some(I32(10)),
-            Some(F64(10.0)),
-            Some("received '10.0' but current is '10'"),
-        ),
-        (
-            Some(I32(10)),
-            Some(LongStr(b"10")),
-            Some("received '10' but current is '10'"),
-        ),
-        (
-            Some(I32(10)),
-            None,
-            Some("received none but current is the value '10' of type 'signedint'"),
-        ),
-        (
-            None,
-            Some(I32(20)),
-            Some("received the value '20' of type 'signedint' but current is none"),
-        ),
-        (
-            Some(LongStr(b"foo")),
-            None,
-            Some("received none but current is the value 'foo' of type 'longstr'"),
-        ),
-        (
-            Some(LongStr(b"foo")),
-            Some(LongStr(b"bar")),
-            Some("received 'bar' but current is 'foo'"),
-        ),
-        (
-            Some(Bool(true)),
-            Some(Bool(false)),
-            Some("received 'false' but current is 'true'"),
-        ),
-        (
-            Some(Bool(true)),
-            None,
-            Some("received none but current is the value 'true' of type 'bool'"),
-        ),
-        (
-            Some(Void),
-            None,
-            Some("received none but current is the value 'undefined' of type 'void'"),
-        ),
+        (Some(I32(10)), Some(F64(10.0)), Some("received '10.0' but current is '10'")),
+        (Some(I32(10)), Some(LongStr(b"10")), Some("received '10' but current is '10'")),
+        (Some(I32(10)), None, Some("received none but current is the value '10' of type 'signedint'")),
+        (None, Some(I32(20)), Some("received the value '20' of type 'signedint' but current is none")),
+        (Some(LongStr(b"foo")), None, Some("received none but current is the value 'foo' of type 'longstr'")),
+        (Some(LongStr(b"foo")), Some(LongStr(b"bar")), Some("received 'bar' but current is 'foo'")),
+        (Some(Bool(true)), Some(Bool(false)), Some("received 'false' but current is 'true'")),
+        (Some(Bool(true)), None, Some("received none but current is the value 'true' of type 'bool'")),
+        (Some(Void), None, Some("received none but current is the value 'undefined' of type 'void'")),
         (Some(Void), Some(I32(1)), Some("received '1' but current is none")),
-        (
-            Some(Void),
-            Some(LongStr(b"undefined")),
-            Some("received 'undefined' but current is none"),
-        ),
+        (Some(Void), Some(LongStr(b"undefined")), Some("received 'undefined' but current is none")),
         (
             Some(table),
             None,
             Some("received none but current is the value '[{<<\"a\">>,longstr,<<\"b\">>}]' of type 'table'"),
         ),
-        (
-            Some(table),
-            Some(I32(1)),
-            Some("received '1' but current is '[{<<\"a\">>,longstr,<<\"b\">>}]'"),
-        ),
-        (
-            Some(Timestamp(5)),
-            Some(I32(6)),
-            Some("received '6' but current is '5'"),
-        ),
-        (
-            Some(Decimal(1, 2)),
-            None,
-            Some("received none but current is the value '{1,2}' of type 'decimal'"),
-        ),
-        (
-            Some(LongStr("é".as_bytes())),
-            None,
-            Some("received none but current is the value 'é' of type 'longstr'"),
-        ),
-        (
-            Some(LongStr(b"a\"'")),
-            Some(LongStr(b"e")),
-            Some("received 'e' but current is 'a\"''"),
-        ),
-        (
-            Some(F64(10.0)),
-            None,
-            Some("received none but current is the value '10.0' of type 'double'"),
-        ),
+        (Some(table), Some(I32(1)), Some("received '1' but current is '[{<<\"a\">>,longstr,<<\"b\">>}]'")),
+        (Some(Timestamp(5)), Some(I32(6)), Some("received '6' but current is '5'")),
+        (Some(Decimal(1, 2)), None, Some("received none but current is the value '{1,2}' of type 'decimal'")),
+        (Some(LongStr("é".as_bytes())), None, Some("received none but current is the value 'é' of type 'longstr'")),
+        (Some(LongStr(b"a\"'")), Some(LongStr(b"e")), Some("received 'e' but current is 'a\"''")),
+        (Some(F64(10.0)), None, Some("received none but current is the value '10.0' of type 'double'")),
         (Some(I32(10)), Some(I64(10)), None),
         (Some(I64(10)), Some(I8(10)), None),
         (Some(U8(5)), Some(I8(5)), None),
@@ -169,11 +99,7 @@ fn the_texts_of_a_redeclaration() {
         (Some(Timestamp(5)), Some(I32(5)), None),
         (Some(LongStr(b"a")), Some(Bytes(b"a")), None),
         (Some(Void), Some(Void), None),
-        (
-            Some(Value::Table(Table::EMPTY)),
-            Some(Value::Array(Array::default())),
-            None,
-        ),
+        (Some(Value::Table(Table::EMPTY)), Some(Value::Array(Array::default())), None),
         (Some(table), Some(table), None),
         (None, None, None),
     ];
@@ -190,10 +116,7 @@ fn no_queue_type_means_classic() {
     assert_eq!(equivalence_error("x-queue-type", None, classic), None);
     assert_eq!(equivalence_error("x-queue-type", classic, None), None);
     let text = "received 'quorum' but current is 'classic'";
-    assert_eq!(
-        equivalence_error("x-queue-type", classic, quorum).as_deref(),
-        Some(text)
-    );
+    assert_eq!(equivalence_error("x-queue-type", classic, quorum).as_deref(), Some(text));
     let text = "received the value 'quorum' of type 'longstr' but current is none";
     assert_eq!(equivalence_error("x-queue-type", None, quorum).as_deref(), Some(text));
     assert!(equivalence_error("x-queue-mode", None, classic).is_some());
@@ -222,10 +145,7 @@ fn binaries_as_erlang_prints_them() {
 fn terms_as_erlang_prints_them() {
     let inner = written(&[("k", Value::LongStr(b"v")), ("n", Value::I64(-2))]);
     let mut array = ArrayWriter::default();
-    array
-        .push(Value::LongStr(b"a"))
-        .push(Value::I32(1))
-        .push(Value::Table(inner.table()));
+    array.push(Value::LongStr(b"a")).push(Value::I32(1)).push(Value::Table(inner.table()));
     for (value, expected) in [
         (Value::I8(-3), "-3"),
         (Value::U32(u32::MAX), "4294967295"),
@@ -234,10 +154,7 @@ fn terms_as_erlang_prints_them() {
         (Value::Void, "undefined"),
         (Value::Decimal(5, 314), "{5,314}"),
         (Value::Table(Table::EMPTY), "[]"),
-        (
-            Value::Table(inner.table()),
-            "[{<<\"k\">>,longstr,<<\"v\">>},{<<\"n\">>,long,-2}]",
-        ),
+        (Value::Table(inner.table()), "[{<<\"k\">>,longstr,<<\"v\">>},{<<\"n\">>,long,-2}]"),
         (
             Value::Array(array.array()),
             "[{longstr,<<\"a\">>},{signedint,1},{table,[{<<\"k\">>,longstr,<<\"v\">>},{<<\"n\">>,long,-2}]}]",

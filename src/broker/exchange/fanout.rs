@@ -21,10 +21,7 @@ struct Place {
 
 impl Fanout {
     pub(super) fn new(hash: RandomState) -> Fanout {
-        Fanout {
-            destinations: vec![],
-            places: HashMap::with_hasher(hash),
-        }
+        Fanout { destinations: vec![], places: HashMap::with_hasher(hash) }
     }
 
     pub(super) fn add(&mut self, destination: Destination) {
@@ -47,11 +44,7 @@ impl Fanout {
         let at = place.at;
         self.places.remove(&destination);
         self.destinations.swap_remove(at as usize);
-        if let Some(moved) = self
-            .destinations
-            .get(at as usize)
-            .and_then(|moved| self.places.get_mut(moved))
-        {
+        if let Some(moved) = self.destinations.get(at as usize).and_then(|moved| self.places.get_mut(moved)) {
             moved.at = at;
         }
     }
@@ -75,11 +68,7 @@ mod tests {
         }
         assert_eq!(routed(&exchange, "zzz"), [Queue(3), Queue(1), Queue(2)]);
         assert!(exchange.unbind(Queue(1), "a", Table::EMPTY));
-        assert_eq!(
-            routed(&exchange, ""),
-            [Queue(3), Queue(1), Queue(2)],
-            "still bound with another key"
-        );
+        assert_eq!(routed(&exchange, ""), [Queue(3), Queue(1), Queue(2)], "still bound with another key");
         assert_eq!(exchange.remove_destination(Queue(3)), 1);
         assert_eq!(routed(&exchange, ""), [Queue(2), Queue(1)]);
         assert!(exchange.unbind(Queue(1), "b", Table::EMPTY));

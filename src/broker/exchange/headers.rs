@@ -74,11 +74,7 @@ pub(super) fn add(tables: &mut ArgumentTables, slot: u32, destination: Destinati
 
 /// `all` for what validation would have refused, as in RabbitMQ.
 fn required(arguments: Table<'_>) -> Required {
-    arguments
-        .find(X_MATCH)
-        .and_then(|value| value.as_long_str())
-        .and_then(Required::from_name)
-        .unwrap_or_default()
+    arguments.find(X_MATCH).and_then(|value| value.as_long_str()).and_then(Required::from_name).unwrap_or_default()
 }
 
 /// An argument table that was checked when it was read.
@@ -136,9 +132,9 @@ fn value_fits(wanted: Value<'_>, value: Value<'_>) -> bool {
     match (wanted, value) {
         (Value::Void, _) => true,
         (Value::Timestamp(wanted), Value::Timestamp(seconds)) => wanted == seconds,
-        (wanted, Value::Timestamp(seconds)) => wanted
-            .as_integer()
-            .is_some_and(|wanted| i128::from(wanted) == i128::from(seconds) * 1000),
+        (wanted, Value::Timestamp(seconds)) => {
+            wanted.as_integer().is_some_and(|wanted| i128::from(wanted) == i128::from(seconds) * 1000)
+        }
         (wanted, value) => same_term(wanted, value),
     }
 }
@@ -165,10 +161,7 @@ mod tests {
         if let Some(x_match) = x_match {
             writer.put(X_MATCH, Value::LongStr(x_match.as_bytes()));
         }
-        assert_eq!(
-            RoutingTable::validate(ExchangeKind::Headers, "", writer.table()),
-            Ok(())
-        );
+        assert_eq!(RoutingTable::validate(ExchangeKind::Headers, "", writer.table()), Ok(()));
         let mut exchange = exchange(ExchangeKind::Headers);
         assert!(exchange.bind(Queue(1), "", writer.table()));
         let headers = headers.map(written);
@@ -179,11 +172,7 @@ mod tests {
 
     #[test]
     fn x_match_decides_which_keys_and_how_many() {
-        let (a, b, x) = (
-            ("a", Value::I32(1)),
-            ("b", Value::LongStr(b"t")),
-            ("x-k", Value::I32(3)),
-        );
+        let (a, b, x) = (("a", Value::I32(1)), ("b", Value::LongStr(b"t")), ("x-k", Value::I32(3)));
         let rows: [(Option<&str>, Entries<'_>, Option<Entries<'_>>, bool); 21] = [
             (None, &[a, b], Some(&[b, a]), true),
             (Some("all"), &[a, b], Some(&[a]), false),
@@ -206,12 +195,7 @@ mod tests {
             (Some("any"), &[x], Some(&[x]), false),
             (Some("any-with-x"), &[], Some(&[a]), false),
             // The message's own x-match does not count
-            (
-                Some("any-with-x"),
-                &[],
-                Some(&[(X_MATCH, Value::LongStr(b"any-with-x"))]),
-                false,
-            ),
+            (Some("any-with-x"), &[], Some(&[(X_MATCH, Value::LongStr(b"any-with-x"))]), false),
             // Of duplicates the last
             (None, &[a], Some(&[("a", Value::I32(9)), a]), true),
         ];
@@ -246,11 +230,7 @@ mod tests {
             (Value::Table(one.table()), Value::Table(one.table()), true),
             (Value::Table(one.table()), Value::Table(ones.table()), false),
         ] {
-            assert_eq!(
-                fits(None, &[("h", wanted)], Some(&[("h", value)])),
-                expected,
-                "{wanted:?} {value:?}"
-            );
+            assert_eq!(fits(None, &[("h", wanted)], Some(&[("h", value)])), expected, "{wanted:?} {value:?}");
         }
         assert!(!fits(None, &[("h", Value::Void)], Some(&[("i", Value::Void)])));
     }
@@ -258,11 +238,7 @@ mod tests {
     #[test]
     fn a_destination_of_several_rules_comes_once() {
         let mut exchange = exchange(ExchangeKind::Headers);
-        let tables = [
-            written(&[("a", Value::Void)]),
-            written(&[("b", Value::Void)]),
-            written(&[]),
-        ];
+        let tables = [written(&[("a", Value::Void)]), written(&[("b", Value::Void)]), written(&[])];
         for (queue, table) in [(2, 0), (1, 1), (2, 1), (3, 2)] {
             assert!(exchange.bind(Queue(queue), "", tables[table].table()));
         }
@@ -286,18 +262,9 @@ mod tests {
                 Value::LongStr(b"foo"),
                 "Invalid x-match field value <<\"foo\">>; expected all, any, all-with-x, or any-with-x",
             ),
-            (
-                Value::I32(23),
-                "Invalid x-match field type signedint (value 23); expected longstr",
-            ),
-            (
-                Value::Bytes(b"all"),
-                "Invalid x-match field type binary (value <<\"all\">>); expected longstr",
-            ),
-            (
-                Value::Void,
-                "Invalid x-match field type void (value undefined); expected longstr",
-            ),
+            (Value::I32(23), "Invalid x-match field type signedint (value 23); expected longstr"),
+            (Value::Bytes(b"all"), "Invalid x-match field type binary (value <<\"all\">>); expected longstr"),
+            (Value::Void, "Invalid x-match field type void (value undefined); expected longstr"),
         ] {
             assert_eq!(validate(written(&[(X_MATCH, value)]).table()), Err(text.to_owned()));
         }

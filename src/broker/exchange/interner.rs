@@ -69,11 +69,7 @@ pub(super) struct Entry<V: ?Sized, L> {
 
 impl<V: ?Sized, L: Default> Default for Entry<V, L> {
     fn default() -> Self {
-        Entry {
-            value: None,
-            references: 0,
-            leaf: L::default(),
-        }
+        Entry { value: None, references: 0, leaf: L::default() }
     }
 }
 
@@ -85,30 +81,18 @@ where
     for<'a> &'a V: Default,
 {
     pub(super) fn new(hash: RandomState) -> Self {
-        Interner {
-            entries: Slots {
-                rows: vec![],
-                free: vec![],
-            },
-            index: SlotIndex::default(),
-            hash,
-        }
+        Interner { entries: Slots { rows: vec![], free: vec![] }, index: SlotIndex::default(), hash }
     }
 
     /// The slot of a value.
     pub(super) fn find(&self, value: &V) -> Option<u32> {
-        self.index
-            .find(self.hash.hash_one(value), |slot| self.value(slot) == value)
+        self.index.find(self.hash.hash_one(value), |slot| self.value(slot) == value)
     }
 
     /// The slot of a value, new or known, with one more reference.
     pub(super) fn intern(&mut self, value: &V) -> u32 {
         let slot = self.find(value).unwrap_or_else(|| {
-            let slot = self.entries.insert(Entry {
-                value: Some(value.into()),
-                references: 0,
-                leaf: L::default(),
-            });
+            let slot = self.entries.insert(Entry { value: Some(value.into()), references: 0, leaf: L::default() });
             self.index.insert(self.hash.hash_one(value), slot);
             slot
         });
@@ -148,10 +132,7 @@ where
 
     /// All values with their leaves, in the order of their slots.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&V, &L)> {
-        self.entries
-            .rows()
-            .iter()
-            .filter_map(|entry| Some((entry.value.as_deref()?, &entry.leaf)))
+        self.entries.rows().iter().filter_map(|entry| Some((entry.value.as_deref()?, &entry.leaf)))
     }
 }
 
@@ -171,9 +152,6 @@ mod tests {
         keys.release(a);
         assert_eq!(keys.find("a"), None);
         assert_eq!(keys.intern("c"), a, "the slot is used again");
-        assert_eq!(
-            keys.iter().map(|(key, leaf)| (key, *leaf)).collect::<Vec<_>>(),
-            [("c", 0), ("", 5)]
-        );
+        assert_eq!(keys.iter().map(|(key, leaf)| (key, *leaf)).collect::<Vec<_>>(), [("c", 0), ("", 5)]);
     }
 }

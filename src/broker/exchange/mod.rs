@@ -65,14 +65,9 @@ impl ExchangeKind {
 
     /// The kind of this name.
     pub fn from_name(name: &str) -> Option<ExchangeKind> {
-        [
-            ExchangeKind::Direct,
-            ExchangeKind::Fanout,
-            ExchangeKind::Topic,
-            ExchangeKind::Headers,
-        ]
-        .into_iter()
-        .find(|kind| kind.name() == name)
+        [ExchangeKind::Direct, ExchangeKind::Fanout, ExchangeKind::Topic, ExchangeKind::Headers]
+            .into_iter()
+            .find(|kind| kind.name() == name)
     }
 }
 
@@ -203,9 +198,7 @@ impl RoutingTable {
     fn find(&self, destination: Destination, key: &str, arguments: &[u8]) -> Option<(u32, u32)> {
         let key = self.keys.find(key)?;
         let arguments = self.arguments.find(arguments)?;
-        self.bindings
-            .contains(&(destination, key, arguments))
-            .then_some((key, arguments))
+        self.bindings.contains(&(destination, key, arguments)).then_some((key, arguments))
     }
 
     fn remove(&mut self, destination: Destination, key: u32, arguments: u32) {

@@ -82,11 +82,7 @@ impl SlotIndex {
 
     /// Steps from one cell on to another.
     fn distance(&self, from: usize, to: usize) -> usize {
-        if to >= from {
-            to - from
-        } else {
-            to + self.cells.len() - from
-        }
+        if to >= from { to - from } else { to + self.cells.len() - from }
     }
 
     fn place(&mut self, cell: Cell) {
@@ -99,9 +95,7 @@ impl SlotIndex {
 
     fn resize(&mut self, cell_count: usize) {
         let old = std::mem::replace(&mut self.cells, vec![VACANT; cell_count]);
-        old.into_iter()
-            .filter(|cell| cell.slot != NONE)
-            .for_each(|cell| self.place(cell));
+        old.into_iter().filter(|cell| cell.slot != NONE).for_each(|cell| self.place(cell));
     }
 }
 
@@ -120,9 +114,7 @@ mod tests {
         let mut model: BTreeMap<u32, u64> = BTreeMap::new();
         let mut state = 7_u64;
         for _ in 0..20_000 {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let slot = (state >> 40) as u32 % 300;
             let hash = u64::from(slot % 13) * 0x1357_9bdf; // few homes: long runs
             if (state >> 33) & 1 == 0 {

@@ -16,12 +16,8 @@ pub(super) fn routed(table: &RoutingTable, key: &str) -> Vec<Destination> {
     out.to_vec()
 }
 
-const KINDS: [ExchangeKind; 4] = [
-    ExchangeKind::Direct,
-    ExchangeKind::Fanout,
-    ExchangeKind::Topic,
-    ExchangeKind::Headers,
-];
+const KINDS: [ExchangeKind; 4] =
+    [ExchangeKind::Direct, ExchangeKind::Fanout, ExchangeKind::Topic, ExchangeKind::Headers];
 
 #[test]
 fn names() {

@@ -25,10 +25,7 @@ pub(super) struct Leaf {
 
 impl Default for Leaf {
     fn default() -> Leaf {
-        Leaf {
-            members: Members::None,
-            node: NONE,
-        }
+        Leaf { members: Members::None, node: NONE }
     }
 }
 
@@ -57,15 +54,7 @@ struct Node {
 
 impl Default for Node {
     fn default() -> Node {
-        Node {
-            parent: NONE,
-            anchor: NONE,
-            word_start: 0,
-            star: NONE,
-            hash: NONE,
-            child_count: 0,
-            key: NONE,
-        }
+        Node { parent: NONE, anchor: NONE, word_start: 0, star: NONE, hash: NONE, child_count: 0, key: NONE }
     }
 }
 
@@ -79,9 +68,7 @@ pub(super) fn validate(key: &str) -> Result<(), String> {
     if count <= HASH_WILDCARDS_MAX {
         return Ok(());
     }
-    Err(format!(
-        "Topic binding key '{key}' uses {count} '#' wildcards, at most {HASH_WILDCARDS_MAX} are allowed"
-    ))
+    Err(format!("Topic binding key '{key}' uses {count} '#' wildcards, at most {HASH_WILDCARDS_MAX} are allowed"))
 }
 
 /// The empty key has no words at all, not one empty word.
@@ -93,11 +80,7 @@ impl Topic {
     pub(super) fn new(hash: RandomState) -> Topic {
         let mut nodes = Slots::default();
         nodes.insert(Node::default());
-        Topic {
-            nodes,
-            edges: SlotIndex::default(),
-            hash,
-        }
+        Topic { nodes, edges: SlotIndex::default(), hash }
     }
 
     pub(super) fn add(&mut self, keys: &mut Keys, key: u32, destination: Destination) {
@@ -133,19 +116,13 @@ impl Topic {
             node = known;
             if known == NONE {
                 let anchor = if matches!(word, "*" | "#") { NONE } else { key };
-                node = self.nodes.insert(Node {
-                    parent,
-                    anchor,
-                    word_start,
-                    ..Node::default()
-                });
+                node = self.nodes.insert(Node { parent, anchor, word_start, ..Node::default() });
                 self.nodes[parent].child_count += 1;
                 match word {
                     "*" => self.nodes[parent].star = node,
                     "#" => self.nodes[parent].hash = node,
                     _ => {
-                        self.edges
-                            .insert(self.edge_hash(parent, self.hash.hash_one(word)), node);
+                        self.edges.insert(self.edge_hash(parent, self.hash.hash_one(word)), node);
                         anchored += 1;
                     }
                 }
@@ -236,21 +213,12 @@ impl Topic {
             }
             let word_hash = self.hash.hash_one(word);
             for &node in nodes.iter().chain(&hash_nodes) {
-                let Node {
-                    star,
-                    hash,
-                    child_count,
-                    ..
-                } = self.nodes[node];
+                let Node { star, hash, child_count, .. } = self.nodes[node];
                 if star != NONE {
                     self.reach(star, &mut next, &hash_nodes, &mut fresh);
                 }
                 let wildcards = u32::from(star != NONE) + u32::from(hash != NONE);
-                let child = if child_count > wildcards {
-                    self.child(keys, node, word, word_hash)
-                } else {
-                    None
-                };
+                let child = if child_count > wildcards { self.child(keys, node, word, word_hash) } else { None };
                 if let Some(child) = child {
                     self.reach(child, &mut next, &hash_nodes, &mut fresh);
                 }

@@ -15,11 +15,7 @@ use crate::shard::reply_to;
 use crate::shard::unacked::Unacked;
 
 fn unknown_tag(tag: u64, method: MethodId) -> Exception {
-    Exception::new(
-        ReplyCode::PreconditionFailed,
-        method,
-        format_args!("unknown delivery tag {tag}"),
-    )
+    Exception::new(ReplyCode::PreconditionFailed, method, format_args!("unknown delivery tag {tag}"))
 }
 
 impl Shard {
@@ -48,10 +44,7 @@ impl Shard {
                 tag if channel.unacked.contains(tag) => tag,
                 tag => return Err(unknown_tag(tag, method)),
             };
-            while let Some(unacked) = self
-                .channel_of(caller)
-                .and_then(|channel| channel.unacked.take_up_to(last))
-            {
+            while let Some(unacked) = self.channel_of(caller).and_then(|channel| channel.unacked.take_up_to(last)) {
                 self.settled(caller, &unacked, requeue);
             }
         }
@@ -121,10 +114,7 @@ impl Shard {
 
     pub(super) fn basic_get(&mut self, caller: Caller, m: &BasicGet<'_>) -> Done {
         if m.queue.starts_with(reply_to::PREFIX) {
-            let text = format!(
-                "basic.get not supported by volatile {}",
-                self.queue_name(caller, m.queue)
-            );
+            let text = format!("basic.get not supported by volatile {}", self.queue_name(caller, m.queue));
             return Err(Exception::new(ReplyCode::NotImplemented, BasicGet::ID, text));
         }
         let (name, found) = self.queue_meant(caller, m.queue, BasicGet::ID)?;
@@ -142,10 +132,7 @@ impl Shard {
         let refuse = |code: ReplyCode, text: String| -> Done { Err(Exception::new(code, BasicConsume::ID, text)) };
         if is_reply {
             if m.queue != reply_to::NAME {
-                let text = format!(
-                    "only creator channel may consume from {}",
-                    self.queue_name(caller, m.queue)
-                );
+                let text = format!("only creator channel may consume from {}", self.queue_name(caller, m.queue));
                 return refuse(ReplyCode::PreconditionFailed, text);
             }
             let Some(channel) = self.channel_of(caller) else {
@@ -155,10 +142,7 @@ impl Shard {
                 return refuse(ReplyCode::PreconditionFailed, "reply consumer already set".into());
             }
             if !m.no_ack {
-                return refuse(
-                    ReplyCode::PreconditionFailed,
-                    "reply consumer cannot acknowledge".into(),
-                );
+                return refuse(ReplyCode::PreconditionFailed, "reply consumer cannot acknowledge".into());
             }
         }
         let tag: Arc<str> = match m.consumer_tag {
@@ -175,10 +159,7 @@ impl Shard {
         if is_reply {
             let address = self.reply_address(caller);
             if let Some(channel) = self.channel_of(caller) {
-                channel.reply_consumer = Some(Box::new(ReplyConsumer {
-                    tag: tag.clone(),
-                    address,
-                }));
+                channel.reply_consumer = Some(Box::new(ReplyConsumer { tag: tag.clone(), address }));
             }
             self.write_unless(m.no_wait, caller, &BasicConsumeOk { consumer_tag: &tag });
             return Ok(());
@@ -202,17 +183,9 @@ impl Shard {
             },
         };
         let prefetch = self.channel_of(caller).map_or(0, |channel| channel.prefetch.into());
-        let after = After::Consume {
-            tag: tag.clone(),
-            key,
-            owner,
-            no_wait: m.no_wait,
-        };
+        let after = After::Consume { tag: tag.clone(), key, owner, no_wait: m.no_wait };
         // A tag that we made must stay the same should the command be run again.
-        let again = BasicConsume {
-            consumer_tag: &tag,
-            ..*m
-        };
+        let again = BasicConsume { consumer_tag: &tag, ..*m };
         self.wait(caller, after, &name, &again);
         let request = ConsumeRequest {
             wire: self.channel_wire(caller),
@@ -230,31 +203,15 @@ impl Shard {
         let Some(channel) = self.channel_of(caller) else {
             return Ok(());
         };
-        if channel
-            .reply_consumer
-            .as_ref()
-            .is_some_and(|consumer| *consumer.tag == *m.consumer_tag)
-        {
+        if channel.reply_consumer.as_ref().is_some_and(|consumer| *consumer.tag == *m.consumer_tag) {
             channel.reply_consumer = None;
         }
-        let found = channel
-            .consumers
-            .iter()
-            .position(|consumer| *consumer.tag == *m.consumer_tag);
+        let found = channel.consumers.iter().position(|consumer| *consumer.tag == *m.consumer_tag);
         let Some(consumer) = found.map(|at| channel.consumers.remove(at)) else {
-            self.write_unless(
-                m.no_wait,
-                caller,
-                &BasicCancelOk {
-                    consumer_tag: m.consumer_tag,
-                },
-            );
+            self.write_unless(m.no_wait, caller, &BasicCancelOk { consumer_tag: m.consumer_tag });
             return Ok(());
         };
-        let after = After::Cancel {
-            tag: consumer.tag.clone(),
-            no_wait: m.no_wait,
-        };
+        let after = After::Cancel { tag: consumer.tag.clone(), no_wait: m.no_wait };
         self.wait(caller, after, m.consumer_tag, m);
         let request = QueueRequest::Cancel(m.consumer_tag.into());
         self.ask_owner(caller, consumer.key, consumer.owner, request);
@@ -272,13 +229,7 @@ impl Shard {
         channel.consumers.retain(|consumer| *consumer.tag != *tag);
         if notify && channel.consumers.len() < before {
             let tag: Cow<'_, str> = tag.into();
-            self.write(
-                caller,
-                &BasicCancel {
-                    consumer_tag: &tag,
-                    no_wait: true,
-                },
-            );
+            self.write(caller, &BasicCancel { consumer_tag: &tag, no_wait: true });
         }
     }
 }

@@ -25,20 +25,10 @@ impl Shard {
             member.channels.resize_with(slot as usize + 1, || None);
         }
         if let Some(place) = member.channels.get_mut(slot as usize) {
-            *place = Some(Box::new(ChannelState {
-                generation,
-                number,
-                ..ChannelState::default()
-            }));
+            *place = Some(Box::new(ChannelState { generation, number, ..ChannelState::default() }));
         }
         if let Some(out) = self.members.sink(id) {
-            write_method(
-                out,
-                number,
-                &ChannelOpenOk {
-                    reserved_1: LongStr(b""),
-                },
-            );
+            write_method(out, number, &ChannelOpenOk { reserved_1: LongStr(b"") });
         }
     }
 
@@ -55,12 +45,7 @@ impl Shard {
         // Nothing of it is wanted any more, but for the answers that it waits for.
         let number = channel.number;
         let pending = channel.pending.take();
-        *channel = ChannelState {
-            generation: caller.generation,
-            number,
-            pending,
-            ..ChannelState::default()
-        };
+        *channel = ChannelState { generation: caller.generation, number, pending, ..ChannelState::default() };
         self.tell_gone(caller, touched);
         Ok(())
     }
@@ -122,10 +107,7 @@ impl Shard {
                 && let Some(out) = self.members.sink(id)
             {
                 let multiple = confirms.published > confirms.confirmed + 1;
-                let ack = crate::amqp::method::BasicAck {
-                    delivery_tag: confirms.published,
-                    multiple,
-                };
+                let ack = crate::amqp::method::BasicAck { delivery_tag: confirms.published, multiple };
                 write_method(out, number, &ack);
             }
             let caller = self.caller(id, slot, state.generation);
@@ -148,11 +130,7 @@ impl Shard {
         match method {
             Method::ChannelCloseOk(_) => self.forget_channel(id, slot),
             Method::ChannelClose(_) => {
-                let number = self
-                    .members
-                    .get(id)
-                    .and_then(|member| member.wire.channel(slot))
-                    .map(|c| c.number);
+                let number = self.members.get(id).and_then(|member| member.wire.channel(slot)).map(|c| c.number);
                 if let (Some(number), Some(out)) = (number, self.members.sink(id)) {
                     write_method(out, number, &ChannelCloseOk {});
                 }

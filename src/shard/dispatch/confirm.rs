@@ -43,10 +43,8 @@ impl Shard {
             if confirms.confirmed == confirms.published {
                 continue;
             }
-            let ack = BasicAck {
-                delivery_tag: confirms.published,
-                multiple: confirms.published > confirms.confirmed + 1,
-            };
+            let ack =
+                BasicAck { delivery_tag: confirms.published, multiple: confirms.published > confirms.confirmed + 1 };
             confirms.confirmed = confirms.published;
             let number = channel.number;
             if let Some(out) = self.members.sink(id) {

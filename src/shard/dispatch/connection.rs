@@ -66,10 +66,7 @@ fn plain(response: &[u8]) -> Option<(&[u8], &[u8])> {
 /// User and password of an AMQPLAIN response: a table's contents.
 fn amqplain(response: &[u8]) -> Option<(&[u8], &[u8])> {
     let table = Table::check(response).ok()?;
-    Some((
-        table.find("LOGIN")?.as_long_str()?,
-        table.find("PASSWORD")?.as_long_str()?,
-    ))
+    Some((table.find("LOGIN")?.as_long_str()?, table.find("PASSWORD")?.as_long_str()?))
 }
 
 fn capabilities(properties: Table<'_>) -> ClientCapabilities {
@@ -160,7 +157,7 @@ impl Shard {
                 self.send_on_connection(id, &ConnectionCloseOk {});
                 if phase != Phase::Closing {
                     self.set_phase(id, Phase::Closed);
-                    self.close_deadline(id, CloseKind::Flushed);
+                    self.close_deadline(id, phase);
                 }
             }
             (Phase::Closing, Method::ConnectionCloseOk(_)) => self.close_after_writing(id),
@@ -197,27 +194,16 @@ impl Shard {
                     member.challenged = Some(String::from_utf8_lossy(m.response.0).into());
                     member.wire.phase = Phase::SecureOk;
                 }
-                return self.send_on_connection(
-                    id,
-                    &ConnectionSecure {
-                        challenge: LongStr(CHALLENGE.as_bytes()),
-                    },
-                );
+                return self.send_on_connection(id, &ConnectionSecure { challenge: LongStr(CHALLENGE.as_bytes()) });
             }
         };
-        self.logged_in(id, found.map(User::clone), m.mechanism);
+        self.logged_in(id, found.cloned(), m.mechanism);
     }
 
     fn secure_ok(&mut self, id: ConnectionId, response: &[u8]) {
-        let user = self
-            .members
-            .get(id)
-            .and_then(|member| member.challenged.clone())
-            .unwrap_or_default();
+        let user = self.members.get(id).and_then(|member| member.challenged.clone()).unwrap_or_default();
         let found = match response.strip_prefix(CHALLENGE_ANSWER) {
-            Some(password) => self
-                .check_password(id, Some((user.as_bytes(), password)))
-                .map(User::clone),
+            Some(password) => self.check_password(id, Some((user.as_bytes(), password))).cloned(),
             None => Err(Refusal::Malformed),
         };
         self.logged_in(id, found, Mechanism::RabbitCrDemo.name());
@@ -238,11 +224,7 @@ impl Shard {
         let loopback = member.address().ip().to_canonical().is_loopback();
         let found = found.and_then(|user| {
             let local_only = settings.loopback_users.contains(&user.name);
-            if local_only && !loopback {
-                Err(Refusal::Credentials)
-            } else {
-                Ok(user)
-            }
+            if local_only && !loopback { Err(Refusal::Credentials) } else { Ok(user) }
         });
         match found {
             Ok(user) => {
@@ -345,22 +327,19 @@ impl Shard {
         member.closing_answers -= 1;
         if member.closing_answers == 0 {
             self.send_on_connection(id, &ConnectionCloseOk {});
-            self.close_deadline(id, CloseKind::Flushed);
+            self.close_deadline(id, Phase::Running);
         }
     }
 
-    /// Closes the socket if the peer does not within the time that it has.
-    fn close_deadline(&mut self, id: ConnectionId, how: CloseKind) {
-        let Some(member) = self.members.get_mut(id) else { return };
+    /// Closes the socket if the peer does not within the time that it has: less before it has logged in.
+    fn close_deadline(&mut self, id: ConnectionId, before: Phase) {
+        let Some(member) = self.members.get(id) else { return };
         let max = self.settings.limits.close_wait_ms;
-        let wait = match member.heartbeat.interval_s {
-            _ if member.vhost == 0 && member.channel_max == 0 && member.wire.phase != Phase::Running => {
-                CLOSE_WAIT_EARLY_MS
-            }
-            0 => max,
-            interval_s => max.min(u64::from(interval_s) * 1000),
+        let wait = match (before, member.heartbeat.interval_s) {
+            (Phase::Running, 0) => max,
+            (Phase::Running, interval_s) => max.min(u64::from(interval_s) * 1000),
+            _ => CLOSE_WAIT_EARLY_MS.min(max),
         };
-        debug_assert!(member.close.is_none() || how == CloseKind::Flushed);
         self.timers.add(self.now.after_ms(wait), Timer::Close(id));
     }
 
@@ -373,8 +352,9 @@ impl Shard {
             Phase::ProtocolHeader => return self.drop_connection(id, CloseKind::Reset),
             _ => {}
         }
-        let frame_fault = member.wire.broken;
-        member.wire.phase = if frame_fault { Phase::Closed } else { Phase::Closing };
+        let before = member.wire.phase;
+        let broken = member.wire.broken;
+        member.wire.phase = if broken { Phase::Closed } else { Phase::Closing };
         member.ended = true;
         member.channels.clear();
         let touched = member.touched;
@@ -386,13 +366,8 @@ impl Shard {
             method_id: exception.method.method,
         };
         self.send_on_connection(id, &close);
-        if frame_fault {
-            // The stream cannot be followed any more: not even close-ok would be found in it.
-            let at = self.now.after_ms(CLOSE_WAIT_EARLY_MS);
-            self.timers.add(at, Timer::Close(id));
-        } else {
-            self.close_deadline(id, CloseKind::Flushed);
-        }
+        // A stream that cannot be followed any more: not even close-ok would be found in it.
+        self.close_deadline(id, if broken { Phase::ProtocolHeader } else { before });
         self.end_connection(id, touched, exclusive);
         self.members.resume(id);
     }
@@ -426,13 +401,7 @@ mod tests {
     fn plain_responses() {
         assert_eq!(plain(b"\0guest\0secret"), Some((&b"guest"[..], &b"secret"[..])));
         assert_eq!(plain(b"\0guest\0"), Some((&b"guest"[..], &b""[..])));
-        for bad in [
-            &b""[..],
-            b"guest\0secret",
-            b"\0guest",
-            b"me\0guest\0secret",
-            b"\0a\0b\0c",
-        ] {
+        for bad in [&b""[..], b"guest\0secret", b"\0guest", b"me\0guest\0secret", b"\0a\0b\0c"] {
             assert_eq!(plain(bad), None, "{bad:?}");
         }
     }

@@ -19,11 +19,7 @@ const ALTERNATE: &str = "alternate-exchange";
 
 /// The exception for anything but a publish to the default exchange.
 pub(super) fn default_exchange(method: MethodId) -> Exception {
-    Exception::new(
-        ReplyCode::AccessRefused,
-        method,
-        "operation not permitted on the default exchange",
-    )
+    Exception::new(ReplyCode::AccessRefused, method, "operation not permitted on the default exchange")
 }
 
 fn flag(value: bool) -> &'static str {
@@ -46,10 +42,7 @@ impl Shard {
         }
         let refuse = |code: ReplyCode, text: String| -> Done { Err(Exception::new(code, ExchangeDeclare::ID, text)) };
         let Some(kind) = ExchangeKind::from_name(m.kind) else {
-            return refuse(
-                ReplyCode::PreconditionFailed,
-                format!("unknown exchange type '{}'", m.kind),
-            );
+            return refuse(ReplyCode::PreconditionFailed, format!("unknown exchange type '{}'", m.kind));
         };
         if name.is_empty() {
             return Err(default_exchange(ExchangeDeclare::ID));
@@ -119,14 +112,7 @@ impl Shard {
     /// Asks shard 0 for a change of names on behalf of a channel that waits.
     pub(super) fn change(&mut self, caller: Caller, change: Change, if_unused: bool) {
         self.touch(caller, 0);
-        self.ask_names(
-            caller,
-            NamesRequest {
-                change,
-                if_unused,
-                place: false,
-            },
-        );
+        self.ask_names(caller, NamesRequest { change, if_unused, place: false });
     }
 
     pub(super) fn exchange_delete(&mut self, caller: Caller, m: &ExchangeDelete<'_>) -> Done {
@@ -153,11 +139,7 @@ impl Shard {
         let Some(spec) = self.exchange_binding(caller, &source, &destination, ExchangeBind::ID)? else {
             return Ok(());
         };
-        let spec = BindingSpec {
-            key: m.routing_key.into(),
-            arguments: m.arguments.as_bytes().into(),
-            ..spec
-        };
+        let spec = BindingSpec { key: m.routing_key.into(), arguments: m.arguments.as_bytes().into(), ..spec };
         if self.validate_binding(&spec, m.arguments, ExchangeBind::ID)? {
             self.write_unless(m.no_wait, caller, &ExchangeBindOk {});
             return Ok(());

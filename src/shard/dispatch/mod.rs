@@ -18,18 +18,14 @@ use super::{ConnectionId, Shard};
 use crate::amqp::frame::write_method;
 use crate::amqp::method::{self, Encode};
 use crate::amqp::{Exception, Method, MethodId, ReplyCode};
-use crate::connection::command::Command;
+use crate::connection::command::{Command, Publish};
 
 /// What a command comes to when nothing is wrong with it.
 type Done = Result<(), Exception>;
 
 /// `\r` and `\n` are not part of names (rabbitmq-semantics.md section 4).
 fn stripped(name: &str) -> Cow<'_, str> {
-    if name.contains(['\r', '\n']) {
-        Cow::Owned(name.replace(['\r', '\n'], ""))
-    } else {
-        Cow::Borrowed(name)
-    }
+    if name.contains(['\r', '\n']) { Cow::Owned(name.replace(['\r', '\n'], "")) } else { Cow::Borrowed(name) }
 }
 
 impl Shard {
@@ -46,6 +42,14 @@ impl Shard {
             Command::UnknownProtocol => return self.refuse_protocol(id),
         };
         if let Err(exception) = done {
+            self.fail(id, slot, exception);
+        }
+    }
+
+    /// Runs a publish that lies whole in the receive buffer.
+    #[inline]
+    pub(super) fn publish_next(&mut self, id: ConnectionId, slot: u32, publish: &Publish<'_>) {
+        if let Err(exception) = self.publish(id, slot, publish) {
             self.fail(id, slot, exception);
         }
     }
@@ -104,20 +108,14 @@ impl Shard {
                 Err(Exception::new(ReplyCode::NotImplemented, method.id(), "active=false"))
             }
             Method::ChannelFlowOk(_) => Ok(()),
-            Method::ChannelOpen(_) => Err(Exception::new(
-                ReplyCode::ChannelError,
-                method.id(),
-                "second 'channel.open' seen",
-            )),
+            Method::ChannelOpen(_) => {
+                Err(Exception::new(ReplyCode::ChannelError, method.id(), "second 'channel.open' seen"))
+            }
             Method::AccessRequest(_) => {
                 self.write(caller, &method::AccessRequestOk { reserved_1: 1 });
                 Ok(())
             }
-            _ => Err(Exception::new(
-                ReplyCode::CommandInvalid,
-                method.id(),
-                "unimplemented method",
-            )),
+            _ => Err(Exception::new(ReplyCode::CommandInvalid, method.id(), "unimplemented method")),
         }
     }
 
@@ -155,12 +153,7 @@ impl Shard {
         };
         if let Some(channel) = member.channel_mut(caller.channel) {
             let subject = Arc::from(subject);
-            channel.pending = Some(Box::new(Pending {
-                after,
-                command: kept,
-                subject,
-                answers: 1,
-            }));
+            channel.pending = Some(Box::new(Pending { after, command: kept, subject, answers: 1 }));
         }
         if let Some(channel) = member.wire.channel_mut(caller.channel) {
             channel.waiting = true;
@@ -198,17 +191,10 @@ impl Shard {
     }
 
     fn after(&mut self, caller: Caller, pending: Pending, reply: Reply) -> Done {
-        let Pending {
-            after,
-            command,
-            subject,
-            ..
-        } = pending;
+        let Pending { after, command, subject, .. } = pending;
         let method = match &after {
             After::Declare { .. } => method::QueueDeclare::ID,
-            After::Ok {
-                class: 40, method: 51, ..
-            } => method::ExchangeUnbind::ID,
+            After::Ok { class: 40, method: 51, .. } => method::ExchangeUnbind::ID,
             After::Ok { class, method, .. } => MethodId::new(*class, *method - 1),
             After::Purge { .. } => method::QueuePurge::ID,
             After::Delete { .. } => method::QueueDelete::ID,
@@ -252,11 +238,7 @@ impl Shard {
                 self.write_unless(
                     no_wait,
                     caller,
-                    &method::QueueDeclareOk {
-                        queue: &queue,
-                        message_count,
-                        consumer_count,
-                    },
+                    &method::QueueDeclareOk { queue: &queue, message_count, consumer_count },
                 );
                 if let Some(channel) = self.channel_of(caller) {
                     channel.last_queue = Some(queue);
@@ -274,15 +256,7 @@ impl Shard {
                 self.write_unless(no_wait, caller, &method::QueueDeleteOk { message_count });
             }
             (After::Get, Reply::Empty) => self.write(caller, &method::BasicGetEmpty { reserved_1: "" }),
-            (
-                After::Consume {
-                    tag,
-                    no_wait,
-                    key,
-                    owner,
-                },
-                _,
-            ) => {
+            (After::Consume { tag, no_wait, key, owner }, _) => {
                 self.write_unless(no_wait, caller, &method::BasicConsumeOk { consumer_tag: &tag });
                 if let Some(channel) = self.channel_of(caller) {
                     channel.consumers.push(ConsumerAt { tag, key, owner });
@@ -316,24 +290,12 @@ impl Shard {
 
     fn channel_wire(&mut self, caller: Caller) -> ChannelWire {
         let Some(member) = self.members.get_mut(caller.connection) else {
-            return ChannelWire {
-                number: 0,
-                frame_max: 0,
-                global: false,
-            };
+            return ChannelWire { number: 0, frame_max: 0, global: false };
         };
         let frame_max = member.wire.frame_max;
         match member.channel_of(caller) {
-            Some(channel) => ChannelWire {
-                number: channel.number,
-                frame_max,
-                global: channel.global.is_some(),
-            },
-            None => ChannelWire {
-                number: 0,
-                frame_max,
-                global: false,
-            },
+            Some(channel) => ChannelWire { number: channel.number, frame_max, global: channel.global.is_some() },
+            None => ChannelWire { number: 0, frame_max, global: false },
         }
     }
 
@@ -357,18 +319,10 @@ impl Shard {
     }
 
     fn no_queue(&self, caller: Caller, queue: &str, method: MethodId) -> Exception {
-        Exception::new(
-            ReplyCode::NotFound,
-            method,
-            format_args!("no {}", self.queue_name(caller, queue)),
-        )
+        Exception::new(ReplyCode::NotFound, method, format_args!("no {}", self.queue_name(caller, queue)))
     }
 
     fn no_exchange(&self, caller: Caller, exchange: &str, method: MethodId) -> Exception {
-        Exception::new(
-            ReplyCode::NotFound,
-            method,
-            format_args!("no {}", self.exchange_name(caller, exchange)),
-        )
+        Exception::new(ReplyCode::NotFound, method, format_args!("no {}", self.exchange_name(caller, exchange)))
     }
 }

@@ -7,12 +7,12 @@ use super::Done;
 use crate::amqp::frame::{write_body, write_content_header, write_method};
 use crate::amqp::method::{BasicPublish, BasicReturn};
 use crate::amqp::properties::{self, Properties, PropertyFlags};
-use crate::amqp::{Content, Exception, ReplyCode, Table};
+use crate::amqp::{Content, Exception, MethodId, ReplyCode, Table};
 use crate::broker::routing::{Route, sender_selected, without_bcc};
-use crate::broker::topology::Exchange;
+use crate::broker::topology::{Exchange, Topology};
 use crate::connection::channel::Assembled;
 use crate::connection::command::Publish;
-use crate::shard::member::{CachedRoute, TxPublish};
+use crate::shard::member::{CachedRoute, ChannelState, TxPublish};
 use crate::shard::mesh::Caller;
 use crate::shard::{ConnectionId, Shard, reply_to};
 
@@ -43,15 +43,35 @@ fn expiration_error(text: &str) -> Option<String> {
         return Some(format!("{{leftover_string,\"{rest}\"}}"));
     }
     let number = number.trim_start_matches('0');
-    let value: u64 = if number.is_empty() {
-        0
-    } else {
-        number.parse().unwrap_or(u64::MAX)
-    };
+    let value: u64 = if number.is_empty() { 0 } else { number.parse().unwrap_or(u64::MAX) };
     if sign < 0 && value > 0 {
         return Some(format!("{{value_negative,-{number}}}"));
     }
     (value > EXPIRATION_MAX_MS).then(|| format!("{{value_too_large,{number}}}"))
+}
+
+/// Whether a cached route is what a new look-up would find.
+#[inline]
+fn holds(topology: &Topology, cached: &CachedRoute) -> bool {
+    match cached.exchange {
+        Some((key, epoch)) => topology.exchange_at(key.slot).is_some_and(|exchange| exchange.epoch == epoch),
+        // The default exchange: as long as its one queue lives.
+        None => {
+            let key = cached.route.local.first().or_else(|| cached.route.remote.first()?.1.first());
+            key.is_some_and(|key| topology.queue(*key).is_some())
+        }
+    }
+}
+
+/// Counts a publish for confirms.
+#[inline]
+fn count_publish(channel: &mut ChannelState, slot: u32, due: &mut SmallVec<[u32; 4]>) {
+    if let Some(confirms) = &mut channel.confirm {
+        confirms.published += 1;
+        if !std::mem::replace(&mut confirms.due, true) {
+            due.push(slot);
+        }
+    }
 }
 
 impl Shard {
@@ -66,22 +86,13 @@ impl Shard {
 
     /// A publish that came in pieces.
     pub(super) fn publish_assembled(&mut self, id: ConnectionId, slot: u32, assembled: Assembled) -> Done {
-        let Assembled {
-            record,
-            mandatory,
-            immediate,
-            oversize,
-        } = assembled;
+        let Assembled { record, mandatory, immediate, oversize } = assembled;
         if immediate {
             return Err(refused(ReplyCode::NotImplemented, "immediate=true"));
         }
         if let Some(size) = oversize {
             let max = self.settings.limits.message_bytes_max;
-            let kind = if max >= self.settings.limits.message_bytes_ceiling {
-                "max"
-            } else {
-                "configured max"
-            };
+            let kind = if max >= self.settings.limits.message_bytes_ceiling { "max" } else { "configured max" };
             let text = format!("message size {size} is larger than {kind} size {max}");
             return Err(refused(ReplyCode::PreconditionFailed, text));
         }
@@ -105,47 +116,41 @@ impl Shard {
         if properties::flags(content.properties) & LOOKED_AT != 0 {
             return self.publish_inspected(id, slot, content, mandatory, own);
         }
-        let Some(channel) = self.members.get_mut(id).and_then(|member| member.channel_mut(slot)) else {
+        let Some(member) = self.members.get_mut(id) else {
             return Ok(());
         };
-        // The last route of the channel is taken out while it is used, so that it can be borrowed meanwhile.
-        let mut cached = channel.cached.take().unwrap_or_default();
-        let done = if cached.valid && cached.names == content.names && self.still_holds(&cached) {
-            Ok(())
-        } else {
-            self.look_up(id, slot, content, None, &mut cached)
+        let Some(channel) = member.channels.get_mut(slot as usize).and_then(Option::as_deref_mut) else {
+            return Ok(());
         };
-        if done.is_ok() {
-            self.publish_routed(id, slot, content, mandatory, own, &cached.route);
+        let known = channel
+            .cached
+            .as_deref()
+            .is_some_and(|cached| cached.valid && cached.names == content.names && holds(&self.topology, cached));
+        if known
+            && let Some(key) = channel.cached.as_deref().and_then(|cached| cached.single)
+            && channel.tx.is_none()
+        {
+            count_publish(channel, slot, &mut member.confirms_due);
+            self.enqueue_one(key, content, own, &mut None);
+            return Ok(());
         }
+        // The route is taken out while it is used, so that it can be borrowed meanwhile.
+        let mut cached = channel.cached.take().unwrap_or_default();
+        if !known {
+            self.look_up(id, slot, content, None, &mut cached)?;
+        }
+        self.publish_routed(id, slot, content, mandatory, own, &cached.route);
         if let Some(channel) = self.members.get_mut(id).and_then(|member| member.channel_mut(slot)) {
             channel.cached = Some(cached);
         }
-        done
-    }
-
-    /// Whether a cached route is what a new look-up would find.
-    #[inline]
-    fn still_holds(&self, cached: &CachedRoute) -> bool {
-        match cached.exchange {
-            Some((key, epoch)) => self
-                .topology
-                .exchange_at(key.slot)
-                .is_some_and(|exchange| exchange.epoch == epoch),
-            // The default exchange: as long as its one queue lives.
-            None => {
-                let key = cached
-                    .route
-                    .local
-                    .first()
-                    .or_else(|| cached.route.remote.first()?.1.first());
-                key.is_some_and(|key| self.topology.queue(*key).is_some())
-            }
-        }
+        Ok(())
     }
 
     /// The exchange that a message is published to, if clients may publish to it.
     fn target(&self, id: ConnectionId, slot: u32, content: &Content<'_>) -> Result<&Exchange, Exception> {
+        if !content.names_are_utf8() {
+            return Err(Exception::new(ReplyCode::FrameError, MethodId::NONE, "Malformed UTF-8 in shortstr"));
+        }
         let vhost = self.members.get(id).map_or(0, |member| member.vhost);
         let name = content.exchange();
         let caller = self.caller(id, slot, 0);
@@ -195,6 +200,10 @@ impl Shard {
             cached.names.clear();
             cached.names.extend_from_slice(content.names);
             cached.exchange = (!name.is_empty()).then_some((at, epoch));
+            cached.single = match &cached.route.local[..] {
+                [key] if cached.route.remote.is_empty() => Some(*key),
+                _ => None,
+            };
             cached.valid = true;
         }
         Ok(())
@@ -238,7 +247,7 @@ impl Shard {
         let decoded = Properties::decode(content.properties).unwrap_or_default();
         let headers = decoded.headers;
         let selects = headers.is_some_and(|table| table.iter().any(|(key, _)| key == b"CC" || key == b"BCC"));
-        let same = cached.valid && cached.names == content.names && self.still_holds(cached);
+        let same = cached.valid && cached.names == content.names && holds(&self.topology, cached);
         if !same {
             self.target(id, slot, content)?;
         }
@@ -252,20 +261,14 @@ impl Shard {
             match consumer {
                 Some(consumer) => changed = Some(Shard::with_reply_to(&decoded, consumer)),
                 None => {
-                    return Err(refused(
-                        ReplyCode::PreconditionFailed,
-                        "fast reply consumer does not exist",
-                    ));
+                    return Err(refused(ReplyCode::PreconditionFailed, "fast reply consumer does not exist"));
                 }
             }
         }
         if let Some(expiration) = decoded.expiration
             && let Some(error) = expiration_error(expiration)
         {
-            return Err(refused(
-                ReplyCode::PreconditionFailed,
-                format!("invalid expiration '{expiration}': {error}"),
-            ));
+            return Err(refused(ReplyCode::PreconditionFailed, format!("invalid expiration '{expiration}': {error}")));
         }
         // A route is cached by names alone only if headers have no part in it.
         if selects || !same {
@@ -276,10 +279,7 @@ impl Shard {
             && *user != *login.user
             && !login.impersonator
         {
-            let text = format!(
-                "user_id property set to '{user}' but authenticated user was '{}'",
-                login.user
-            );
+            let text = format!("user_id property set to '{user}' but authenticated user was '{}'", login.user);
             return Err(refused(ReplyCode::PreconditionFailed, text));
         }
         if selects && headers.is_some_and(|table| table.find("BCC").is_some()) {
@@ -288,10 +288,7 @@ impl Shard {
         }
         match changed {
             Some(properties) => {
-                let content = Content {
-                    properties: &properties,
-                    ..*content
-                };
+                let content = Content { properties: &properties, ..*content };
                 self.publish_routed(id, slot, &content, mandatory, None, &cached.route);
             }
             None => self.publish_routed(id, slot, content, mandatory, own, &cached.route),
@@ -315,29 +312,15 @@ impl Shard {
             return;
         };
         let generation = channel.generation;
-        if let Some(confirms) = &mut channel.confirm {
-            confirms.published += 1;
-            if !confirms.due {
-                confirms.due = true;
-                member.confirms_due.push(slot);
-            }
-        } else if let Some(tx) = &mut channel.tx {
+        count_publish(channel, slot, &mut member.confirms_due);
+        if let Some(tx) = &mut channel.tx {
             let mut record = Vec::new();
             content.write_record(&mut record);
             tx.bytes += record.len();
-            tx.publishes.push(TxPublish {
-                record,
-                route: route.clone(),
-                mandatory,
-            });
+            tx.publishes.push(TxPublish { record, route: route.clone(), mandatory });
             return;
         }
-        let caller = Caller {
-            shard: self.id.0,
-            connection: id,
-            channel: slot,
-            generation,
-        };
+        let caller = Caller { shard: self.id.0, connection: id, channel: slot, generation };
         if mandatory && route.is_empty() && !is_reply(content) {
             self.write_return(caller, content);
         }

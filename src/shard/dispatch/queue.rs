@@ -39,13 +39,12 @@ const COMPARED: &[&str] = &[
     "x-quorum-initial-group-size",
 ];
 
+/// The name of the queue that a command means and, when it exists, the queue and the shard where it lives.
+type Meant<'a> = (Cow<'a, str>, Option<(QueueKey, u8)>);
+
 impl Shard {
     pub(super) fn exclusive_id(caller: Caller) -> Exclusive {
-        Exclusive {
-            shard: caller.shard,
-            slot: caller.connection.slot,
-            generation: caller.connection.generation,
-        }
+        Exclusive { shard: caller.shard, slot: caller.connection.slot, generation: caller.connection.generation }
     }
 
     fn locked(&self, caller: Caller, queue: &str, method: MethodId) -> Exception {
@@ -77,11 +76,7 @@ impl Shard {
         }
         match self.channel_of(caller).and_then(|channel| channel.last_queue.clone()) {
             Some(last) => Ok(Cow::Owned(last.to_string())),
-            None => Err(Exception::new(
-                ReplyCode::NotFound,
-                method,
-                "no previously declared queue",
-            )),
+            None => Err(Exception::new(ReplyCode::NotFound, method, "no previously declared queue")),
         }
     }
 
@@ -91,7 +86,7 @@ impl Shard {
         caller: Caller,
         name: &'a str,
         method: MethodId,
-    ) -> Result<(Cow<'a, str>, Option<(QueueKey, u8)>), Exception> {
+    ) -> Result<Meant<'a>, Exception> {
         let name = self.last_declared(caller, name, method)?;
         let Some(record) = self.topology.find_queue(self.vhost_of(caller), &name) else {
             return Ok((name, None));
@@ -115,10 +110,7 @@ impl Shard {
         let mut name = stripped(m.queue);
         let vhost = self.vhost_of(caller);
         if reply_to::is_reply_queue(&name) {
-            let after = After::Declare {
-                queue: name.as_ref().into(),
-                no_wait: m.no_wait,
-            };
+            let after = After::Declare { queue: name.as_ref().into(), no_wait: m.no_wait };
             self.wait(caller, after, &name, m);
             self.ask_for_reply(caller, &name);
             return Ok(());
@@ -136,15 +128,7 @@ impl Shard {
             if !m.passive {
                 self.check_equivalence(caller, m, &spec)?;
             }
-            self.wait(
-                caller,
-                After::Declare {
-                    queue: spec.name.clone(),
-                    no_wait: m.no_wait,
-                },
-                &name,
-                m,
-            );
+            self.wait(caller, After::Declare { queue: spec.name.clone(), no_wait: m.no_wait }, &name, m);
             self.ask_owner(caller, key, spec.owner, QueueRequest::Counts);
             return Ok(());
         }
@@ -166,27 +150,12 @@ impl Shard {
             arguments: m.arguments.as_bytes().into(),
             owner: self.id.0,
         };
-        self.wait(
-            caller,
-            After::Declare {
-                queue: name.clone(),
-                no_wait: m.no_wait,
-            },
-            &name,
-            m,
-        );
+        self.wait(caller, After::Declare { queue: name.clone(), no_wait: m.no_wait }, &name, m);
         self.touch(caller, 0);
         self.touch(caller, self.id.0);
         let place = !m.exclusive && !server_named;
         let change = Change::QueueDeclared(Arc::new(spec));
-        self.ask_names(
-            caller,
-            NamesRequest {
-                change,
-                if_unused: false,
-                place,
-            },
-        );
+        self.ask_names(caller, NamesRequest { change, if_unused: false, place });
         Ok(())
     }
 
@@ -197,10 +166,9 @@ impl Shard {
         let durable = if m.exclusive { spec.durable } else { m.durable };
         let subject = self.queue_name(caller, &spec.name);
         let refuse = |text: String| Exception::new(ReplyCode::PreconditionFailed, QueueDeclare::ID, text);
-        for (argument, received, current) in [
-            ("durable", durable, spec.durable),
-            ("auto_delete", m.auto_delete, spec.auto_delete),
-        ] {
+        for (argument, received, current) in
+            [("durable", durable, spec.durable), ("auto_delete", m.auto_delete, spec.auto_delete)]
+        {
             if received != current {
                 return Err(refuse(format!(
                     "inequivalent arg '{argument}' for {subject}: received '{received}' but current is '{current}'"
@@ -222,11 +190,7 @@ impl Shard {
         let (queue, exchange) = (stripped(m.queue), stripped(m.exchange));
         let (queue, key) = self.binding_names(caller, &queue, &exchange, m.routing_key, QueueBind::ID)?;
         let vhost = self.vhost_of(caller);
-        let Some(source) = self
-            .topology
-            .find_exchange(vhost, &exchange)
-            .map(|exchange| exchange.key)
-        else {
+        let Some(source) = self.topology.find_exchange(vhost, &exchange).map(|exchange| exchange.key) else {
             return Err(self.no_exchange(caller, &exchange, QueueBind::ID));
         };
         let Some(record) = self.topology.find_queue(vhost, &queue) else {
@@ -253,10 +217,7 @@ impl Shard {
         let (queue, exchange) = (stripped(m.queue), stripped(m.exchange));
         let (queue, key) = self.binding_names(caller, &queue, &exchange, m.routing_key, QueueUnbind::ID)?;
         let vhost = self.vhost_of(caller);
-        let source = self
-            .topology
-            .find_exchange(vhost, &exchange)
-            .map(|exchange| exchange.key);
+        let source = self.topology.find_exchange(vhost, &exchange).map(|exchange| exchange.key);
         if let (Some(source), Some(record)) = (source, self.topology.find_queue(vhost, &queue)) {
             let spec = BindingSpec {
                 source,
@@ -295,11 +256,7 @@ impl Shard {
         if exchange.is_empty() {
             return Err(default_exchange(method));
         }
-        let key = if queue.is_empty() && key.is_empty() {
-            name.clone()
-        } else {
-            key.to_owned()
-        };
+        let key = if queue.is_empty() && key.is_empty() { name.clone() } else { key.to_owned() };
         Ok((name, key))
     }
 
@@ -321,10 +278,7 @@ impl Shard {
             return Ok(());
         };
         self.wait(caller, After::Delete { no_wait: m.no_wait }, &name, m);
-        let request = QueueRequest::Delete {
-            if_unused: m.if_unused,
-            if_empty: m.if_empty,
-        };
+        let request = QueueRequest::Delete { if_unused: m.if_unused, if_empty: m.if_empty };
         self.ask_owner(caller, key, owner, request);
         Ok(())
     }

@@ -58,9 +58,7 @@ impl Shard {
         let tx = self.take_tx(caller, TxRollback::ID)?;
         if let Some(channel) = self.channel_of(caller) {
             // Un-happened: they are unacknowledged again, and not delivered again.
-            channel
-                .unacked
-                .restore(tx.settled.into_iter().map(|(unacked, _)| unacked).collect());
+            channel.unacked.restore(tx.settled.into_iter().map(|(unacked, _)| unacked).collect());
         }
         self.write(caller, &TxRollbackOk {});
         Ok(())

@@ -29,11 +29,7 @@ fn the_table_of_the_reference() {
         for (pattern, expected) in patterns.into_iter().zip(expected.chars()) {
             let mut exchange = table(ExchangeKind::Topic);
             assert!(bind(&mut exchange, 1, pattern));
-            assert_eq!(
-                routed(&exchange, key).len(),
-                usize::from(expected == 'y'),
-                "{key:?} under {pattern}"
-            );
+            assert_eq!(routed(&exchange, key).len(), usize::from(expected == 'y'), "{key:?} under {pattern}");
         }
     }
 }
@@ -60,11 +56,7 @@ fn words_empty_literal_and_wild() {
     ] {
         let mut exchange = table(ExchangeKind::Topic);
         assert!(bind(&mut exchange, 1, pattern));
-        assert_eq!(
-            routed(&exchange, key).len(),
-            usize::from(expected),
-            "{key:?} under {pattern:?}"
-        );
+        assert_eq!(routed(&exchange, key).len(), usize::from(expected), "{key:?} under {pattern:?}");
     }
 }
 
@@ -72,19 +64,13 @@ struct Generator(u64);
 
 impl Generator {
     fn below(&mut self, bound: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % bound
     }
 
     fn key(&mut self, alphabet: &[&str], words_max: usize) -> String {
         let count = self.below(words_max + 1);
-        (0..count)
-            .map(|_| alphabet[self.below(alphabet.len())])
-            .collect::<Vec<_>>()
-            .join(".")
+        (0..count).map(|_| alphabet[self.below(alphabet.len())]).collect::<Vec<_>>().join(".")
     }
 }
 
@@ -95,10 +81,7 @@ fn agrees_with_the_plain_matcher_while_bindings_come_and_go() {
         let mut exchange = table(ExchangeKind::Topic);
         let mut model: Vec<(Destination, String)> = vec![];
         for round in 0..1500 {
-            let binding = (
-                Queue(generator.below(12) as u32),
-                generator.key(&["a", "b", "", "*", "#", "a*"], 5),
-            );
+            let binding = (Queue(generator.below(12) as u32), generator.key(&["a", "b", "", "*", "#", "a*"], 5));
             match generator.below(if round % 500 < 250 { 5 } else { 2 }) {
                 0 => {
                     let at = model.iter().position(|b| *b == binding);
@@ -135,9 +118,7 @@ fn agrees_with_the_plain_matcher_while_bindings_come_and_go() {
             exchange.remove_destination(Queue(queue));
         }
         assert!(exchange.is_empty());
-        let super::super::Matching::Topic(topic) = &exchange.matching else {
-            panic!("a topic exchange")
-        };
+        let super::super::Matching::Topic(topic) = &exchange.matching else { panic!("a topic exchange") };
         assert_eq!(topic.nodes[super::ROOT].child_count, 0);
         assert_eq!(topic.edges.find(0, |_| true), None);
         assert_eq!(exchange.keys.iter().count(), 0, "no key is kept by a node");
@@ -169,10 +150,7 @@ fn more_than_two_hashes_are_refused() {
     assert_eq!(validate("a#.b#.c#.#"), Ok(()));
     let text = "Topic binding key '#.a.#.#' uses 3 '#' wildcards, at most 2 are allowed";
     assert_eq!(validate("#.a.#.#"), Err(text.to_owned()));
-    assert_eq!(
-        RoutingTable::validate(ExchangeKind::Direct, "#.#.#", Table::EMPTY),
-        Ok(())
-    );
+    assert_eq!(RoutingTable::validate(ExchangeKind::Direct, "#.#.#", Table::EMPTY), Ok(()));
 }
 
 #[test]

@@ -1,0 +1,256 @@
+//! The owner's hot path: messages into queues, deliveries out of them.
+
+use bytes::Bytes;
+
+use super::Shard;
+use super::delivery::{Delivery, deliver_here, deliver_there, get_prefix};
+use super::member::Members;
+use super::mesh::{DeliveryKind, Mesh};
+use super::owner::Owner;
+use crate::amqp::Content;
+use crate::broker::entries::Taken;
+use crate::broker::message::MessageRef;
+use crate::broker::queue::{Life, Queue, Standing};
+use crate::broker::routing::Keys;
+use crate::broker::topology::QueueKey;
+
+/// Where deliveries go: the parts of a shard that take them, apart from the blocks that they are read from.
+struct Sinks<'a> {
+    here: u8,
+    members: &'a mut Members,
+    mesh: &'a mut Mesh,
+    owner: &'a mut Owner,
+}
+
+impl Sinks<'_> {
+    /// Encodes a delivery to a taker that can take it. Returns its bytes.
+    #[inline]
+    fn hand_over(&mut self, queue: &Queue, delivery: &Delivery<'_>) -> usize {
+        let Some(taker) = queue.taker(delivery.taker) else {
+            return 0;
+        };
+        let Some(holder) = self.owner.holders.get(taker.holder as usize) else {
+            return 0;
+        };
+        let get;
+        let prefix = match delivery.kind {
+            DeliveryKind::Consumer | DeliveryKind::NoAck => &taker.prefix[..],
+            DeliveryKind::Get | DeliveryKind::GetNoAck => {
+                get = get_prefix(holder.wire.number);
+                &get[..]
+            }
+        };
+        if holder.caller.shard == self.here {
+            return deliver_here(self.members, holder.caller, holder.wire, prefix, delivery).unwrap_or(0);
+        }
+        let bytes = deliver_there(self.mesh, holder.caller, holder.wire, prefix, delivery);
+        if let Some(link) = self.owner.links.get_mut(holder.link as usize) {
+            link.window -= bytes as i64;
+        }
+        bytes
+    }
+}
+
+impl Shard {
+    /// Puts a message into queues of this shard, or hands it straight to consumers that wait for it. A queue that is
+    /// gone or going counts as having taken it.
+    #[inline]
+    pub(super) fn enqueue(&mut self, keys: &Keys, content: &Content<'_>, own: Option<&Bytes>) {
+        let mut kept = None;
+        for key in keys {
+            self.enqueue_one(*key, content, own, &mut kept);
+        }
+    }
+
+    #[inline]
+    fn keep(&mut self, content: &Content<'_>, own: Option<&Bytes>, kept: &mut Option<MessageRef>) -> MessageRef {
+        match (*kept, own) {
+            (Some(message), _) => {
+                self.blocks.retain(message);
+                message
+            }
+            (None, Some(record)) => *kept.insert(self.blocks.keep_record(record.clone())),
+            (None, None) => *kept.insert(self.blocks.keep(content)),
+        }
+    }
+
+    #[inline]
+    pub(super) fn enqueue_one(
+        &mut self,
+        key: QueueKey,
+        content: &Content<'_>,
+        own: Option<&Bytes>,
+        kept: &mut Option<MessageRef>,
+    ) {
+        let Some(mut queue) = self.lift(key) else { return };
+        if queue.life == Life::Alive {
+            let taker = if queue.entries.is_idle() { self.choose_taker(&mut queue) } else { None };
+            match taker {
+                // Straight from where it was received: nobody else needs it.
+                Some((taker, true)) => {
+                    let delivery = Delivery {
+                        content: *content,
+                        own,
+                        key,
+                        taker,
+                        position: 0,
+                        redelivered: false,
+                        kind: DeliveryKind::NoAck,
+                        left: 0,
+                    };
+                    self.sinks().hand_over(&queue, &delivery);
+                    queue.took_turn(taker);
+                }
+                Some((taker, false)) => {
+                    let message = self.keep(content, own, kept);
+                    let position = queue.entries.push_taken(message, taker);
+                    let taken = Taken { position, message, redelivered: false };
+                    self.hand_over_kept(&queue, taker, taken, DeliveryKind::Consumer);
+                    queue.took_turn(taker);
+                }
+                None => {
+                    let message = self.keep(content, own, kept);
+                    queue.entries.push(message);
+                    if queue.is_wanted() {
+                        self.owner.activate(&mut queue);
+                    }
+                }
+            }
+        }
+        self.put_back(queue);
+    }
+
+    #[inline]
+    fn sinks(&mut self) -> Sinks<'_> {
+        Sinks { here: self.id.0, members: &mut self.members, mesh: &mut self.mesh, owner: &mut self.owner }
+    }
+
+    /// Delivers a kept message.
+    #[inline]
+    pub(super) fn hand_over_kept(&mut self, queue: &Queue, taker: u32, taken: Taken, kind: DeliveryKind) -> usize {
+        let delivery = Delivery {
+            content: self.blocks.content(taken.message),
+            own: self.blocks.own_record(taken.message),
+            key: queue.key,
+            taker,
+            position: taken.position,
+            redelivered: taken.redelivered,
+            kind,
+            left: queue.entries.ready() as u32,
+        };
+        let mut sinks =
+            Sinks { here: self.id.0, members: &mut self.members, mesh: &mut self.mesh, owner: &mut self.owner };
+        sinks.hand_over(queue, &delivery)
+    }
+
+    /// The next consumer that can take a message now, and whether it does not acknowledge. Those that cannot are set
+    /// aside on the way.
+    #[inline]
+    fn choose_taker(&mut self, queue: &mut Queue) -> Option<(u32, bool)> {
+        loop {
+            let id = queue.next_taker()?;
+            let taker = queue.taker(id)?;
+            let (no_ack, holder_id) = (taker.no_ack, taker.holder);
+            let holder = self.owner.holders.get(holder_id as usize)?;
+            let open = if holder.caller.shard == self.id.0 {
+                let high = self.settings.limits.outbound_high_bytes;
+                self.members.get(holder.caller.connection).is_some_and(|member| member.outbound.len() < high)
+            } else {
+                self.owner.links.get(holder.link as usize).is_some_and(|link| link.window > 0)
+            };
+            if !open {
+                self.stall(queue, id, holder_id);
+            } else if no_ack || !holder.wire.global || self.acquire_grant(queue, id, holder_id) {
+                return Some((id, no_ack));
+            }
+        }
+    }
+
+    /// Sets a consumer aside until its connection takes more.
+    #[cold]
+    fn stall(&mut self, queue: &mut Queue, id: u32, holder_id: u32) {
+        queue.set_aside(id, Standing::Stalled);
+        let Some(holder) = self.owner.holders.get(holder_id as usize) else {
+            return;
+        };
+        if holder.caller.shard == self.id.0
+            && let Some(member) = self.members.get_mut(holder.caller.connection)
+        {
+            member.stalled = true;
+        }
+        if let Some(link) = self.owner.links.get_mut(holder.link as usize) {
+            link.stalled.push((queue.key, id));
+        }
+    }
+
+    /// Whether the channel's common prefetch limit allows one more; if not, the consumer is set aside and asks.
+    #[cold]
+    fn acquire_grant(&mut self, queue: &mut Queue, id: u32, holder_id: u32) -> bool {
+        let Some(holder) = self.owner.holders.get_mut(holder_id as usize) else {
+            return false;
+        };
+        let caller = holder.caller;
+        let granted = if caller.shard == self.id.0 {
+            self.members
+                .get_mut(caller.connection)
+                .and_then(|member| member.channel_of(caller))
+                .is_some_and(super::global_qos::has_room)
+        } else if holder.granted > 0 {
+            holder.granted -= 1;
+            true
+        } else {
+            false
+        };
+        if !granted {
+            holder.awaiting.push((queue.key, id));
+            let ask = !std::mem::replace(&mut holder.asked, true);
+            queue.set_aside(id, Standing::AwaitsGrant);
+            if ask {
+                self.ask_grant(caller, (queue.entries.ready() as u32).saturating_add(1));
+            }
+        }
+        granted
+    }
+
+    /// Delivers what active queues have, a slice each. Returns whether some have more.
+    pub(super) fn deliver_active(&mut self) -> bool {
+        let mut again = false;
+        for _ in 0..self.owner.active.len() {
+            let Some(key) = self.owner.active.pop_front() else {
+                break;
+            };
+            let Some(mut queue) = self.lift(key) else { continue };
+            queue.active = false;
+            if queue.life == Life::Alive && self.deliver_slice(&mut queue) {
+                again = true;
+                self.owner.activate(&mut queue);
+            }
+            self.put_back(queue);
+        }
+        again
+    }
+
+    /// Delivers from one queue until nothing is left, nobody can take more, or its share of the turn is used up.
+    /// Returns whether it could go on.
+    pub(super) fn deliver_slice(&mut self, queue: &mut Queue) -> bool {
+        let mut bytes = 0;
+        while !queue.entries.is_idle() {
+            if bytes >= self.settings.limits.deliver_slice_bytes {
+                return true;
+            }
+            let Some((id, no_ack)) = self.choose_taker(queue) else {
+                return false;
+            };
+            let taken = if no_ack { queue.entries.pop() } else { queue.entries.take(id) };
+            let Some(taken) = taken else { return false };
+            let kind = if no_ack { DeliveryKind::NoAck } else { DeliveryKind::Consumer };
+            bytes += self.hand_over_kept(queue, id, taken, kind);
+            if no_ack {
+                self.blocks.release(taken.message);
+            }
+            queue.took_turn(id);
+        }
+        queue.entries.shrink();
+        false
+    }
+}
