@@ -71,7 +71,7 @@ fn without_descriptors_others_go_on_and_the_listener_recovers() {
             let mut client = Client::connect(broker.address);
             client.stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
             let _ = client.stream.write_all(&PROTOCOL_HEADER);
-            match client.next() {
+            match client.receive() {
                 Ok(_) => served.push(client),
                 Err(end) => {
                     assert_ne!(end, End::Timeout, "{shards} shards: neither served nor refused");
@@ -79,18 +79,14 @@ fn without_descriptors_others_go_on_and_the_listener_recovers() {
                 }
             }
         }
-        assert!(
-            served.len() > 30 && refused > 30,
-            "{} served, {refused} refused",
-            served.len()
-        );
+        assert!(served.len() > 30 && refused > 30, "{} served, {refused} refused", served.len());
         assert!(early.is_served(), "{shards} shards");
         drop(served);
         let recovered = (0..100).any(|_| {
             thread::sleep(Duration::from_millis(20));
             let mut client = Client::connect(broker.address);
             let _ = client.stream.write_all(&PROTOCOL_HEADER);
-            client.next().is_ok()
+            client.receive().is_ok()
         });
         assert!(recovered, "{shards} shards");
         assert!(early.is_served() && Client::open(broker.address).is_served());
@@ -123,9 +119,6 @@ fn a_port_in_use_ends_it_with_one_line() {
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(
         String::from_utf8_lossy(&output.stderr),
-        format!(
-            "leveret: cannot listen on {}: the address is in use by another program\n",
-            broker.address
-        )
+        format!("leveret: cannot listen on {}: the address is in use by another program\n", broker.address)
     );
 }

@@ -24,14 +24,8 @@ pub struct Came {
 
 impl Came {
     pub fn method_id(&self) -> Option<MethodId> {
-        let id = self
-            .payload
-            .first_chunk::<4>()
-            .filter(|_| self.kind == FrameKind::Method)?;
-        Some(MethodId::new(
-            u16::from_be_bytes([id[0], id[1]]),
-            u16::from_be_bytes([id[2], id[3]]),
-        ))
+        let id = self.payload.first_chunk::<4>().filter(|_| self.kind == FrameKind::Method)?;
+        Some(MethodId::new(u16::from_be_bytes([id[0], id[1]]), u16::from_be_bytes([id[2], id[3]])))
     }
 
     /// The method, decoded.
@@ -80,11 +74,7 @@ impl Client {
         self.send(0, start_ok());
         self.take(ConnectionTune::ID);
         self.send(0, tune_ok());
-        let open = ConnectionOpen {
-            virtual_host: "/",
-            reserved_1: "",
-            reserved_2: false,
-        };
+        let open = ConnectionOpen { virtual_host: "/", reserved_1: "", reserved_2: false };
         self.expect(0, open, ConnectionOpenOk::ID);
     }
 
@@ -106,20 +96,16 @@ impl Client {
 
     /// The next frame, which is this method.
     pub fn take(&mut self, id: MethodId) -> Came {
-        let came = self.next().unwrap_or_else(|end| panic!("{end:?} instead of {id:?}"));
+        let came = self.receive().unwrap_or_else(|end| panic!("{end:?} instead of {id:?}"));
         assert_eq!(came.method_id(), Some(id), "{came:?}");
         came
     }
 
     /// The next frame.
-    pub fn next(&mut self) -> Result<Came, End> {
+    pub fn receive(&mut self) -> Result<Came, End> {
         loop {
             if let Some(frame) = Frame::read(&self.input) {
-                let came = Came {
-                    kind: frame.kind,
-                    channel: frame.channel,
-                    payload: frame.payload.to_vec(),
-                };
+                let came = Came { kind: frame.kind, channel: frame.channel, payload: frame.payload.to_vec() };
                 let taken = frame.wire_bytes();
                 self.input.drain(..taken);
                 return Ok(came);
@@ -141,7 +127,7 @@ impl Client {
     pub fn rest(&mut self) -> (Vec<Came>, End) {
         let mut all = vec![];
         loop {
-            match self.next() {
+            match self.receive() {
                 Ok(came) => all.push(came),
                 Err(end) => return (all, end),
             }
@@ -187,12 +173,12 @@ impl Client {
     /// The body of the next delivery.
     pub fn delivered(&mut self) -> Vec<u8> {
         self.take(BasicDeliver::ID);
-        let header = self.next().expect("a content header");
+        let header = self.receive().expect("a content header");
         let size = header.payload[4..12].try_into().expect("eight bytes");
         let size = u64::from_be_bytes(size) as usize;
         let mut body = vec![];
         while body.len() < size {
-            let part = self.next().expect("a content body");
+            let part = self.receive().expect("a content body");
             assert_eq!((part.kind, part.channel), (FrameKind::Body, 1));
             body.extend_from_slice(&part.payload);
         }
@@ -202,13 +188,9 @@ impl Client {
 
     /// Whether the server answers a round trip.
     pub fn is_served(&mut self) -> bool {
-        let qos = BasicQos {
-            prefetch_size: 0,
-            prefetch_count: 0,
-            global: false,
-        };
+        let qos = BasicQos { prefetch_size: 0, prefetch_count: 0, global: false };
         self.send(1, qos);
-        self.next().is_ok_and(|came| came.method_id() == Some(BasicQosOk::ID))
+        self.receive().is_ok_and(|came| came.method_id() == Some(BasicQosOk::ID))
     }
 }
 
@@ -222,11 +204,7 @@ pub fn start_ok() -> ConnectionStartOk<'static> {
 }
 
 pub fn tune_ok() -> ConnectionTuneOk {
-    ConnectionTuneOk {
-        channel_max: 2047,
-        frame_max: FRAME_MAX,
-        heartbeat: 0,
-    }
+    ConnectionTuneOk { channel_max: 2047, frame_max: FRAME_MAX, heartbeat: 0 }
 }
 
 pub fn declare(queue: &str, passive: bool) -> QueueDeclare<'_> {
@@ -245,13 +223,7 @@ pub fn declare(queue: &str, passive: bool) -> QueueDeclare<'_> {
 /// The frames of a message to a queue, on channel 1 and without properties.
 pub fn publish(queue: &str, body: &[u8]) -> Vec<u8> {
     let mut out = vec![];
-    let method = BasicPublish {
-        reserved_1: 0,
-        exchange: "",
-        routing_key: queue,
-        mandatory: false,
-        immediate: false,
-    };
+    let method = BasicPublish { reserved_1: 0, exchange: "", routing_key: queue, mandatory: false, immediate: false };
     write_method(&mut out, 1, &method);
     write_content_header(&mut out, 1, body.len() as u64, &[0, 0]);
     write_body(&mut out, 1, body, FRAME_MAX);

@@ -1,5 +1,8 @@
 //! The broker in a program: servers on real sockets, in this process ([`leveret::Server`]) and as the binary.
 
+// Real sockets, processes and time are what these tests are about.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
 mod binary;
 mod client;
 
@@ -19,11 +22,7 @@ use client::{Client, End, publish, start_ok, tune_ok};
 
 /// A server with this many shards on a port that the system chooses.
 fn server(shards: usize, change: impl FnOnce(&mut Settings)) -> Server {
-    let mut config = Config {
-        listen: vec!["127.0.0.1:0".parse().unwrap()],
-        shards,
-        ..Config::default()
-    };
+    let mut config = Config { listen: vec!["127.0.0.1:0".parse().unwrap()], shards, ..Config::default() };
     change(&mut config.settings);
     Server::start(config).expect("the server starts")
 }
@@ -83,16 +82,10 @@ fn bodies_of_all_sizes_pass_between_connections_of_all_shards() {
 #[test]
 fn a_port_in_use_is_named() {
     let first = default_server(1);
-    let config = Config {
-        listen: vec![first.local_addr()],
-        ..Config::default()
-    };
+    let config = Config { listen: vec![first.local_addr()], ..Config::default() };
     let error = Server::start(config).expect_err("the port is taken").to_string();
     let address = first.local_addr();
-    assert_eq!(
-        error,
-        format!("cannot listen on {address}: the address is in use by another program")
-    );
+    assert_eq!(error, format!("cannot listen on {address}: the address is in use by another program"));
     assert!(Client::open(address).is_served(), "the first one is not hurt");
 }
 
@@ -146,12 +139,7 @@ fn slow_handshakes_are_closed_and_nobody_else_notices() {
 fn what_is_no_amqp_is_answered_with_a_header_and_closed() {
     let server = default_server(2);
     let mut other = Client::open(server.local_addr());
-    for bytes in [
-        &b"GET / HTTP/1.1\r\n\r\n"[..],
-        b"AMQP\0\x01\0\0",
-        b"AMQP\x01\x01\x08\0",
-        &[0; 4096],
-    ] {
+    for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"AMQP\0\x01\0\0", b"AMQP\x01\x01\x08\0", &[0; 4096]] {
         let mut client = Client::connect(server.local_addr());
         client.raw(bytes);
         let mut answer = [0; 8];
@@ -168,9 +156,7 @@ fn bytes_that_make_no_sense_hurt_their_sender_only() {
     let mut other = Client::open(server.local_addr());
     let mut state = 1u64;
     let mut random = move || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as usize
     };
     for _ in 0..200 {
@@ -197,12 +183,7 @@ fn connections_come_and_go() {
             _ => Client::open(server.local_addr()),
         };
         if round % 4 == 2 {
-            let close = ConnectionClose {
-                reply_code: 200,
-                reply_text: "bye",
-                class_id: 0,
-                method_id: 0,
-            };
+            let close = ConnectionClose { reply_code: 200, reply_text: "bye", class_id: 0, method_id: 0 };
             client.expect(0, close, ConnectionCloseOk::ID);
         }
     }
@@ -227,7 +208,7 @@ fn under_load(address: SocketAddr, count: usize) -> Vec<thread::JoinHandle<Optio
                 loop {
                     let sent = client.stream.write_all(&message);
                     for _ in 0..20 {
-                        match client.next() {
+                        match client.receive() {
                             Ok(came) if came.method_id() == Some(ConnectionClose::ID) => {
                                 let Method::ConnectionClose(close) = came.method() else {
                                     return None;
