@@ -121,10 +121,16 @@ fn refused<T>(result: Result<T, Error>, code: u16, words: &str) {
     }
 }
 
-/// An asynchronous method (publish, ack) must have made the broker close the channel: the next call tells.
-async fn closed(ch: &Channel, code: u16, words: &str) {
-    let next = ch.queue_declare("".into(), QueueDeclareOptions { exclusive: true, ..Default::default() }, FieldTable::default()).await;
-    refused(next.map(|_| ()), code, words);
+/// A consumer of nothing: it is told what closes its channel, whenever that comes.
+async fn watch(ch: &Channel) -> Consumer {
+    let q = exclusive(ch, FieldTable::default()).await;
+    consume(ch, &q, "", true, FieldTable::default()).await.expect("consume")
+}
+
+/// An asynchronous method (publish, ack) must make the broker close the watched channel.
+async fn closed(mut watch: Consumer, code: u16, words: &str) {
+    let end = tokio::time::timeout(Duration::from_secs(10), watch.next()).await.expect("nothing came");
+    refused(end.expect("the consumer ended without an error"), code, words);
 }
 
 struct Broker {
@@ -511,8 +517,9 @@ async fn error_404() -> Fallible {
     refused(c.create_channel().await?.basic_get(no.as_str().into(), BasicGetOptions::default()).await, 404, &q);
     refused(c.create_channel().await?.queue_bind(no.as_str().into(), "amq.direct".into(), "k".into(), QueueBindOptions::default(), FieldTable::default()).await, 404, &q);
     let ch = c.create_channel().await?;
+    let watch = watch(&ch).await;
     let _ = put(&ch, &no, "k", b"x", Props::default()).await;
-    closed(&ch, 404, &x).await;
+    closed(watch, 404, &x).await;
     Ok(())
 }
 
@@ -529,8 +536,9 @@ async fn error_406() -> Fallible {
         &text("x-message-ttl", "none but current is the value '10' of type 'signedint'"),
     );
     let tag = c.create_channel().await?;
+    let watch = watch(&tag).await;
     tag.basic_ack(9, BasicAckOptions::default()).await?;
-    closed(&tag, 406, "PRECONDITION_FAILED - unknown delivery tag 9").await;
+    closed(watch, 406, "PRECONDITION_FAILED - unknown delivery tag 9").await;
     ch.queue_delete(q.into(), QueueDeleteOptions::default()).await?;
     Ok(())
 }
@@ -573,8 +581,9 @@ async fn error_530_duplicate_consumer_tag() -> Fallible {
 
 async fn error_540() -> Fallible {
     let ch = channel().await;
+    let watch = watch(&ch).await;
     let _ = ch.basic_publish("".into(), "x".into(), BasicPublishOptions { immediate: true, ..Default::default() }, b"x", Props::default()).await;
-    closed(&ch, 540, "NOT_IMPLEMENTED - immediate=true").await;
+    closed(watch, 540, "NOT_IMPLEMENTED - immediate=true").await;
     let flow = channel().await.channel_flow(ChannelFlowOptions { active: false }).await;
     refused(flow, 540, "NOT_IMPLEMENTED - active=false");
     Ok(())
