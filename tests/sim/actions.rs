@@ -195,7 +195,7 @@ impl Actor<'_> {
         let volatile = self.chance(self.personality.volatile_targets);
         let own = self.client.own.len();
         if own > 0 && self.chance(20) {
-            let queue = self.client.own[self.below(own)];
+            let queue = self.client.own[self.sim.net.rng.below(own)];
             return (queue, self.oracle.name(queue).to_owned(), SAFE);
         }
         let plan = &self.oracle.plan;

@@ -66,7 +66,7 @@ impl Actor<'_> {
         let own = self.client.own.len();
         let (queue, own_or_pillar) = match self.below(4) {
             0 if own > 0 => {
-                let queue = self.client.own[self.below(own)];
+                let queue = self.client.own[self.sim.net.rng.below(own)];
                 (self.oracle.name(queue).to_owned(), true)
             }
             1 => {
@@ -142,7 +142,7 @@ impl Actor<'_> {
     pub fn probe(&mut self, at: u16) {
         let gone = self.oracle.gone.len();
         if gone > 0 && self.chance(50) {
-            let name = self.oracle.gone[self.below(gone)].clone();
+            let name = self.oracle.gone[self.sim.net.rng.below(gone)].clone();
             let method = queue_declare(&name, PASSIVE);
             return self.tell(at, &method, QueueDeclare::ID, What::Probe { name: name.clone() }, true, &[404]);
         }

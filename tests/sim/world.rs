@@ -61,11 +61,10 @@ impl Faults {
     }
 }
 
-/// Bytes of one write, with what the clients will know when they have read them.
+/// Bytes of one write, with the turn that wrote them.
 #[derive(Debug)]
 struct Written {
-    stamp: u64,
-    version: u64,
+    turn: u64,
     bytes: Vec<u8>,
     read: usize,
 }
@@ -87,8 +86,10 @@ pub struct Socket {
     end_told: bool,
     /// A write was not taken in full.
     blocked: bool,
-    /// The shard declined to read it and will ask for it.
+    /// The shard declined to read it and will ask for it, unless more comes.
     parked: bool,
+    /// The last turn that read it: once per turn is enough.
+    read_turn: u64,
 }
 
 #[derive(Debug)]
@@ -96,8 +97,10 @@ struct Node {
     sockets: BTreeMap<ConnectionId, usize>,
     writable: VecDeque<ConnectionId>,
     next: NextTurn,
+    /// Batches under way from each shard, with the turn that pushed them.
     lanes: Vec<VecDeque<(u64, Batch)>>,
-    applied: u64,
+    /// The last turn in which it saw the whole topology log.
+    caught_up: u64,
 }
 
 /// The world of all shards.
@@ -108,9 +111,8 @@ pub struct Net {
     pub now_ms: u64,
     pub sockets: Vec<Socket>,
     nodes: Vec<Node>,
-    stamp: u64,
-    /// The newest stamp and topology version whose effects some client has seen.
-    told: (u64, u64),
+    /// The newest turn whose effects some client has seen.
+    told: u64,
     /// A hash of everything written to every client.
     pub output_hash: u64,
     pub turns: u64,
@@ -124,7 +126,7 @@ impl Net {
             writable: VecDeque::new(),
             next: NextTurn::Now,
             lanes: (0..shards).map(|_| VecDeque::new()).collect(),
-            applied: 0,
+            caught_up: 0,
         };
         Net {
             rng,
@@ -132,8 +134,7 @@ impl Net {
             now_ms: 1,
             sockets: vec![],
             nodes: (0..shards).map(node).collect(),
-            stamp: 0,
-            told: (0, 0),
+            told: 0,
             output_hash: 0,
             turns: 0,
             trace,
@@ -162,6 +163,7 @@ impl Net {
             end_told: false,
             blocked: false,
             parked: false,
+            read_turn: 0,
         });
         let before = self.nodes[shard].sockets.insert(id, socket);
         assert!(before.is_none(), "{id:?} was given out twice");
@@ -170,6 +172,7 @@ impl Net {
 
     pub fn send(&mut self, socket: usize, bytes: &[u8]) {
         self.sockets[socket].to_broker.extend(bytes);
+        self.sockets[socket].parked = false;
     }
 
     /// Bytes that the broker has not read.
@@ -194,7 +197,7 @@ impl Net {
             let take = (written.bytes.len() - written.read).min(max - bytes.len());
             bytes.extend_from_slice(&written.bytes[written.read..written.read + take]);
             written.read += take;
-            self.told = (self.told.0.max(written.stamp), self.told.1.max(written.version));
+            self.told = self.told.max(written.turn);
             if written.read == written.bytes.len() {
                 s.from_broker.pop_front();
             }
@@ -218,6 +221,7 @@ impl Net {
     /// The client closes its side in order: what it sent arrives.
     pub fn client_close(&mut self, socket: usize) {
         self.sockets[socket].ended = true;
+        self.sockets[socket].parked = false;
     }
 
     /// The connection breaks: some of what was under way is lost, in both directions.
@@ -229,12 +233,13 @@ impl Net {
         s.from_broker_bytes = 0;
         s.ended = true;
         s.cut = true;
+        s.parked = false;
         self.report_writable(socket);
     }
 
     fn readable(&self, socket: usize) -> bool {
         let s = &self.sockets[socket];
-        !s.closed && (!s.to_broker.is_empty() || (s.ended && !s.end_told))
+        !s.closed && !s.parked && (!s.to_broker.is_empty() || (s.ended && !s.end_told))
     }
 
     /// Whether a shard has something to do that would wake it.
@@ -247,7 +252,7 @@ impl Net {
         };
         due || !node.writable.is_empty()
             || node.lanes.iter().any(|lane| !lane.is_empty())
-            || node.sockets.values().any(|s| self.readable(*s) && !self.sockets[*s].parked)
+            || node.sockets.values().any(|s| self.readable(*s))
     }
 
     /// One turn of one shard.
@@ -258,33 +263,25 @@ impl Net {
         let skip = self.faults.skip_readable;
         ready.retain(|_| !self.rng.chance(skip));
         let inbox = self.release(at);
-        let visible = if self.rng.chance(self.faults.lag_topology) { self.told.1 } else { u64::MAX };
-        let mut turn = Turn { net: self, at, ready, inbox, visible, offered: None, version: 0 };
-        let shard = &mut shards[at];
-        turn.version = turn.net.nodes[at].applied;
-        let next = leveret::shard::turn::turn(shard, &mut turn);
-        turn.note_parked();
-        let version = topology_version(shard);
-        self.nodes[at].applied = version;
-        self.nodes[at].next = next;
-        let stamp = self.stamp;
-        // What this turn wrote tells its readers at most what the shard knew at its end.
-        for socket in self.nodes[at].sockets.values() {
-            if let Some(written) = self.sockets[*socket].from_broker.back_mut() {
-                if written.stamp == stamp {
-                    written.version = version;
-                }
-            }
+        // A shard may lag behind the log as long as no client knows of anything newer than what it has seen.
+        let lags = self.told <= self.nodes[at].caught_up && self.rng.chance(self.faults.lag_topology);
+        if !lags {
+            self.nodes[at].caught_up = self.turns;
         }
+        let visible = if lags { 0 } else { u64::MAX };
+        let mut turn = Turn { net: self, at, ready, inbox, visible, offered: None };
+        let next = leveret::shard::turn::turn(&mut shards[at], &mut turn);
+        turn.note_parked();
+        self.nodes[at].next = next;
     }
 
     /// The batches that a shard finds in its inbox this turn: all that a client may know of, and some more.
     fn release(&mut self, at: usize) -> VecDeque<Batch> {
-        let (told, hold) = (self.told.0, self.faults.hold_batch);
+        let (told, hold) = (self.told, self.faults.hold_batch);
         let mut taken: Vec<(u64, Batch)> = vec![];
         for lane in &mut self.nodes[at].lanes {
-            while let Some((stamp, _)) = lane.front() {
-                if *stamp > told && self.rng.chance(hold) {
+            while let Some((turn, _)) = lane.front() {
+                if *turn > told && self.rng.chance(hold) {
                     break;
                 }
                 taken.extend(lane.pop_front());
@@ -292,14 +289,14 @@ impl Net {
         }
         match self.faults.mesh {
             MeshOrder::Causal => {
-                taken.sort_by_key(|(stamp, _)| *stamp);
+                taken.sort_by_key(|(turn, _)| *turn);
                 // A batch may not overtake one that stays behind.
                 let first_held = self.nodes[at].lanes.iter().filter_map(|lane| lane.front()).map(|(s, _)| *s).min();
                 if let Some(first_held) = first_held {
-                    let keep = taken.partition_point(|(stamp, _)| *stamp < first_held);
-                    for (stamp, batch) in taken.drain(keep..).rev() {
+                    let keep = taken.partition_point(|(turn, _)| *turn < first_held);
+                    for (turn, batch) in taken.drain(keep..).rev() {
                         let from = usize::from(batch.from.0);
-                        self.nodes[at].lanes[from].push_front((stamp, batch));
+                        self.nodes[at].lanes[from].push_front((turn, batch));
                     }
                 }
             }
@@ -313,11 +310,6 @@ impl Net {
     }
 }
 
-/// The topology version that a shard has applied.
-fn topology_version(_shard: &Shard) -> u64 {
-    u64::MAX
-}
-
 /// The world as one shard sees it in one turn.
 struct Turn<'a> {
     net: &'a mut Net,
@@ -326,7 +318,6 @@ struct Turn<'a> {
     inbox: VecDeque<Batch>,
     visible: u64,
     offered: Option<usize>,
-    version: u64,
 }
 
 impl Turn<'_> {
@@ -350,7 +341,8 @@ impl World for Turn<'_> {
         self.note_parked();
         loop {
             let socket = self.ready.pop()?;
-            if self.net.readable(socket) {
+            let turn = self.net.turns;
+            if self.net.readable(socket) && self.net.sockets[socket].read_turn != turn {
                 self.offered = Some(socket);
                 return Some(self.net.sockets[socket].id);
             }
@@ -367,8 +359,10 @@ impl World for Turn<'_> {
             self.offered = None;
         }
         assert!(!buffer.is_empty(), "a read into nothing");
+        let turn = self.net.turns;
         let s = &mut self.net.sockets[socket];
         s.parked = false;
+        s.read_turn = turn;
         if s.to_broker.is_empty() {
             if s.ended {
                 s.end_told = true;
@@ -399,9 +393,8 @@ impl World for Turn<'_> {
         let to = usize::from(to.0);
         assert_ne!(to, self.at, "a batch to oneself");
         assert_eq!(usize::from(batch.from.0), self.at, "a batch says where it comes from");
-        self.net.stamp += 1;
-        let stamp = self.net.stamp;
-        self.net.nodes[to].lanes[self.at].push_back((stamp, batch));
+        let turn = self.net.turns;
+        self.net.nodes[to].lanes[self.at].push_back((turn, batch));
     }
 
     fn write(&mut self, id: ConnectionId, outbound: &mut Outbound) -> WriteOutcome {
@@ -438,8 +431,8 @@ impl World for Turn<'_> {
         self.net.output_hash = hash;
         if !bytes.is_empty() {
             s.from_broker_bytes += bytes.len();
-            let (stamp, version) = (self.net.stamp, self.version);
-            s.from_broker.push_back(Written { stamp, version, bytes, read: 0 });
+            let turn = self.net.turns;
+            s.from_broker.push_back(Written { turn, bytes, read: 0 });
         }
         if outbound.is_empty() {
             WriteOutcome::Drained
