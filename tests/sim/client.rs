@@ -176,21 +176,15 @@ impl Client {
         };
         match heard {
             Heard::ChannelClose { code, ref text, method } => {
-                if self.phase == Phase::Closing {
-                    channel.refused(oracle, code, text, method);
-                    self.channels.remove(&number);
-                    sim.send(self.peer, number, &ChannelCloseOk {});
-                } else if channel.state == State::Closing {
+                channel.refused(oracle, code, text, method);
+                if channel.state == State::Closing {
                     // Both closed it: the broker answers our close as well.
-                    channel.refused(oracle, code, text, method);
                     let close = Pending { method: MethodId::new(20, 40), what: What::Close, answered: true, may_fail: &[] };
                     channel.push(oracle, close);
-                    self.say(sim, number, &ChannelCloseOk {});
                 } else {
-                    channel.refused(oracle, code, text, method);
                     self.channels.remove(&number);
-                    self.say(sim, number, &ChannelCloseOk {});
                 }
+                self.say(sim, number, &ChannelCloseOk {});
             }
             Heard::Deliver { tag, delivery } => {
                 channel.take(oracle, Some(&tag), None, &delivery);

@@ -158,7 +158,7 @@ impl Oracle {
         }
         assert!(!message.returned, "returned and delivered: {}", at());
         let place = message.place(arrival.queue);
-        let taken = self.takes(place, arrival, &at);
+        let taken = self.takes(number, place, arrival, &at);
         let here = self.channels[arrival.channel as usize].clone();
         let message = &mut self.messages[number as usize];
         let publisher = message.publisher;
@@ -193,12 +193,13 @@ impl Oracle {
     }
 
     /// Whether a copy may be handed out, given where it was; false when it was sent before it got there.
-    fn takes(&mut self, place: Place, arrival: Arrival, at: &dyn Fn() -> String) -> bool {
+    fn takes(&mut self, number: MessageNo, place: Place, arrival: Arrival, at: &dyn Fn() -> String) -> bool {
         let here = &self.channels[arrival.channel as usize];
         let stale = here.ending || here.recovering > 0;
         let here_fallible = here.fallible > 0;
         let holder = match place {
-            Place::Ready | Place::MaybeGone => return true,
+            Place::Ready => return true,
+            Place::MaybeGone => return !stale && !here_fallible,
             Place::Held(holder) | Place::Acking(holder) if holder == arrival.channel && !here.ending => {
                 panic!("the channel has it already ({place:?}): {}", at())
             }
@@ -215,7 +216,11 @@ impl Oracle {
             return true;
         }
         match (holding.fallible > 0, here_fallible) {
-            (true, true) => true,
+            // Either of them may have lost it: from now on nobody knows.
+            (true, true) => {
+                self.messages[number as usize].copy(arrival.queue).place = Place::MaybeGone;
+                false
+            }
             (true, false) => {
                 if !holding.ending {
                     self.channel(holder).must_end = true;

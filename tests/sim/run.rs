@@ -218,11 +218,10 @@ impl Run {
             let waits = |number: &&MessageNo| {
                 !matches!(self.oracle.messages[**number as usize].place(queue), crate::message::Place::Held(_))
             };
-            let sure = sure.iter().filter(waits).count();
+            let waiting: Vec<&MessageNo> = sure.iter().filter(waits).collect();
             assert!(
-                (sure..=sure + maybe.len()).contains(&(ready as usize)),
-                "{name} has {ready} messages ready; {sure} must be, {} may be",
-                maybe.len()
+                (waiting.len()..=sure.len() + maybe.len()).contains(&(ready as usize)),
+                "{name} has {ready} messages ready; there must be {waiting:?}, and there may be {maybe:?}",
             );
         }
         for name in self.oracle.gone.clone() {
