@@ -214,7 +214,7 @@ impl Channel {
     /// The client gives up what the channel holds: it closes, or the connection does. Pending commands keep running.
     pub fn release(&mut self, oracle: &mut Oracle) {
         oracle.channel(self.number).ending = true;
-        for held in std::mem::take(&mut self.held).into_values() {
+        for held in self.held.values() {
             oracle.shift(held.number, held.queue, Place::Held(self.number), Place::Ready);
         }
         for number in std::mem::take(&mut self.tx_publishes) {

@@ -169,7 +169,7 @@ impl Oracle {
             if copy.seen {
                 // Sent before the one seen already: only if this channel has given its messages back since.
                 let excused = here.ending || here.recovering > 0 || here.fallible > 0;
-                assert!(excused, "not redelivered, but somebody had it before: {}", at());
+                assert!(excused && !arrival.no_ack, "not redelivered, but somebody had it before: {}", at());
                 holds = false;
                 if !here.ending && here.recovering == 0 {
                     self.channels[arrival.channel as usize].must_end = true;
@@ -178,10 +178,10 @@ impl Oracle {
             copy.seen_fresh = true;
         }
         copy.seen = true;
-        if holds {
-            copy.place = if arrival.no_ack { Place::Gone } else { Place::Held(arrival.channel) };
-        } else if arrival.no_ack && copy.place == Place::Ready {
+        if arrival.no_ack {
             copy.place = Place::Gone;
+        } else if holds {
+            copy.place = Place::Held(arrival.channel);
         }
         if !delivery.redelivered {
             if let Some(scope) = arrival.order_scope {
@@ -195,8 +195,9 @@ impl Oracle {
     /// Whether a copy may be handed out, given where it was; false when it was sent before it got there.
     fn takes(&mut self, number: MessageNo, place: Place, arrival: Arrival, at: &dyn Fn() -> String) -> bool {
         let here = &self.channels[arrival.channel as usize];
-        let stale = here.ending || here.recovering > 0;
-        let here_fallible = here.fallible > 0;
+        // What goes without acknowledgement does not come back.
+        let stale = !arrival.no_ack && (here.ending || here.recovering > 0);
+        let here_fallible = !arrival.no_ack && here.fallible > 0;
         let holder = match place {
             Place::Ready => return true,
             Place::MaybeGone => return !stale && !here_fallible,
