@@ -101,8 +101,8 @@ impl Personality {
         }
         Personality {
             shards,
-            clients: rng.range(1, 6),
-            steps: rng.pick(&[150, 300, 300, 600]),
+            clients: rng.range(1, 7),
+            steps: rng.pick(&[200, 500, 500, 1000, 2000]),
             pillars: rng.range(1, 6),
             volatile: rng.range(1, 4),
             volatile_exchanges: rng.range(1, 2),
