@@ -125,7 +125,9 @@ impl Actor<'_> {
                     let own = rng.pick(&self.client.own);
                     (String::new(), self.oracle.name(own).to_owned())
                 }
-                (true, 2..5) => (plan.volatile_exchanges[rng.below(plan.volatile_exchanges.len())].clone(), key_of(rng)),
+                (true, 2..5) => {
+                    (plan.volatile_exchanges[rng.below(plan.volatile_exchanges.len())].clone(), key_of(rng))
+                }
                 (true, _) => (String::new(), plan.volatile[rng.below(plan.volatile.len())].clone()),
                 (false, 2..6) => (String::new(), plan.pillars[rng.below(plan.pillars.len())].clone()),
                 (false, _) => (plan.exchanges[rng.below(plan.exchanges.len())].name.to_owned(), key_of(rng)),
@@ -265,8 +267,12 @@ impl Actor<'_> {
     fn cancel(&mut self, at: u16) {
         let pick = self.sim.net.rng.next();
         let channel = self.channel(at);
-        let active: Vec<String> =
-            channel.consumers.iter().filter(|(_, c)| c.listening == Listening::Active).map(|(t, _)| t.clone()).collect();
+        let active: Vec<String> = channel
+            .consumers
+            .iter()
+            .filter(|(_, c)| c.listening == Listening::Active)
+            .map(|(t, _)| t.clone())
+            .collect();
         if active.is_empty() {
             return;
         }

@@ -30,16 +30,31 @@ pub enum What {
     Publish(MessageNo),
     /// Ack, or reject without requeue, of these.
     Settle(Vec<(MessageNo, QueueNo)>),
-    Commit { publishes: Vec<MessageNo>, settles: Vec<(MessageNo, QueueNo)> },
+    Commit {
+        publishes: Vec<MessageNo>,
+        settles: Vec<(MessageNo, QueueNo)>,
+    },
     Recover,
-    Consume { tag: Option<String>, consumer: Consumer },
-    Cancel { tag: String },
-    Get { queue: QueueNo, no_ack: bool },
+    Consume {
+        tag: Option<String>,
+        consumer: Consumer,
+    },
+    Cancel {
+        tag: String,
+    },
+    Get {
+        queue: QueueNo,
+        no_ack: bool,
+    },
     /// A declare that names its queue itself.
     DeclareOwn,
-    Declare { name: String },
+    Declare {
+        name: String,
+    },
     /// A passive declare of a queue that is gone for good.
-    Probe { name: String },
+    Probe {
+        name: String,
+    },
 }
 
 /// A command in flight.

@@ -179,7 +179,8 @@ impl Client {
                 channel.refused(oracle, code, text, method);
                 if channel.state == State::Closing {
                     // Both closed it: the broker answers our close as well.
-                    let close = Pending { method: MethodId::new(20, 40), what: What::Close, answered: true, may_fail: &[] };
+                    let close =
+                        Pending { method: MethodId::new(20, 40), what: What::Close, answered: true, may_fail: &[] };
                     channel.push(oracle, close);
                 } else {
                     self.channels.remove(&number);
@@ -194,7 +195,10 @@ impl Client {
                 assert_eq!((code, text.as_str()), (312, "NO_ROUTE"));
                 let number = oracle.returned(channel.number, &content);
                 if channel.mode == Mode::Confirm {
-                    assert!(channel.unconfirmed.values().any(|m| *m == number), "message {number} returned after its ack");
+                    assert!(
+                        channel.unconfirmed.values().any(|m| *m == number),
+                        "message {number} returned after its ack"
+                    );
                 }
             }
             Heard::Ack { seqno, multiple } => confirmed(channel, oracle, seqno, multiple),
@@ -273,13 +277,21 @@ impl Client {
 
     /// Nothing may be open when the system rests.
     pub fn check_rest(&self, oracle: &Oracle) {
-        assert!(matches!(self.phase, Phase::Offline | Phase::Running), "client {} at rest: {:?}", self.number, self.phase);
+        assert!(
+            matches!(self.phase, Phase::Offline | Phase::Running),
+            "client {} at rest: {:?}",
+            self.number,
+            self.phase
+        );
         for (number, channel) in &self.channels {
             let who = format!("client {} channel {number}", self.number);
             let open: Vec<&Pending> = channel.pending.iter().filter(|p| p.answered).collect();
             assert!(open.is_empty(), "{who} at rest waits for {open:?}");
             assert!(channel.unconfirmed.is_empty(), "{who} at rest waits for confirms of {:?}", channel.unconfirmed);
-            assert!(!oracle.channels[channel.number as usize].must_end, "{who}: what was seen means that it had closed");
+            assert!(
+                !oracle.channels[channel.number as usize].must_end,
+                "{who}: what was seen means that it had closed"
+            );
         }
     }
 }
@@ -303,7 +315,9 @@ fn confirmed(channel: &mut Channel, oracle: &mut Oracle, seqno: u64, multiple: b
 
 fn brief(heard: &Heard) -> String {
     match heard {
-        Heard::Deliver { tag, delivery: d } => format!("Deliver {tag} {} {}{}", d.tag, name(&d.content), flag(d.redelivered)),
+        Heard::Deliver { tag, delivery: d } => {
+            format!("Deliver {tag} {} {}{}", d.tag, name(&d.content), flag(d.redelivered))
+        }
         Heard::GetOk { remaining, delivery: d } => {
             format!("GetOk {} {}{} remaining {remaining}", d.tag, name(&d.content), flag(d.redelivered))
         }

@@ -12,6 +12,7 @@ mod personality;
 mod plan;
 mod rng;
 mod run;
+mod scenarios;
 mod script;
 mod sim;
 mod topology_actions;
@@ -25,7 +26,22 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// A scenario by name; what it returns must be the same for the same seed.
 type Scenario = (&'static str, fn(u64, bool) -> u64);
 
-const SCENARIOS: &[Scenario] = &[("churn", |seed, trace| run::churn(seed, trace).output_hash)];
+const SCENARIOS: &[Scenario] = &[
+    ("churn", |seed, trace| run::churn(seed, trace).output_hash),
+    ("relay", scenarios::relay),
+    ("one_name_everywhere", scenarios::one_name_everywhere),
+    ("auto_delete", scenarios::auto_delete),
+    ("deleted_and_declared_anew", scenarios::deleted_and_declared_anew),
+    ("sleeping_peers", scenarios::sleeping_peers),
+    ("sizes", scenarios::sizes),
+    ("everybody_floods", scenarios::everybody_floods),
+    ("one_queue_there_and_back", scenarios::one_queue_there_and_back),
+    ("fan_out_and_deletion", scenarios::fan_out_and_deletion),
+    ("cut_at_each_step", scenarios::cut_at_each_step),
+    ("prefetch_over_shards", scenarios::prefetch_over_shards),
+    ("global_qos", scenarios::global_qos),
+    ("exclusive_consumers", scenarios::exclusive_consumers),
+];
 
 fn scenario(name: &str) -> &'static Scenario {
     SCENARIOS.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("no scenario {name}"))
@@ -92,6 +108,16 @@ fn seeds(name: &'static str, fixed: u64, new: u64) {
 #[test]
 fn clients_in_a_hostile_world_see_what_they_may_see() {
     seeds("churn", 2000, 100);
+}
+
+#[test]
+fn scenarios_hold_in_every_world() {
+    let only = std::env::var("LEVERET_SIM_SCENARIO").ok();
+    for (name, _) in SCENARIOS.iter().filter(|(name, _)| *name != "churn") {
+        if only.as_ref().is_none_or(|only| only == name) {
+            seeds(name, 100, 5);
+        }
+    }
 }
 
 #[test]

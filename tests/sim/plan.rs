@@ -75,9 +75,13 @@ impl Plan {
         let names = |prefix: &str, count: usize| (0..count).map(|n| format!("{prefix}{n}")).collect::<Vec<_>>();
         let pillars = names("p", pillars);
         let mut exchanges = vec![];
-        for (name, kind) in
-            [("xd", Kind::Direct), ("xf", Kind::Fanout), ("xt", Kind::Topic), ("xh", Kind::Headers), ("xe", Kind::Fanout)]
-        {
+        for (name, kind) in [
+            ("xd", Kind::Direct),
+            ("xf", Kind::Fanout),
+            ("xt", Kind::Topic),
+            ("xh", Kind::Headers),
+            ("xe", Kind::Fanout),
+        ] {
             exchanges.push(Exchange { name, kind, durable: rng.chance(50), alternate: None });
         }
         exchanges.push(Exchange { name: "xa", kind: Kind::Direct, durable: true, alternate: Some("xf") });

@@ -28,13 +28,11 @@ pub struct Outcome {
 pub fn churn(seed: u64, trace: bool) -> Outcome {
     let mut rng = Rng::new(seed);
     let personality = Personality::draw(&mut rng);
-    let plan =
-        Plan::draw(&mut rng, personality.pillars, personality.volatile, personality.volatile_exchanges);
+    let plan = Plan::draw(&mut rng, personality.pillars, personality.volatile, personality.volatile_exchanges);
     if trace {
         eprintln!("{personality:#?}");
     }
-    let sim =
-        Sim::new(rng.next(), personality.shards, personality.settings.clone(), personality.faults.clone(), trace);
+    let sim = Sim::new(rng.next(), personality.shards, personality.settings.clone(), personality.faults.clone(), trace);
     let clients = (0..personality.clients).map(Client::new).collect();
     let mut run = Run { sim, oracle: Oracle::new(plan), clients, personality, connections: 0 };
     run.set_up();

@@ -58,8 +58,7 @@ impl Sim {
     /// A new connection, nothing sent.
     pub fn connect(&mut self, shard: usize) -> PeerId {
         let port = 10_000 + self.peers.len() as u16;
-        let address =
-            Address { address: ([127, 0, 0, 1], port).into(), local: ([127, 0, 0, 1], 5672).into() };
+        let address = Address { address: ([127, 0, 0, 1], port).into(), local: ([127, 0, 0, 1], 5672).into() };
         let id = self.shards[shard].connect(Now { ms: self.net.now_ms }, address).expect("room for a connection");
         let socket = self.net.attach(shard, id);
         self.peers.push(Peer {

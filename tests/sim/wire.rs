@@ -8,28 +8,69 @@ use std::collections::{BTreeMap, VecDeque};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
     Start,
-    Tune { channel_max: u16, frame_max: u32 },
+    Tune {
+        channel_max: u16,
+        frame_max: u32,
+    },
     OpenOk,
-    ConnectionClose { code: u16, text: String, method: MethodId },
+    ConnectionClose {
+        code: u16,
+        text: String,
+        method: MethodId,
+    },
     ConnectionCloseOk,
     ChannelOpenOk,
-    ChannelClose { code: u16, text: String, method: MethodId },
+    ChannelClose {
+        code: u16,
+        text: String,
+        method: MethodId,
+    },
     ChannelCloseOk,
     /// An answer without anything in it, by its method id.
     Ok(MethodId),
-    DeclareOk { queue: String, messages: u32, consumers: u32 },
-    PurgeOk { messages: u32 },
-    DeleteOk { messages: u32 },
-    ConsumeOk { tag: String },
-    CancelOk { tag: String },
+    DeclareOk {
+        queue: String,
+        messages: u32,
+        consumers: u32,
+    },
+    PurgeOk {
+        messages: u32,
+    },
+    DeleteOk {
+        messages: u32,
+    },
+    ConsumeOk {
+        tag: String,
+    },
+    CancelOk {
+        tag: String,
+    },
     /// The broker cancelled a consumer.
-    Cancel { tag: String },
-    Deliver { tag: String, delivery: Delivery },
-    GetOk { remaining: u32, delivery: Delivery },
+    Cancel {
+        tag: String,
+    },
+    Deliver {
+        tag: String,
+        delivery: Delivery,
+    },
+    GetOk {
+        remaining: u32,
+        delivery: Delivery,
+    },
     GetEmpty,
-    Return { code: u16, text: String, content: Content },
-    Ack { seqno: u64, multiple: bool },
-    Nack { seqno: u64, multiple: bool },
+    Return {
+        code: u16,
+        text: String,
+        content: Content,
+    },
+    Ack {
+        seqno: u64,
+        multiple: bool,
+    },
+    Nack {
+        seqno: u64,
+        multiple: bool,
+    },
     /// The connection ended.
     Eof,
 }
@@ -182,11 +223,9 @@ fn hear(method: &Method<'_>) -> Heard {
             },
         },
         Method::BasicGetEmpty(_) => Heard::GetEmpty,
-        Method::BasicReturn(m) => Heard::Return {
-            code: m.reply_code,
-            text: m.reply_text.into(),
-            content: content(m.exchange, m.routing_key),
-        },
+        Method::BasicReturn(m) => {
+            Heard::Return { code: m.reply_code, text: m.reply_text.into(), content: content(m.exchange, m.routing_key) }
+        }
         Method::BasicAck(m) => Heard::Ack { seqno: m.delivery_tag, multiple: m.multiple },
         Method::BasicNack(m) => Heard::Nack { seqno: m.delivery_tag, multiple: m.multiple },
         Method::ExchangeDeclareOk(_)

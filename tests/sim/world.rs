@@ -18,7 +18,7 @@ use std::io::IoSlice;
 pub enum MeshOrder {
     /// In the order in which they were pushed, as through the server's inbox.
     Causal,
-    /// In order per sender only.
+    /// In order per sender, and never before what a client knew when it was pushed.
     PerPair,
 }
 
@@ -92,13 +92,23 @@ pub struct Socket {
     read_turn: u64,
 }
 
+/// A batch on its way.
+#[derive(Debug)]
+struct UnderWay {
+    /// The turn that pushed it.
+    turn: u64,
+    /// The newest turn whose effects some client had seen by then: what that pushed comes before this.
+    told: u64,
+    batch: Batch,
+}
+
 #[derive(Debug)]
 struct Node {
     sockets: BTreeMap<ConnectionId, usize>,
     writable: VecDeque<ConnectionId>,
     next: NextTurn,
-    /// Batches under way from each shard, with the turn that pushed them.
-    lanes: Vec<VecDeque<(u64, Batch)>>,
+    /// Batches under way from each shard.
+    lanes: Vec<VecDeque<UnderWay>>,
     /// The last turn in which it saw the whole topology log.
     caught_up: u64,
 }
@@ -278,35 +288,31 @@ impl Net {
     /// The batches that a shard finds in its inbox this turn: all that a client may know of, and some more.
     fn release(&mut self, at: usize) -> VecDeque<Batch> {
         let (told, hold) = (self.told, self.faults.hold_batch);
-        let mut taken: Vec<(u64, Batch)> = vec![];
-        for lane in &mut self.nodes[at].lanes {
-            while let Some((turn, _)) = lane.front() {
-                if *turn > told && self.rng.chance(hold) {
-                    break;
-                }
-                taken.extend(lane.pop_front());
+        let lanes = &mut self.nodes[at].lanes;
+        let mut held = vec![false; lanes.len()];
+        let mut taken = VecDeque::new();
+        loop {
+            let fronts: Vec<(usize, u64, u64)> = lanes
+                .iter()
+                .enumerate()
+                .filter_map(|(from, lane)| lane.front().map(|b| (from, b.turn, b.told)))
+                .collect();
+            let may_come = |(from, turn, told): (usize, u64, u64)| {
+                let after = if self.faults.mesh == MeshOrder::Causal { turn } else { told };
+                !held[from] && fronts.iter().all(|(other, turn, _)| *other == from || *turn > after)
+            };
+            let next: Vec<(usize, u64)> =
+                fronts.iter().filter(|front| may_come(**front)).map(|(from, turn, _)| (*from, *turn)).collect();
+            if next.is_empty() {
+                return taken;
+            }
+            let (from, turn) = self.rng.pick(&next);
+            if turn > told && self.rng.chance(hold) {
+                held[from] = true;
+            } else {
+                taken.extend(lanes[from].pop_front().map(|under_way| under_way.batch));
             }
         }
-        match self.faults.mesh {
-            MeshOrder::Causal => {
-                taken.sort_by_key(|(turn, _)| *turn);
-                // A batch may not overtake one that stays behind.
-                let first_held = self.nodes[at].lanes.iter().filter_map(|lane| lane.front()).map(|(s, _)| *s).min();
-                if let Some(first_held) = first_held {
-                    let keep = taken.partition_point(|(turn, _)| *turn < first_held);
-                    for (turn, batch) in taken.drain(keep..).rev() {
-                        let from = usize::from(batch.from.0);
-                        self.nodes[at].lanes[from].push_front((turn, batch));
-                    }
-                }
-            }
-            MeshOrder::PerPair => {
-                let mut lanes: Vec<usize> = (0..self.nodes.len()).collect();
-                self.rng.shuffle(&mut lanes);
-                taken.sort_by_key(|(_, batch)| lanes[usize::from(batch.from.0)]);
-            }
-        }
-        taken.into_iter().map(|(_, batch)| batch).collect()
     }
 }
 
@@ -393,8 +399,8 @@ impl World for Turn<'_> {
         let to = usize::from(to.0);
         assert_ne!(to, self.at, "a batch to oneself");
         assert_eq!(usize::from(batch.from.0), self.at, "a batch says where it comes from");
-        let turn = self.net.turns;
-        self.net.nodes[to].lanes[self.at].push_back((turn, batch));
+        let (turn, told) = (self.net.turns, self.net.told);
+        self.net.nodes[to].lanes[self.at].push_back(UnderWay { turn, told, batch });
     }
 
     fn write(&mut self, id: ConnectionId, outbound: &mut Outbound) -> WriteOutcome {
