@@ -185,10 +185,10 @@ impl Channel {
                 self.free_tags.push(tag);
             }
             What::Consume { tag: Some(tag), .. } => {
-                if let Some(consumer) = self.consumers.get_mut(&tag) {
-                    if consumer.listening == Listening::Asked {
-                        consumer.listening = Listening::Active;
-                    }
+                if let Some(consumer) = self.consumers.get_mut(&tag)
+                    && consumer.listening == Listening::Asked
+                {
+                    consumer.listening = Listening::Active;
                 }
             }
             _ => {}
@@ -361,10 +361,10 @@ impl Channel {
 
     /// The consumer of a delivery has room again.
     pub fn credit(&mut self, held: &Held) {
-        if let Some(number) = held.consumer {
-            if let Some(consumer) = self.consumers.values_mut().find(|c| c.number == number) {
-                consumer.outstanding -= 1;
-            }
+        if let Some(number) = held.consumer
+            && let Some(consumer) = self.consumers.values_mut().find(|c| c.number == number)
+        {
+            consumer.outstanding -= 1;
         }
     }
 

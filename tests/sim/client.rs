@@ -1,7 +1,7 @@
 //! A model client: one connection at a time, its channels, and what it makes of what it hears.
 
 use crate::channel::{Channel, Listening, Mode, Pending, State, What};
-use crate::message::{ChannelNo, Place};
+use crate::message::ChannelNo;
 use crate::oracle::{Oracle, QueueKind};
 use crate::plan::QueueNo;
 use crate::sim::{PeerId, Sim};
@@ -35,8 +35,6 @@ pub struct Client {
     pub replies_due: Vec<String>,
     pub stalled_until: u64,
     pub names: u32,
-    /// No new commands.
-    pub quiet: bool,
 }
 
 impl Client {
@@ -52,7 +50,6 @@ impl Client {
             replies_due: vec![],
             stalled_until: 0,
             names: 0,
-            quiet: false,
         }
     }
 
@@ -83,7 +80,7 @@ impl Client {
 
     pub fn open_channel(&mut self, sim: &mut Sim, oracle: &mut Oracle, number: u16, mode: Mode) {
         use leveret::amqp::method::{ChannelOpen, ConfirmSelect, TxSelect};
-        let mut channel = Channel::new(oracle.add_channel(self.connection), self.connection, mode);
+        let mut channel = Channel::new(oracle.add_channel(), self.connection, mode);
         let mut ask = |what, method| {
             channel.push(oracle, Pending { method, what, answered: true, may_fail: &[] });
         };
@@ -233,10 +230,10 @@ impl Client {
                 consumer.listening = Listening::Active;
                 match tag {
                     Some(tag) => {
-                        if let Some(consumer) = channel.consumers.get_mut(&tag) {
-                            if consumer.listening == Listening::Asked {
-                                consumer.listening = Listening::Active;
-                            }
+                        if let Some(consumer) = channel.consumers.get_mut(&tag)
+                            && consumer.listening == Listening::Asked
+                        {
+                            consumer.listening = Listening::Active;
                         }
                     }
                     None => {
@@ -333,11 +330,4 @@ fn flag(redelivered: bool) -> &'static str {
 fn name(content: &crate::wire::Content) -> String {
     let number = crate::message::number_of(&content.properties, &content.body);
     format!("m{number} ({:?} {:?}, {} bytes)", content.exchange, content.routing_key, content.body.len())
-}
-
-/// The copies of held deliveries go to another place.
-pub fn shift_all(oracle: &mut Oracle, channel: ChannelNo, list: &[(u32, QueueNo)], to: Place) {
-    for (number, queue) in list {
-        oracle.shift(*number, *queue, Place::Held(channel), to);
-    }
 }

@@ -10,10 +10,12 @@ mod message;
 mod oracle;
 mod personality;
 mod plan;
+mod publish_actions;
 mod rng;
 mod run;
 mod scenarios;
 mod script;
+mod serial;
 mod sim;
 mod topology_actions;
 mod wire;
@@ -41,6 +43,7 @@ const SCENARIOS: &[Scenario] = &[
     ("prefetch_over_shards", scenarios::prefetch_over_shards),
     ("global_qos", scenarios::global_qos),
     ("exclusive_consumers", scenarios::exclusive_consumers),
+    ("serial", serial),
 ];
 
 fn scenario(name: &str) -> &'static Scenario {
@@ -127,6 +130,15 @@ fn the_same_seed_gives_the_same_bytes() {
             assert_eq!(scenario(seed, false), scenario(seed, false), "seed {seed}");
         }
     }
+}
+
+fn serial(seed: u64, trace: bool) -> u64 {
+    let one = serial::script(seed, 1, trace);
+    let four = serial::script(seed, 4, trace);
+    for (one, four) in one.iter().zip(&four) {
+        assert_eq!(one, four, "the same script, on one shard and on four");
+    }
+    one.len() as u64
 }
 
 /// Replays the seed that the environment names.

@@ -26,7 +26,6 @@ pub struct Queue {
 /// What the oracle has to know of a channel.
 #[derive(Debug, Clone, Default)]
 pub struct Channel {
-    pub connection: u32,
     /// Its end is under way or over: what it gets now was sent before.
     pub ending: bool,
     /// Commands sent that may close it.
@@ -112,8 +111,8 @@ impl Oracle {
         }
     }
 
-    pub fn add_channel(&mut self, connection: u32) -> ChannelNo {
-        self.channels.push(Channel { connection, ..Channel::default() });
+    pub fn add_channel(&mut self) -> ChannelNo {
+        self.channels.push(Channel::default());
         self.channels.len() as ChannelNo - 1
     }
 
@@ -183,11 +182,11 @@ impl Oracle {
         } else if holds {
             copy.place = Place::Held(arrival.channel);
         }
-        if !delivery.redelivered {
-            if let Some(scope) = arrival.order_scope {
-                let last = self.order.insert((scope, arrival.queue, publisher), number);
-                assert!(last < Some(number), "after message {last:?} of the same publisher: {}", at());
-            }
+        if !delivery.redelivered
+            && let Some(scope) = arrival.order_scope
+        {
+            let last = self.order.insert((scope, arrival.queue, publisher), number);
+            assert!(last < Some(number), "after message {last:?} of the same publisher: {}", at());
         }
         (number, holds)
     }

@@ -167,10 +167,11 @@ impl Plan {
                 }
             }
             let alternate = self.exchanges.iter().find(|x| x.name == source).and_then(|x| x.alternate);
-            if let Some(next) = alternate {
-                if (!matched || ever) && !exchanges.iter().any(|name| name == next) {
-                    exchanges.push(next.into());
-                }
+            if let Some(next) = alternate
+                && (!matched || ever)
+                && !exchanges.iter().any(|name| name == next)
+            {
+                exchanges.push(next.into());
             }
         }
         queues

@@ -51,10 +51,6 @@ impl Rng {
         }
     }
 
-    pub fn fork(&mut self) -> Rng {
-        Rng(self.next())
-    }
-
     pub fn bytes32(&mut self) -> [u8; 32] {
         let mut bytes = [0; 32];
         for part in bytes.chunks_mut(8) {

@@ -256,7 +256,7 @@ impl Run {
 
     /// What is left in the queues is what must be.
     fn drain(&mut self, auditor: PeerId) {
-        let channel = self.oracle.add_channel(u32::MAX);
+        let channel = self.oracle.add_channel();
         for queue in 0..self.oracle.plan.pillars.len() as QueueNo {
             let name = self.oracle.name(queue).to_owned();
             let (sure, maybe) = self.oracle.expected(queue);

@@ -19,7 +19,6 @@ pub type PeerId = usize;
 #[derive(Debug)]
 pub struct Peer {
     pub socket: usize,
-    pub shard: usize,
     pub frame_max: u32,
     assembler: Assembler,
     /// Heard and not yet dealt with.
@@ -63,7 +62,6 @@ impl Sim {
         let socket = self.net.attach(shard, id);
         self.peers.push(Peer {
             socket,
-            shard,
             frame_max: 0,
             assembler: Assembler::default(),
             heard: VecDeque::new(),

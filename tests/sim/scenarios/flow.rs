@@ -14,9 +14,9 @@ pub fn sleeping_peers(seed: u64, trace: bool) -> u64 {
     for (shard, peer) in peers.iter().enumerate() {
         sim.must(*peer, 1, &queue_declare(&format!("q{shard}"), PLAIN));
     }
-    for shard in 0..4 {
+    for peer in &peers {
         let queue = rng.below(4);
-        sim.must(peers[shard], 1, &consume(&format!("q{queue}"), &format!("t{queue}"), true));
+        sim.must(*peer, 1, &consume(&format!("q{queue}"), &format!("t{queue}"), true));
     }
     sim.rest();
     let consumed: Vec<String> = (0..4)
