@@ -16,11 +16,20 @@ pub(super) fn has_room(channel: &mut ChannelState) -> bool {
 fn room(channel: &ChannelState) -> u32 {
     match &channel.global {
         Some(global) => match global.limit {
-            Some(limit) => limit.saturating_sub(channel.unacked.consumer_count()).saturating_sub(global.granted),
+            Some(limit) => limit
+                .saturating_sub(channel.unacked.consumer_count())
+                .saturating_sub(in_tx(channel))
+                .saturating_sub(global.granted),
             None => u32::MAX,
         },
         None => u32::MAX,
     }
+}
+
+/// Deliveries to consumers that are settled in a transaction not yet committed: they still count.
+fn in_tx(channel: &ChannelState) -> u32 {
+    let settled = channel.tx.iter().flat_map(|tx| &tx.settled);
+    settled.filter(|(unacked, _)| unacked.consumer).count() as u32
 }
 
 impl Shard {

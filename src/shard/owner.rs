@@ -425,13 +425,13 @@ impl Shard {
             }
             holder.into_iter().collect()
         };
-        for holder in holders {
-            let Some(holder) = self.owner.holders.try_remove(holder as usize) else {
+        for id in holders {
+            let Some(holder) = self.owner.holders.try_remove(id as usize) else {
                 continue;
             };
             self.owner.holder_index.remove(&holder.caller);
             for (key, taker) in holder.takers {
-                self.release_taker(key, taker, task);
+                self.release_taker(key, taker, id, task);
             }
         }
         for key in exclusive {
@@ -440,9 +440,11 @@ impl Shard {
         self.gone_step(task);
     }
 
-    fn release_taker(&mut self, key: QueueKey, id: u32, task: u32) {
+    fn release_taker(&mut self, key: QueueKey, id: u32, holder: u32, task: u32) {
         let Some(mut queue) = self.lift(key) else { return };
-        if let Some(unacked) = queue.taker(id).map(|taker| taker.unacked) {
+        // A cancelled consumer was forgotten with its last settlement, and another may have its number.
+        let taker = queue.taker(id).filter(|taker| taker.holder == holder);
+        if let Some(unacked) = taker.map(|taker| taker.unacked) {
             queue.cancel(id);
             if unacked > 0 {
                 queue.entries.requeue_all(id, unacked as usize);

@@ -256,7 +256,8 @@ impl Shard {
         let Some(channel) = member.channels.get_mut(remote.to.channel as usize).and_then(Option::as_deref_mut) else {
             return;
         };
-        if channel.generation != remote.to.generation {
+        let closing = channel.pending.as_ref().is_some_and(|pending| pending.after == super::member::After::Close);
+        if channel.generation != remote.to.generation || closing {
             return;
         }
         channel.delivery_tag += 1;

@@ -1,0 +1,291 @@
+//! One run: set up, let the clients loose, heal the world, and count.
+
+use crate::actions::{Actor, SAFE};
+use crate::channel::{Listening, What};
+use crate::client::{Client, Phase};
+use crate::message::MessageNo;
+use crate::oracle::{Arrival, Oracle};
+use crate::personality::Personality;
+use crate::plan::{HEADER, Plan, QueueNo, To};
+use crate::rng::Rng;
+use crate::script::{Flags, PLAIN, exchange_declare, prefetch, queue_bind, queue_declare, queue_delete};
+use crate::sim::{PeerId, Sim};
+use crate::wire::Heard;
+use leveret::amqp::method::{BasicQos, ExchangeBind, ExchangeDeclare, QueueBind};
+use leveret::amqp::{Table, TableWriter, Value};
+use std::collections::BTreeMap;
+
+/// What a run came to, for the determinism test and for a look at how much was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    pub output_hash: u64,
+    pub turns: u64,
+    pub messages: usize,
+    pub deliveries: u64,
+}
+
+/// A run with the personality of `seed`.
+pub fn churn(seed: u64, trace: bool) -> Outcome {
+    let mut rng = Rng::new(seed);
+    let personality = Personality::draw(&mut rng);
+    let plan = Plan::draw(&mut rng, personality.pillars, personality.volatile, personality.volatile_exchanges);
+    if trace {
+        eprintln!("{personality:#?}");
+    }
+    let sim = Sim::new(rng.next(), personality.shards, personality.settings.clone(), personality.faults.clone(), trace);
+    let clients = (0..personality.clients).map(Client::new).collect();
+    let mut run = Run { sim, oracle: Oracle::new(plan), clients, personality, connections: 0 };
+    run.set_up();
+    run.churn();
+    run.heal();
+    let auditor = run.sim.open(0);
+    run.sim.open_channel(auditor, 1);
+    run.audit(auditor);
+    run.stop();
+    run.drain(auditor);
+    Outcome {
+        output_hash: run.sim.net.output_hash,
+        turns: run.sim.net.turns,
+        messages: run.oracle.messages.len(),
+        deliveries: run.oracle.deliveries,
+    }
+}
+
+struct Run {
+    sim: Sim,
+    oracle: Oracle,
+    clients: Vec<Client>,
+    personality: Personality,
+    connections: u32,
+}
+
+impl Run {
+    fn set_up(&mut self) {
+        let plan = self.oracle.plan.clone();
+        let admins: Vec<PeerId> = (0..self.personality.shards)
+            .map(|shard| {
+                let peer = self.sim.open(shard);
+                self.sim.open_channel(peer, 1);
+                peer
+            })
+            .collect();
+        for (at, name) in plan.pillars.iter().enumerate() {
+            let flags = Flags { durable: plan.pillars_durable[at], ..PLAIN };
+            let admin = admins[at % admins.len()];
+            self.sim.must(admin, 1, &queue_declare(name, flags));
+        }
+        for exchange in &plan.exchanges {
+            let mut arguments = TableWriter::new();
+            if let Some(alternate) = exchange.alternate {
+                arguments.put("alternate-exchange", Value::LongStr(alternate.as_bytes()));
+            }
+            let declare = ExchangeDeclare {
+                durable: exchange.durable,
+                arguments: arguments.table(),
+                ..exchange_declare(exchange.name, exchange.kind.name())
+            };
+            let admin = self.sim.net.rng.pick(&admins);
+            self.sim.must(admin, 1, &declare);
+        }
+        for binding in &plan.bindings {
+            let admin = self.sim.net.rng.pick(&admins);
+            let mut arguments = TableWriter::new();
+            if let Some(header) = binding.header {
+                arguments.put("x-match", Value::LongStr(b"all"));
+                arguments.put(HEADER, Value::I32(header));
+            }
+            let arguments = arguments.table();
+            match &binding.to {
+                To::Queue(queue) => {
+                    let bind = QueueBind { arguments, ..queue_bind(queue, &binding.source, &binding.key) };
+                    self.sim.must(admin, 1, &bind);
+                }
+                To::Exchange(destination) => {
+                    let bind = ExchangeBind {
+                        reserved_1: 0,
+                        destination,
+                        source: &binding.source,
+                        routing_key: &binding.key,
+                        no_wait: false,
+                        arguments: Table::EMPTY,
+                    };
+                    self.sim.must(admin, 1, &bind);
+                }
+            }
+        }
+        for admin in admins {
+            self.sim.close_connection(admin);
+        }
+    }
+
+    fn churn(&mut self) {
+        for _ in 0..self.personality.steps {
+            for _ in 0..self.sim.net.rng.range(1, 6) {
+                if !self.sim.step() {
+                    break;
+                }
+            }
+            let at = self.sim.net.rng.below(self.clients.len());
+            let client = &mut self.clients[at];
+            if client.phase == Phase::Offline {
+                if self.sim.net.rng.chance(30) {
+                    let shard = self.sim.net.rng.below(self.personality.shards);
+                    self.connections += 1;
+                    client.connect(&mut self.sim, shard, self.connections, self.personality.frame_max);
+                    self.sim.peers[client.peer].read_max = self.personality.client_read_max;
+                }
+                continue;
+            }
+            if client.stalled_until > 0 && self.sim.net.turns >= client.stalled_until {
+                client.stalled_until = 0;
+                self.sim.peers[client.peer].stalled = false;
+            }
+            client.listen(&mut self.sim, &mut self.oracle);
+            let (sim, oracle, personality) = (&mut self.sim, &mut self.oracle, &self.personality);
+            Actor { client, sim, oracle, personality }.act();
+        }
+    }
+
+    /// Everybody reads, nothing is held back, and the system comes to rest.
+    fn heal(&mut self) {
+        self.sim.net.heal();
+        for peer in &mut self.sim.peers {
+            peer.stalled = false;
+            peer.read_max = usize::MAX;
+        }
+        self.rest();
+        // What had no answer is known to be done when something behind it has one.
+        self.each_channel(|actor, at| {
+            let count = actor.channel(at).prefetch;
+            actor.tell(at, &prefetch(count, false), BasicQos::ID, What::Other, true, SAFE);
+        });
+        self.rest();
+        for client in &self.clients {
+            client.check_rest(&self.oracle);
+        }
+    }
+
+    fn rest(&mut self) {
+        loop {
+            self.sim.rest();
+            let mut heard = false;
+            for client in &mut self.clients {
+                heard |= client.phase != Phase::Offline && !self.sim.peers[client.peer].heard.is_empty();
+                client.listen(&mut self.sim, &mut self.oracle);
+            }
+            if !heard {
+                return;
+            }
+        }
+    }
+
+    fn each_channel(&mut self, mut action: impl FnMut(&mut Actor<'_>, u16)) {
+        for client in &mut self.clients {
+            let open: Vec<u16> = client.channels.keys().copied().collect();
+            let (sim, oracle, personality) = (&mut self.sim, &mut self.oracle, &self.personality);
+            let mut actor = Actor { client, sim, oracle, personality };
+            for at in open {
+                action(&mut actor, at);
+            }
+        }
+    }
+
+    /// At rest with all clients there: counts fit, and nobody with credit waits beside a queue with messages.
+    fn audit(&mut self, auditor: PeerId) {
+        for queue in 0..self.oracle.plan.pillars.len() as QueueNo {
+            let name = self.oracle.name(queue).to_owned();
+            let (ready, consumers) = self.sim.counts(auditor, 1, &name).expect("a queue that stands");
+            let (mut listening, mut hungry) = (0, vec![]);
+            for client in self.clients.iter().filter(|c| c.phase == Phase::Running) {
+                for (at, channel) in &client.channels {
+                    let used = channel.held.values().filter(|held| held.consumer.is_some()).count();
+                    for (tag, consumer) in channel.consumers.iter().filter(|(_, c)| c.queue == queue) {
+                        assert_eq!(consumer.listening, Listening::Active);
+                        listening += 1;
+                        let credit = consumer.prefetch == 0 || consumer.outstanding < usize::from(consumer.prefetch);
+                        let common = channel.global_now == 0 || used < usize::from(channel.global_now);
+                        if consumer.no_ack || (credit && common) {
+                            hungry.push(format!("{tag} of client {} channel {at}", client.number));
+                        }
+                    }
+                }
+            }
+            assert_eq!(consumers, listening, "consumers of {name}");
+            assert!(ready == 0 || hungry.is_empty(), "{name} has {ready} messages ready, and room have {hungry:?}");
+            let (sure, maybe) = self.oracle.expected(queue);
+            let waits = |number: &&MessageNo| {
+                !matches!(self.oracle.messages[**number as usize].place(queue), crate::message::Place::Held(_))
+            };
+            let waiting: Vec<&MessageNo> = sure.iter().filter(waits).collect();
+            assert!(
+                (waiting.len()..=sure.len() + maybe.len()).contains(&(ready as usize)),
+                "{name} has {ready} messages ready; there must be {waiting:?}, and there may be {maybe:?}",
+            );
+        }
+        for name in self.oracle.gone.clone() {
+            assert_eq!(self.sim.counts(auditor, 1, &name), None, "{name} should be gone");
+        }
+    }
+
+    /// All clients leave, each in its way. Consumers that would take messages with them are cancelled before.
+    fn stop(&mut self) {
+        self.each_channel(|actor, at| {
+            let greedy: Vec<String> =
+                actor.channel(at).consumers.iter().filter(|(_, c)| c.no_ack).map(|(tag, _)| tag.clone()).collect();
+            for tag in greedy {
+                actor.cancel_tag(at, tag, false);
+            }
+        });
+        self.rest();
+        for at in 0..self.clients.len() {
+            let client = &mut self.clients[at];
+            if client.phase != Phase::Running {
+                continue;
+            }
+            if self.sim.net.rng.chance(50) {
+                client.close(&mut self.sim, &mut self.oracle);
+            } else {
+                client.cut(&mut self.sim, &mut self.oracle);
+            }
+        }
+        self.rest();
+        for client in &self.clients {
+            assert_eq!(client.phase, Phase::Offline);
+        }
+    }
+
+    /// What is left in the queues is what must be.
+    fn drain(&mut self, auditor: PeerId) {
+        let channel = self.oracle.add_channel();
+        for queue in 0..self.oracle.plan.pillars.len() as QueueNo {
+            let name = self.oracle.name(queue).to_owned();
+            let (sure, maybe) = self.oracle.expected(queue);
+            let (ready, consumers) = self.sim.counts(auditor, 1, &name).expect("a queue that stands");
+            assert_eq!(consumers, 0, "consumers of {name} when all are gone");
+            let mut found = vec![];
+            let mut last_of: BTreeMap<u32, MessageNo> = BTreeMap::new();
+            while let Some((delivery, remaining)) = self.sim.get_one(auditor, 1, &name) {
+                let arrival = Arrival { queue, channel, order_scope: None, no_ack: true };
+                let (number, _) = self.oracle.arrived(arrival, &delivery);
+                found.push(number);
+                assert_eq!(found.len() as u32 + remaining, ready, "messages in {name}");
+                let publisher = self.oracle.messages[number as usize].publisher;
+                let last = last_of.insert(publisher, number);
+                assert!(last < Some(number), "{name}: {number} comes after {last:?} of the same publisher");
+            }
+            found.sort_unstable();
+            let lost: Vec<&MessageNo> = sure.iter().filter(|number| found.binary_search(number).is_err()).collect();
+            assert!(lost.is_empty(), "lost in {name}: {lost:?}");
+            let extra: Vec<&MessageNo> =
+                found.iter().filter(|number| !sure.contains(number) && !maybe.contains(number)).collect();
+            assert!(extra.is_empty(), "in {name} and should not be: {extra:?}");
+        }
+        for name in self.oracle.plan.pillars.clone() {
+            let heard = self.sim.must(auditor, 1, &queue_delete(&name));
+            assert_eq!(heard, Heard::DeleteOk { messages: 0 });
+            assert_eq!(self.sim.counts(auditor, 1, &name), None);
+        }
+        self.sim.close_connection(auditor);
+        self.sim.rest();
+    }
+}

@@ -1,0 +1,243 @@
+//! A broker of several shards in the seeded world, and the peers that are connected to it.
+
+use crate::rng::Rng;
+use crate::wire::{Assembler, Heard};
+use crate::world::{Faults, Net};
+use leveret::amqp::frame::{PROTOCOL_HEADER, write_body, write_content_header, write_method};
+use leveret::amqp::method::*;
+use leveret::amqp::{LongStr, TableWriter, Value};
+use leveret::config::Settings;
+use leveret::shard::{Peer as Address, Shard};
+use leveret::time::Now;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// A peer by its place in [`Sim::peers`].
+pub type PeerId = usize;
+
+/// One connection as its client holds it.
+#[derive(Debug)]
+pub struct Peer {
+    pub socket: usize,
+    pub frame_max: u32,
+    assembler: Assembler,
+    /// Heard and not yet dealt with.
+    pub heard: VecDeque<(u16, Heard)>,
+    /// Most bytes read at once.
+    pub read_max: usize,
+    /// Does not read.
+    pub stalled: bool,
+    /// The socket is gone on the client's side.
+    pub gone: bool,
+}
+
+/// Shards, world and peers.
+#[derive(Debug)]
+pub struct Sim {
+    pub net: Net,
+    pub shards: Vec<Shard>,
+    pub peers: Vec<Peer>,
+}
+
+/// Turns after which a system that should come to rest is taken to be in a loop.
+const TURNS_TO_REST_MAX: u64 = 200_000;
+
+impl Sim {
+    pub fn new(seed: u64, shards: usize, settings: Settings, faults: Faults, trace: bool) -> Sim {
+        let mut rng = Rng::new(seed);
+        let broker_seed = rng.bytes32();
+        let net = Net::new(shards, faults, rng, trace);
+        Sim { net, shards: Shard::mesh(shards, Arc::new(settings), broker_seed), peers: vec![] }
+    }
+
+    pub fn rng(&mut self) -> &mut Rng {
+        &mut self.net.rng
+    }
+
+    /// A new connection, nothing sent.
+    pub fn connect(&mut self, shard: usize) -> PeerId {
+        let port = 10_000 + self.peers.len() as u16;
+        let address = Address { address: ([127, 0, 0, 1], port).into(), local: ([127, 0, 0, 1], 5672).into() };
+        let id = self.shards[shard].connect(Now { ms: self.net.now_ms }, address).expect("room for a connection");
+        let socket = self.net.attach(shard, id);
+        self.peers.push(Peer {
+            socket,
+            frame_max: 0,
+            assembler: Assembler::default(),
+            heard: VecDeque::new(),
+            read_max: usize::MAX,
+            stalled: false,
+            gone: false,
+        });
+        self.peers.len() - 1
+    }
+
+    pub fn send_bytes(&mut self, peer: PeerId, bytes: &[u8]) {
+        let peer = &self.peers[peer];
+        if !peer.gone {
+            self.net.send(peer.socket, bytes);
+        }
+    }
+
+    pub fn send<M: Encode>(&mut self, peer: PeerId, channel: u16, method: &M) {
+        let mut bytes = vec![];
+        write_method(&mut bytes, channel, method);
+        self.send_bytes(peer, &bytes);
+    }
+
+    pub fn publish(
+        &mut self,
+        peer: PeerId,
+        channel: u16,
+        exchange: &str,
+        routing_key: &str,
+        mandatory: bool,
+        properties: &[u8],
+        body: &[u8],
+    ) {
+        let mut bytes = vec![];
+        let publish = BasicPublish { reserved_1: 0, exchange, routing_key, mandatory, immediate: false };
+        write_method(&mut bytes, channel, &publish);
+        write_content_header(&mut bytes, channel, body.len() as u64, properties);
+        write_body(&mut bytes, channel, body, self.peers[peer].frame_max);
+        self.send_bytes(peer, &bytes);
+    }
+
+    /// Sends the first bytes of a connection.
+    pub fn send_header(&mut self, peer: PeerId) {
+        self.send_bytes(peer, &PROTOCOL_HEADER);
+    }
+
+    pub fn send_start_ok(&mut self, peer: PeerId) {
+        let mut capabilities = TableWriter::new();
+        for name in ["basic.nack", "publisher_confirms", "consumer_cancel_notify", "authentication_failure_close"] {
+            capabilities.put(name, Value::Bool(true));
+        }
+        let mut properties = TableWriter::new();
+        properties.put("capabilities", Value::Table(capabilities.table()));
+        let start_ok = ConnectionStartOk {
+            client_properties: properties.table(),
+            mechanism: "PLAIN",
+            response: LongStr(b"\0guest\0guest"),
+            locale: "en_US",
+        };
+        self.send(peer, 0, &start_ok);
+    }
+
+    pub fn send_open(&mut self, peer: PeerId, frame_max: u32) {
+        self.peers[peer].frame_max = frame_max;
+        self.peers[peer].assembler.frame_max = frame_max;
+        self.send(peer, 0, &ConnectionTuneOk { channel_max: 2047, frame_max, heartbeat: 0 });
+        self.send(peer, 0, &ConnectionOpen { virtual_host: "/", reserved_1: "", reserved_2: false });
+    }
+
+    pub fn send_close(&mut self, peer: PeerId) {
+        let close = ConnectionClose { reply_code: 200, reply_text: "bye", class_id: 0, method_id: 0 };
+        self.send(peer, 0, &close);
+    }
+
+    /// The client closes its socket.
+    pub fn hang_up(&mut self, peer: PeerId) {
+        self.net.client_close(self.peers[peer].socket);
+        self.peers[peer].gone = true;
+    }
+
+    /// The connection breaks.
+    pub fn cut(&mut self, peer: PeerId) {
+        self.net.client_cut(self.peers[peer].socket);
+        self.peers[peer].gone = true;
+        self.peers[peer].heard.clear();
+    }
+
+    /// A peer reads what is there.
+    pub fn poll(&mut self, peer: PeerId) {
+        let peer = &mut self.peers[peer];
+        if peer.gone {
+            return;
+        }
+        match self.net.client_read(peer.socket, peer.read_max) {
+            Some(bytes) => {
+                // The broker speaks only after a header, and then in frames.
+                peer.assembler.feed(&bytes, &mut peer.heard);
+            }
+            None => {
+                peer.gone = true;
+                peer.heard.push_back((0, Heard::Eof));
+            }
+        }
+    }
+
+    /// Something happens: a turn of a shard that has a reason, or a peer reads. False when nothing is left.
+    pub fn step(&mut self) -> bool {
+        let count = self.shards.len();
+        let mut weights = [0; 64];
+        for (shard, weight) in weights.iter_mut().enumerate().take(count) {
+            if self.net.has_event(shard) {
+                *weight = self.net.faults.shard_weights[shard];
+            }
+        }
+        let readers: Vec<PeerId> = (0..self.peers.len())
+            .filter(|p| {
+                let peer = &self.peers[*p];
+                !peer.gone && !peer.stalled && self.net.client_readable(peer.socket)
+            })
+            .collect();
+        weights[count] = readers.len() as u32;
+        if weights.iter().sum::<u32>() == 0 {
+            return false;
+        }
+        let spurious = self.net.faults.spurious_turn;
+        if spurious > 0 && self.net.rng.chance(spurious) {
+            let shard = self.net.rng.below(count);
+            self.net.turn(&mut self.shards, shard);
+        }
+        let choice = self.net.rng.weighted(&weights[..=count]);
+        if choice == count {
+            let peer = self.net.rng.pick(&readers);
+            self.poll(peer);
+        } else {
+            self.net.turn(&mut self.shards, choice);
+        }
+        true
+    }
+
+    /// Runs until nothing is left to do, without moving the clock.
+    pub fn rest(&mut self) {
+        let limit = self.net.turns + TURNS_TO_REST_MAX;
+        while self.step() {
+            assert!(self.net.turns < limit, "the system does not come to rest");
+        }
+    }
+
+    /// Runs until `peer` hears something that `wanted` picks, and takes that out.
+    pub fn wait<T>(&mut self, peer: PeerId, what: &str, mut wanted: impl FnMut(u16, &Heard) -> Option<T>) -> T {
+        let limit = self.net.turns + TURNS_TO_REST_MAX;
+        loop {
+            let heard = &mut self.peers[peer].heard;
+            let found = heard.iter().enumerate().find_map(|(at, (channel, h))| wanted(*channel, h).map(|t| (at, t)));
+            if let Some((at, found)) = found {
+                heard.remove(at);
+                return found;
+            }
+            let moved = self.step();
+            assert!(moved, "at rest, and peer {peer} waits for {what}; heard: {:?}", self.peers[peer].heard);
+            assert!(self.net.turns < limit, "peer {peer} waits for {what} in a loop");
+        }
+    }
+
+    /// An open connection on `shard`.
+    pub fn open(&mut self, shard: usize) -> PeerId {
+        self.open_with(shard, 131_072)
+    }
+
+    pub fn open_with(&mut self, shard: usize, frame_max: u32) -> PeerId {
+        let peer = self.connect(shard);
+        self.send_header(peer);
+        self.wait(peer, "start", |_, h| (*h == Heard::Start).then_some(()));
+        self.send_start_ok(peer);
+        self.wait(peer, "tune", |_, h| matches!(h, Heard::Tune { .. }).then_some(()));
+        self.send_open(peer, frame_max);
+        self.wait(peer, "open-ok", |_, h| (*h == Heard::OpenOk).then_some(()));
+        peer
+    }
+}
