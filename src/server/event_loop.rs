@@ -21,7 +21,7 @@ use crate::time::Now;
 const EVENTS_MAX: usize = 1024;
 
 /// How long clients have to answer the close of a server that stops, in milliseconds.
-const GRACE_MS: u64 = 800;
+const GRACE_MS: u64 = 600;
 
 /// What the event loops of a server share.
 #[derive(Debug, Clone)]
