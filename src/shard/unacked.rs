@@ -34,8 +34,15 @@ impl Unacked {
 #[derive(Debug, Default)]
 pub struct UnackedList {
     list: VecDeque<Unacked>,
+    /// Settled ones that are still in the list, behind one that is not.
+    holes: usize,
     consumer: u32,
 }
+
+/// So many holes are left where they are.
+const HOLES_FREE: usize = 1024;
+/// An empty list keeps memory for so many.
+const SPARE_MAX: usize = 16 << 10;
 
 impl UnackedList {
     /// Notes a delivery; tags come in ascending order.
@@ -72,15 +79,31 @@ impl UnackedList {
         let unacked = self.list.get_mut(at)?;
         unacked.settled = true;
         let taken = *unacked;
+        self.holes += 1;
         self.consumer -= u32::from(taken.consumer);
         self.pop_settled();
         Some(taken)
     }
 
+    #[inline]
     fn pop_settled(&mut self) {
         while self.list.front().is_some_and(|unacked| unacked.settled) {
             self.list.pop_front();
+            self.holes -= 1;
         }
+        if self.holes > HOLES_FREE && self.holes > self.list.len() / 2
+            || self.list.is_empty() && self.list.capacity() > SPARE_MAX
+        {
+            self.close_up();
+        }
+    }
+
+    /// One delivery that is never acknowledged must not pin all that came behind it.
+    #[cold]
+    fn close_up(&mut self) {
+        self.list.retain(|unacked| !unacked.settled);
+        self.holes = 0;
+        self.list.shrink_to(2 * self.list.len().max(HOLES_FREE));
     }
 
     /// Whether this tag is outstanding.
@@ -105,6 +128,7 @@ impl UnackedList {
     /// Takes everything, in order.
     pub fn drain(&mut self) -> Vec<Unacked> {
         self.consumer = 0;
+        self.holes = 0;
         std::mem::take(&mut self.list).into_iter().filter(|unacked| !unacked.settled).collect()
     }
 
@@ -140,6 +164,24 @@ mod tests {
         let up_to: Vec<u64> = std::iter::from_fn(|| unacked.take_up_to(10)).map(|u| u.tag).collect();
         assert_eq!(up_to, [4, 5, 10]);
         assert_eq!(unacked.consumer_count(), 1);
+    }
+
+    #[test]
+    fn one_that_is_never_acknowledged_pins_nothing() {
+        let mut unacked = list(&[1]);
+        for tag in 2..1_000_000 {
+            unacked.push(Unacked::new(tag, tag, QueueKey { slot: 0, generation: 0 }, 0, 0, true));
+            assert_eq!(unacked.take(tag - tag % 2).is_some(), tag % 2 == 0);
+        }
+        let odd = 1_000_000 / 2;
+        assert_eq!(unacked.consumer_count(), odd);
+        for tag in (3..1_000_000).step_by(2) {
+            assert!(unacked.take(tag).is_some() && unacked.take(tag).is_none());
+            assert!(unacked.list.len() <= 2 * unacked.consumer as usize + HOLES_FREE + 1);
+        }
+        assert!(unacked.contains(1) && unacked.list.len() + unacked.list.capacity() < 4 * HOLES_FREE);
+        assert_eq!(unacked.take_up_to(u64::MAX).map(|u| u.tag), Some(1));
+        assert!(unacked.take_up_to(u64::MAX).is_none());
     }
 
     #[test]
