@@ -30,6 +30,12 @@ pub struct Limits {
     pub message_bytes_max: u64,
     /// The largest body that any configuration may allow (RabbitMQ: 512 MiB).
     pub message_bytes_ceiling: u64,
+    /// Bytes of publishes in an open transaction.
+    pub tx_bytes_max: usize,
+    /// Publishes in an open transaction.
+    pub tx_entries_max: usize,
+    /// The largest frame other than a body's: those are gathered before they are looked at.
+    pub gathered_frame_max: u32,
     /// Memory reserved at once for a body that was only announced.
     pub body_reserve_max: usize,
     /// Bytes of unacknowledged or unsent deliveries under way from one shard to a connection of another.
@@ -63,6 +69,9 @@ impl Default for Limits {
             blocks_spare_max: 64,
             message_bytes_max: 16 << 20,
             message_bytes_ceiling: 512 << 20,
+            tx_bytes_max: 512 << 20,
+            tx_entries_max: 1 << 20,
+            gathered_frame_max: 4 << 20,
             body_reserve_max: 256 << 10,
             link_window_bytes: 256 << 10,
             publish_credit_bytes: 1 << 20,

@@ -9,6 +9,9 @@ use smallvec::SmallVec;
 use super::entries::Entries;
 use super::topology::{QueueKey, QueueSpec};
 
+/// Priorities kept without a consumer in their ring.
+const EMPTY_RINGS_MAX: usize = 8;
+
 /// Why a taker gets nothing at the moment, or that it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
@@ -176,6 +179,7 @@ impl Queue {
         if let Some(state) = self.takers.get_mut(taker as usize) {
             state.standing = Standing::Gone;
         }
+        self.forget_empty_rings();
         self.consumers -= 1;
         if self.exclusive == Some(taker) {
             self.exclusive = None;
@@ -232,6 +236,13 @@ impl Queue {
         self.leave_ring(taker);
         if let Some(state) = self.takers.get_mut(taker as usize) {
             state.standing = standing;
+        }
+    }
+
+    /// Forgets priorities that nobody has any more; a few empty ones may stay, for whoever comes back.
+    fn forget_empty_rings(&mut self) {
+        if self.rings.len() > EMPTY_RINGS_MAX {
+            self.rings.retain(|ring| !ring.takers.is_empty());
         }
     }
 

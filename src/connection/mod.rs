@@ -161,7 +161,7 @@ impl Connection {
             let Some(header) = FrameHeader::read(input) else {
                 return Ok(Next::Incomplete);
             };
-            if let Err(exception) = self.check_size(&header) {
+            if let Err(exception) = self.check_size(&header, limits) {
                 self.broken = true;
                 return Err(exception);
             }
@@ -274,8 +274,9 @@ impl Connection {
     }
 
     #[inline]
-    fn check_size(&self, header: &FrameHeader) -> Result<(), Exception> {
-        if self.frame_max != 0 && header.size > self.frame_max {
+    fn check_size(&self, header: &FrameHeader, limits: &Limits) -> Result<(), Exception> {
+        let gathered = header.kind != FrameKind::Body && header.size > limits.gathered_frame_max;
+        if gathered || (self.frame_max != 0 && header.size > self.frame_max) {
             return Err(Exception::new(
                 ReplyCode::FrameError,
                 MethodId::NONE,
@@ -283,7 +284,7 @@ impl Connection {
                     "type {}, all octets = <<>>: {{frame_too_large,{},{}}}",
                     header.kind.octet(),
                     header.size,
-                    self.frame_max - OVERHEAD_BYTES as u32
+                    self.frame_max.saturating_sub(OVERHEAD_BYTES as u32)
                 ),
             ));
         }

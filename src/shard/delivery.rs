@@ -211,8 +211,8 @@ pub fn deliver_there(mesh: &mut Mesh, to: Caller, wire: ChannelWire, prefix: &[u
         taker: delivery.taker,
         position: delivery.position,
         kind: delivery.kind,
-        at: at as u32,
-        len: len as u32,
+        at,
+        len,
         tag_at: tag_at as u16,
         body: shared,
     };

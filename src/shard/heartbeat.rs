@@ -41,10 +41,14 @@ impl Shard {
         let Some(member) = self.members.get_mut(id) else { return };
         let beat = &mut member.heartbeat;
         beat.ticks += 1;
-        let silent = !std::mem::take(&mut beat.sent);
+        let sent = std::mem::take(&mut beat.sent);
+        beat.drained |= sent;
+        let silent = !sent;
         if beat.ticks.is_multiple_of(2) {
-            // Time in which we chose not to read does not count against the peer.
-            let alive = std::mem::take(&mut beat.received) || member.parked;
+            // Time in which we chose not to read does not count against the peer, unless the choice was made because it
+            // takes nothing of what we have for it.
+            let drained = std::mem::take(&mut beat.drained) || member.outbound.is_empty();
+            let alive = std::mem::take(&mut beat.received) || (member.parked && drained);
             beat.missed = if alive { 0 } else { beat.missed + 1 };
             if beat.missed >= 2 {
                 return self.disconnected_by_us(id);

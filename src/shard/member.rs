@@ -36,8 +36,10 @@ pub struct Heartbeat {
     pub ticks: u64,
     /// Bytes came since the last look.
     pub received: bool,
-    /// Bytes were written since the last look.
+    /// Bytes were written since the last half interval.
     pub sent: bool,
+    /// Bytes were written since the last look.
+    pub drained: bool,
     /// Looks in a row that found nothing.
     pub missed: u8,
 }
@@ -261,6 +263,10 @@ pub struct Member {
     pub parked: bool,
     /// The socket had something to read while it was parked.
     pub unread: bool,
+    /// Shards that its publishes have no credit for, by bit.
+    pub lacks_credit: u64,
+    /// Those of them where it is listed to be told of new credit.
+    pub awaits_credit: u64,
     /// Listed to be resumed.
     pub resuming: bool,
     /// Channel slots with confirms due.
@@ -375,6 +381,8 @@ impl Members {
             leftover_at: 0,
             parked: false,
             unread: false,
+            lacks_credit: 0,
+            awaits_credit: 0,
             resuming: false,
             confirms_due: SmallVec::new(),
             login: Login::default(),

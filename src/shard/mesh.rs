@@ -158,9 +158,9 @@ pub struct RemoteDelivery {
     /// Whether an acknowledgement is due, and of what kind.
     pub kind: DeliveryKind,
     /// Where the frames lie in the batch.
-    pub at: u32,
+    pub at: usize,
     /// Bytes of frames in the batch.
-    pub len: u32,
+    pub len: usize,
     /// Where in the frames the delivery tag belongs.
     pub tag_at: u16,
     /// A body that goes by reference, in frames yet to be made.
@@ -196,9 +196,9 @@ pub enum Record {
         /// The queues.
         keys: Keys,
         /// Where the record lies in the batch.
-        at: u32,
+        at: usize,
         /// Bytes of the record in the batch.
-        len: u32,
+        len: usize,
         /// The record by reference.
         own: Option<Bytes>,
     },
@@ -252,9 +252,9 @@ pub enum Record {
         /// The name it was sent to, behind the common prefix.
         address: Arc<str>,
         /// Where the record lies in the batch.
-        at: u32,
+        at: usize,
         /// Bytes of the record.
-        len: u32,
+        len: usize,
     },
 }
 
@@ -339,14 +339,25 @@ impl Mesh {
         let Some(peer) = self.peers.get_mut(to as usize) else {
             return true;
         };
-        let at = peer.content.len() as u32;
+        let at = peer.content.len();
         let bytes = content.record_bytes();
         if own.is_none() {
             content.write_record(&mut peer.content);
         }
-        let len = peer.content.len() as u32 - at;
+        let len = peer.content.len() - at;
         peer.records.push(Record::Publish { keys: keys.clone(), at, len, own: own.cloned() });
         peer.credit -= bytes as i64;
+        peer.credit > 0
+    }
+
+    /// Appends a direct reply for a channel of `to`. Returns whether credit is left.
+    pub fn reply(&mut self, to: u8, address: &str, content: &Content<'_>) -> bool {
+        let Some(peer) = self.peers.get_mut(to as usize) else { return true };
+        let at = peer.content.len();
+        content.write_record(&mut peer.content);
+        let len = peer.content.len() - at;
+        peer.records.push(Record::DirectReply { address: address.into(), at, len });
+        peer.credit -= len as i64;
         peer.credit > 0
     }
 

@@ -92,8 +92,8 @@ pub struct Shard {
     prefix: usize,
     /// Connections in order of their coming, until they have logged in.
     handshakes: VecDeque<ConnectionId>,
-    /// A peer whose publish credit the command just run has used up.
-    exhausted: Option<u8>,
+    /// Shards whose publish credit the command just run has used up, by bit.
+    exhausted: u64,
     stopping: bool,
 }
 
@@ -132,7 +132,7 @@ impl Shard {
                     ring: Vec::new(),
                     prefix: 0,
                     handshakes: VecDeque::new(),
-                    exhausted: None,
+                    exhausted: 0,
                     stopping: false,
                     settings: settings.clone(),
                 }

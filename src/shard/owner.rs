@@ -327,7 +327,11 @@ impl Shard {
         }
         let holder = self.holder(caller, wire);
         let Some(mut queue) = self.lift(key) else { return };
-        let getter = queue.takers().find(|(_, taker)| taker.holder == holder && taker.tag.is_empty()).map(|(id, _)| id);
+        let held = self.owner.holders.get(holder as usize).map_or(&[][..], |holder| &holder.takers);
+        let getter = held
+            .iter()
+            .find(|(of, id)| *of == key && queue.taker(*id).is_some_and(|taker| taker.tag.is_empty()))
+            .map(|(_, id)| *id);
         let getter = getter.unwrap_or_else(|| {
             let getter = queue.add_getter(holder);
             if let Some(holder) = self.owner.holders.get_mut(holder as usize) {

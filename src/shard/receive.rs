@@ -152,16 +152,34 @@ impl Shard {
     /// Whether the connection may be parsed on: it takes our answers, and its publishes have credit.
     #[inline]
     fn may_go_on(&mut self, id: ConnectionId) -> bool {
-        let Some(member) = self.members.get(id) else {
-            return true;
-        };
-        if let Some(to) = self.exhausted.take()
-            && !self.mesh.has_credit(to)
-        {
-            self.mesh.wait_for_credit(to, id);
-            return false;
+        let exhausted = std::mem::take(&mut self.exhausted);
+        let Some(member) = self.members.get_mut(id) else { return true };
+        if (exhausted | member.lacks_credit) != 0 {
+            member.lacks_credit |= exhausted;
+            if !self.has_credit(id) {
+                return false;
+            }
         }
-        member.outbound.len() < self.settings.limits.outbound_park_bytes
+        self.members.get(id).is_none_or(|member| member.outbound.len() < self.settings.limits.outbound_park_bytes)
+    }
+
+    /// Whether every shard that the connection's publishes have used up has credit again; if not, it is told when.
+    #[cold]
+    fn has_credit(&mut self, id: ConnectionId) -> bool {
+        let Some(member) = self.members.get_mut(id) else { return true };
+        for shard in 0..self.count {
+            let bit = 1 << shard;
+            if member.lacks_credit & bit == 0 {
+                continue;
+            }
+            if self.mesh.has_credit(shard) {
+                member.lacks_credit &= !bit;
+            } else if member.awaits_credit & bit == 0 {
+                member.awaits_credit |= bit;
+                self.mesh.wait_for_credit(shard, id);
+            }
+        }
+        member.lacks_credit == 0
     }
 
     /// The peer is gone.
@@ -202,7 +220,7 @@ impl Shard {
     }
 
     fn record(&mut self, from: u8, record: Record, bytes: &[u8], published: &mut i64) {
-        let part = |at: u32, len: u32| bytes.get(at as usize..at as usize + len as usize).unwrap_or(&[]);
+        let part = |at: usize, len: usize| bytes.get(at..at + len).unwrap_or(&[]);
         match record {
             Record::Publish { keys, at, len, own } => {
                 let content = Content::from_record(own.as_deref().unwrap_or_else(|| part(at, len)));
@@ -224,6 +242,9 @@ impl Shard {
             Record::Cancelled(caller, tag) => self.consumer_lost(caller, &tag),
             Record::PublishCredit(bytes) => {
                 for id in self.mesh.credited(super::ShardId(from), bytes) {
+                    if let Some(member) = self.members.get_mut(id) {
+                        member.awaits_credit &= !(1 << from);
+                    }
                     self.members.resume(id);
                 }
             }
@@ -234,7 +255,9 @@ impl Shard {
             Record::GrantBack(caller, count) => self.grant_back(caller, count),
             Record::FindReply(caller, address) => self.find_reply(caller, &address),
             Record::DirectReply { address, at, len } => {
-                self.direct_reply(&address, &Content::from_record(part(at, len)));
+                let content = Content::from_record(part(at, len));
+                *published += content.record_bytes() as i64;
+                self.direct_reply(&address, &content);
             }
         }
     }

@@ -77,14 +77,8 @@ impl Shard {
         let Some(caller) = parse(address) else { return };
         if caller.shard == self.id.0 {
             self.direct_reply(address, content);
-        } else if caller.shard < self.count {
-            let Some(out) = self.mesh.content(caller.shard) else {
-                return;
-            };
-            let at = out.len() as u32;
-            content.write_record(out);
-            let len = out.len() as u32 - at;
-            self.mesh.send(caller.shard, Record::DirectReply { address: address.into(), at, len });
+        } else if caller.shard < self.count && !self.mesh.reply(caller.shard, address, content) {
+            self.exhausted |= 1 << caller.shard;
         }
     }
 

@@ -236,6 +236,14 @@ scripts! {
         t.peer().tx_select().commit().rollback().commit();
     }
 
+    s11_3_a_transaction_may_not_grow_for_ever(t) {
+        let t = &t.with(|settings| settings.limits.tx_entries_max = 2);
+        let a = t.peer();
+        a.queue(declare("q")).tx_select().fill("q", &["1", "2"]).commit().fill("q", &["3", "4", "5"]);
+        let text = "transaction is larger than 2 publishes or 536870912 bytes";
+        a.closed(406, text, BasicPublish::ID).reopen().holds("q", &["1", "2"]);
+    }
+
     s11_3_a_publish_counts_at_commit(t) {
         let (a, b) = (t.peer(), t.peer());
         t.queues(&["q"]);

@@ -8,6 +8,7 @@ use crate::amqp::frame::{write_body, write_content_header, write_method};
 use crate::amqp::method::{BasicPublish, BasicReturn};
 use crate::amqp::properties::{self, Properties, PropertyFlags};
 use crate::amqp::{Content, Exception, MethodId, ReplyCode, Table};
+use crate::broker::expiration;
 use crate::broker::routing::{Route, sender_selected, without_bcc};
 use crate::broker::topology::{Exchange, Topology};
 use crate::connection::channel::Assembled;
@@ -20,34 +21,8 @@ use crate::shard::{ConnectionId, Shard, reply_to};
 const LOOKED_AT: u16 =
     PropertyFlags::HEADERS | PropertyFlags::REPLY_TO | PropertyFlags::EXPIRATION | PropertyFlags::USER_ID;
 
-/// The longest expiration: ten years, in milliseconds.
-const EXPIRATION_MAX_MS: u64 = 315_360_000_000;
-
 fn refused(code: ReplyCode, text: impl std::fmt::Display) -> Exception {
     Exception::new(code, BasicPublish::ID, text)
-}
-
-/// What is wrong with an expiration property (rabbitmq-semantics.md section 9, number 7).
-fn expiration_error(text: &str) -> Option<String> {
-    let (sign, digits) = match text.as_bytes().first() {
-        Some(b'+') => (1, &text[1..]),
-        Some(b'-') => (-1, &text[1..]),
-        _ => (1, text),
-    };
-    let len = digits.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, rest) = digits.split_at(len);
-    if number.is_empty() {
-        return Some("no_integer".into());
-    }
-    if !rest.is_empty() {
-        return Some(format!("{{leftover_string,\"{rest}\"}}"));
-    }
-    let number = number.trim_start_matches('0');
-    let value: u64 = if number.is_empty() { 0 } else { number.parse().unwrap_or(u64::MAX) };
-    if sign < 0 && value > 0 {
-        return Some(format!("{{value_negative,-{number}}}"));
-    }
-    (value > EXPIRATION_MAX_MS).then(|| format!("{{value_too_large,{number}}}"))
 }
 
 /// Whether a cached route is what a new look-up would find.
@@ -139,11 +114,11 @@ impl Shard {
         if !known {
             self.look_up(id, slot, content, None, &mut cached)?;
         }
-        self.publish_routed(id, slot, content, mandatory, own, &cached.route);
+        let done = self.publish_routed(id, slot, content, mandatory, own, &cached.route);
         if let Some(channel) = self.members.get_mut(id).and_then(|member| member.channel_mut(slot)) {
             channel.cached = Some(cached);
         }
-        Ok(())
+        done
     }
 
     /// The exchange that a message is published to, if clients may publish to it.
@@ -266,7 +241,7 @@ impl Shard {
             }
         }
         if let Some(expiration) = decoded.expiration
-            && let Some(error) = expiration_error(expiration)
+            && let Some(error) = expiration::error(expiration)
         {
             return Err(refused(ReplyCode::PreconditionFailed, format!("invalid expiration '{expiration}': {error}")));
         }
@@ -289,11 +264,10 @@ impl Shard {
         match changed {
             Some(properties) => {
                 let content = Content { properties: &properties, ..*content };
-                self.publish_routed(id, slot, &content, mandatory, None, &cached.route);
+                self.publish_routed(id, slot, &content, mandatory, None, &cached.route)
             }
             None => self.publish_routed(id, slot, content, mandatory, own, &cached.route),
         }
-        Ok(())
     }
 
     /// Sends a message on its route, now or with the channel's transaction, and counts it for confirms.
@@ -306,25 +280,34 @@ impl Shard {
         mandatory: bool,
         own: Option<&Bytes>,
         route: &Route,
-    ) {
-        let Some(member) = self.members.get_mut(id) else { return };
+    ) -> Done {
+        let Some(member) = self.members.get_mut(id) else { return Ok(()) };
         let Some(channel) = member.channels.get_mut(slot as usize).and_then(Option::as_deref_mut) else {
-            return;
+            return Ok(());
         };
         let generation = channel.generation;
         count_publish(channel, slot, &mut member.confirms_due);
         if let Some(tx) = &mut channel.tx {
+            let limits = &self.settings.limits;
+            tx.bytes += content.record_bytes();
+            if tx.bytes > limits.tx_bytes_max || tx.publishes.len() >= limits.tx_entries_max {
+                let text = format!(
+                    "transaction is larger than {} publishes or {} bytes",
+                    limits.tx_entries_max, limits.tx_bytes_max
+                );
+                return Err(refused(ReplyCode::PreconditionFailed, text));
+            }
             let mut record = Vec::new();
             content.write_record(&mut record);
-            tx.bytes += record.len();
             tx.publishes.push(TxPublish { record, route: route.clone(), mandatory });
-            return;
+            return Ok(());
         }
         let caller = Caller { shard: self.id.0, connection: id, channel: slot, generation };
         if mandatory && route.is_empty() && !is_reply(content) {
             self.write_return(caller, content);
         }
         self.send_on(caller, route, content, own);
+        Ok(())
     }
 
     /// Hands a message to the queues of its route.
@@ -334,7 +317,7 @@ impl Shard {
         for (owner, keys) in &route.remote {
             self.touch(caller, *owner);
             if !self.mesh.publish(*owner, keys, content, own) {
-                self.exhausted = Some(*owner);
+                self.exhausted |= 1 << *owner;
             }
         }
         if route.is_empty() && is_reply(content) {
@@ -370,28 +353,4 @@ impl Shard {
 #[inline]
 pub(super) fn is_reply(content: &Content<'_>) -> bool {
     content.names.first() == Some(&0) && content.routing_key().starts_with(reply_to::PREFIX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::expiration_error;
-
-    #[test]
-    fn expirations_are_decimal_integers_of_at_most_ten_years() {
-        for good in ["0", "5", "+5", "-0", "0005", "315360000000"] {
-            assert_eq!(expiration_error(good), None, "{good}");
-        }
-        for (bad, error) in [
-            ("", "no_integer"),
-            (" 5", "no_integer"),
-            ("foo", "no_integer"),
-            ("+", "no_integer"),
-            ("5x", "{leftover_string,\"x\"}"),
-            ("-1", "{value_negative,-1}"),
-            ("315360000001", "{value_too_large,315360000001}"),
-            ("99999999999999999999999", "{value_too_large,99999999999999999999999}"),
-        ] {
-            assert_eq!(expiration_error(bad).as_deref(), Some(error), "{bad}");
-        }
-    }
 }
