@@ -45,6 +45,8 @@ const SCENARIOS: &[Scenario] = &[
     ("prefetch_over_shards", scenarios::prefetch_over_shards),
     ("global_qos", scenarios::global_qos),
     ("exclusive_consumers", scenarios::exclusive_consumers),
+    ("compaction", scenarios::compaction),
+    ("priorities", scenarios::priorities),
     ("serial", serial),
 ];
 

@@ -142,7 +142,7 @@ pub fn settings(rng: &mut Rng) -> Settings {
     limits.read_bytes_max = rng.pick(&[200, 1000, 5000, 64 << 10]);
     limits.turn_bytes_max = rng.pick(&[200, 2000, 20_000, 1 << 20]);
     limits.body_own_block_bytes = rng.pick(&[64, 512, 2048, 16 << 10]);
-    limits.block_bytes = (limits.body_own_block_bytes * 4).max(rng.pick(&[4096, 16 << 10, 64 << 10]));
+    limits.block_bytes = (limits.body_own_block_bytes * 4).max(rng.pick(&[256, 1024, 4096, 64 << 10]));
     limits.blocks_spare_max = rng.below(4);
     limits.outbound_high_bytes = rng.pick(&[300, 3000, 30_000, 1 << 20]);
     limits.outbound_park_bytes = limits.outbound_high_bytes * rng.range(1, 4);

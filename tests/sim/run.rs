@@ -125,6 +125,9 @@ impl Run {
                     break;
                 }
             }
+            if self.sim.net.rng.chance(2) {
+                self.sim.net.now_ms += self.sim.net.rng.below(1500) as u64;
+            }
             let at = self.sim.net.rng.below(self.clients.len());
             let client = &mut self.clients[at];
             if client.phase == Phase::Offline {
@@ -287,5 +290,8 @@ impl Run {
         }
         self.sim.close_connection(auditor);
         self.sim.rest();
+        for shard in &self.sim.shards {
+            assert_eq!(shard.connection_count(), 0, "connections of {:?} when all are gone", shard.id());
+        }
     }
 }

@@ -4,7 +4,8 @@ use super::{finish, one_each, open, stage};
 use crate::script::{EXCLUSIVE, PLAIN, ack, channel_close, consume, get, nack, prefetch, queue_declare, queue_delete};
 use crate::sim::Sim;
 use crate::wire::Heard;
-use leveret::amqp::method::{BasicCancel, BasicConsume};
+use leveret::amqp::method::{BasicCancel, BasicConsume, QueuePurge};
+use leveret::amqp::{TableWriter, Value};
 use std::collections::BTreeMap;
 
 /// B 17: a connection ends at each step of declare exclusive, consume, get and publish.
@@ -228,5 +229,47 @@ pub fn exclusive_consumers(seed: u64, trace: bool) -> u64 {
     let (ready, consumers) = sim.counts(owner, 1, "q").expect("a queue");
     assert!(ready < count && consumers == 1);
     sim.must(owner, 1, &queue_delete("q"));
+    finish(sim)
+}
+
+/// Priorities over shards: whoever has the highest gets all while it has credit.
+pub fn priorities(seed: u64, trace: bool) -> u64 {
+    let (mut sim, mut rng) = stage(seed, 4, trace);
+    let owner = open(&mut sim, rng.below(4));
+    sim.must(owner, 1, &queue_declare("q", PLAIN));
+    let mut consumers: Vec<(i32, usize, usize)> = vec![];
+    for priority in [0, 5, -3] {
+        let peer = open(&mut sim, rng.below(4));
+        let limit = rng.range(1, 6);
+        sim.must(peer, 1, &prefetch(limit as u16, false));
+        let mut arguments = TableWriter::new();
+        if priority != 0 {
+            arguments.put("x-priority", Value::I32(priority));
+        }
+        let method = BasicConsume { arguments: arguments.table(), ..consume("q", "t", false) };
+        sim.must(peer, 1, &method);
+        consumers.push((priority, peer, limit));
+    }
+    consumers.sort_by_key(|(priority, ..)| -priority);
+    for _ in 0..4 {
+        sim.rest();
+        let count = rng.range(1, 14);
+        for n in 0..count {
+            sim.put(owner, 1, "q", &format!("{n}"));
+        }
+        sim.rest();
+        let (mut left, mut held) = (count, vec![]);
+        for (priority, peer, limit) in &consumers {
+            let got = sim.take_deliveries(*peer, 1);
+            assert_eq!(got.len(), left.min(*limit), "priority {priority}, limit {limit}, {left} of {count} left");
+            left -= got.len();
+            held.extend(got.into_iter().map(|(_, delivery)| (*peer, delivery.tag)));
+        }
+        assert_eq!(sim.counts(owner, 1, "q"), Some((left as u32, 3)));
+        sim.must(owner, 1, &QueuePurge { reserved_1: 0, queue: "q", no_wait: false });
+        for (peer, tag) in held {
+            sim.send(peer, 1, &ack(tag, false));
+        }
+    }
     finish(sim)
 }

@@ -239,3 +239,60 @@ pub fn fan_out_and_deletion(seed: u64, trace: bool) -> u64 {
     }
     finish(sim)
 }
+
+/// B 8: most messages go, the rest is moved together while some of it is out.
+pub fn compaction(seed: u64, trace: bool) -> u64 {
+    let (mut sim, mut rng) = stage(seed, 2, trace);
+    sim.net.faults.read_max = 0;
+    let peers = one_each(&mut sim);
+    for name in ["q0", "q1"] {
+        sim.must(peers[0], 1, &queue_declare(name, PLAIN));
+        sim.must(peers[1], 1, &queue_bind(name, "amq.fanout", ""));
+    }
+    let count = 800;
+    let bytes = |number: u32| 8 + (number as usize * 7) % 90;
+    for number in 0..count {
+        sim.publish(peers[1], 1, "amq.fanout", "", false, &[0, 0], &body(number, bytes(number)));
+    }
+    sim.rest();
+    let keep = rng.pick(&[20, 40, 100]);
+    let mut left: Vec<Vec<u32>> = vec![];
+    for (peer, queue) in peers.iter().zip(["q0", "q1"]) {
+        sim.must(*peer, 1, &consume(queue, "t", false));
+        sim.rest();
+        let deliveries = sim.take_deliveries(*peer, 1);
+        assert_eq!(deliveries.len(), count as usize);
+        let mut kept = vec![];
+        for (_, delivery) in deliveries {
+            let number = number_of(&[0, 0], &delivery.content.body);
+            if number % keep == 7 {
+                kept.push(number);
+            } else {
+                sim.send(*peer, 1, &ack(delivery.tag, false));
+            }
+        }
+        left.push(kept);
+    }
+    for number in count..count + 30 {
+        sim.net.now_ms += 100;
+        sim.publish(peers[0], 1, "amq.fanout", "", false, &[0, 0], &body(number, bytes(number)));
+        for _ in 0..rng.below(10) {
+            sim.step();
+        }
+    }
+    sim.net.now_ms += 3000;
+    sim.rest();
+    for (peer, queue) in peers.iter().zip(["q0", "q1"]) {
+        sim.close_channel(*peer, 1);
+        sim.open_channel(*peer, 1);
+        let mut expected = left.remove(0);
+        expected.extend(count..count + 30);
+        let got = sim.get_all(*peer, 1, queue);
+        let numbers: Vec<u32> = got.iter().map(|d| number_of(&[0, 0], &d.content.body)).collect();
+        assert_eq!(numbers, expected);
+        for (delivery, number) in got.iter().zip(numbers) {
+            assert!(delivery.content.body == body(number, bytes(number)), "message {number} changed");
+        }
+    }
+    finish(sim)
+}
