@@ -94,6 +94,8 @@ pub struct Shard {
     handshakes: VecDeque<ConnectionId>,
     /// Shards whose publish credit the command just run has used up, by bit.
     exhausted: u64,
+    /// A message was returned: what is outbound has grown.
+    returned: bool,
     stopping: bool,
 }
 
@@ -133,6 +135,7 @@ impl Shard {
                     prefix: 0,
                     handshakes: VecDeque::new(),
                     exhausted: 0,
+                    returned: false,
                     stopping: false,
                     settings: settings.clone(),
                 }

@@ -115,7 +115,8 @@ impl Shard {
             };
             if let Some((slot, publish)) = member.wire.next_publish(&mut input, &settings.limits) {
                 self.publish_next(id, slot, &publish);
-                if !self.may_go_on(id) {
+                // A publish mostly answers nothing and uses up nothing: then there is nothing to look at.
+                if (self.exhausted != 0 || self.returned) && !self.may_go_on(id) {
                     break self.park(id);
                 }
                 continue;
@@ -153,6 +154,7 @@ impl Shard {
     #[inline]
     fn may_go_on(&mut self, id: ConnectionId) -> bool {
         let exhausted = std::mem::take(&mut self.exhausted);
+        self.returned = false;
         let Some(member) = self.members.get_mut(id) else { return true };
         if (exhausted | member.lacks_credit) != 0 {
             member.lacks_credit |= exhausted;

@@ -334,6 +334,7 @@ impl Shard {
         let Some(number) = member.wire.channel(caller.channel).map(|channel| channel.number) else {
             return;
         };
+        self.returned = true;
         let frame_max = member.wire.frame_max;
         if let Some(out) = self.members.sink(caller.connection) {
             let method = BasicReturn {
