@@ -33,6 +33,7 @@ type Scenario = (&'static str, fn(u64, bool) -> u64);
 const SCENARIOS: &[Scenario] = &[
     ("churn", |seed, trace| run::churn(seed, trace).output_hash),
     ("relay", scenarios::relay),
+    ("bindings_change", scenarios::bindings_change),
     ("one_name_everywhere", scenarios::one_name_everywhere),
     ("auto_delete", scenarios::auto_delete),
     ("deleted_and_declared_anew", scenarios::deleted_and_declared_anew),

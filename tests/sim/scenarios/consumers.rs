@@ -8,6 +8,9 @@ use leveret::amqp::method::{BasicCancel, BasicConsume, QueuePurge};
 use leveret::amqp::{TableWriter, Value};
 use std::collections::BTreeMap;
 
+/// Rounds after which a script is taken to be stuck.
+const ROUNDS_MAX: usize = 20_000;
+
 /// B 17: a connection ends at each step of declare exclusive, consume, get and publish.
 pub fn cut_at_each_step(seed: u64, trace: bool) -> u64 {
     let (mut sim, mut rng) = stage(seed, 4, trace);
@@ -75,7 +78,10 @@ pub fn prefetch_over_shards(seed: u64, trace: bool) -> u64 {
     let mut held: BTreeMap<u64, (String, usize)> = BTreeMap::new();
     let mut done: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     let mut last_tag = 0;
+    let mut rounds = 0;
     while done.values().map(Vec::len).sum::<usize>() < 3 * each {
+        rounds += 1;
+        assert!(rounds < ROUNDS_MAX, "done: {done:?}");
         if rng.chance(30) {
             sim.rest();
         } else {
@@ -149,8 +155,10 @@ pub fn global_qos(seed: u64, trace: bool) -> u64 {
         }
     }
     let mut listening = [true; 4];
-    let (mut held, mut left) = (vec![], 3 * each);
+    let (mut held, mut left, mut rounds) = (vec![], 3 * each, 0);
     while left > 0 {
+        rounds += 1;
+        assert!(rounds < ROUNDS_MAX, "{left} left");
         sim.rest();
         held.extend(sim.take_deliveries(consumer, 1));
         let work: usize = (0..4)

@@ -7,6 +7,9 @@ use crate::sim::Sim;
 use crate::wire::Heard;
 use std::collections::BTreeMap;
 
+/// Rounds after which a script is taken to be stuck.
+const ROUNDS_MAX: usize = 20_000;
+
 /// B 2: one message at a time between sleeping shards; no clock helps.
 pub fn sleeping_peers(seed: u64, trace: bool) -> u64 {
     let (mut sim, mut rng) = stage(seed, 4, trace);
@@ -159,8 +162,10 @@ pub fn one_queue_there_and_back(seed: u64, trace: bool) -> u64 {
     sim.must(peer, 2, &prefetch(rng.below(3) as u16, false));
     sim.must(peer, 2, &consume("q", "t", false));
     let count = 60;
-    let (mut sent, mut next) = (0, 0);
+    let (mut sent, mut next, mut rounds) = (0, 0, 0);
     while next < count {
+        rounds += 1;
+        assert!(rounds < ROUNDS_MAX, "{next} of {count} arrived");
         for _ in 0..rng.range(1, 10) {
             if sent < count {
                 sim.publish(peer, 1, "", "q", false, &[0, 0], &body(sent, rng.range(8, 4000)));
@@ -245,7 +250,8 @@ pub fn compaction(seed: u64, trace: bool) -> u64 {
     let (mut sim, mut rng) = stage(seed, 2, trace);
     sim.net.faults.read_max = 0;
     let peers = one_each(&mut sim);
-    for name in ["q0", "q1"] {
+    // Queues of one shard share blocks.
+    for name in ["q0", "q1", "q2", "q3"] {
         sim.must(peers[0], 1, &queue_declare(name, PLAIN));
         sim.must(peers[1], 1, &queue_bind(name, "amq.fanout", ""));
     }
@@ -257,10 +263,11 @@ pub fn compaction(seed: u64, trace: bool) -> u64 {
     sim.rest();
     let keep = rng.pick(&[20, 40, 100]);
     let mut left: Vec<Vec<u32>> = vec![];
-    for (peer, queue) in peers.iter().zip(["q0", "q1"]) {
-        sim.must(*peer, 1, &consume(queue, "t", false));
+    let queues = [(0, "q0"), (1, "q1"), (0, "q2"), (1, "q3")].map(|(peer, queue)| (peers[peer], queue));
+    for (peer, queue) in queues {
+        sim.must(peer, 1, &consume(queue, queue, false));
         sim.rest();
-        let deliveries = sim.take_deliveries(*peer, 1);
+        let deliveries = sim.take_deliveries(peer, 1);
         assert_eq!(deliveries.len(), count as usize);
         let mut kept = vec![];
         for (_, delivery) in deliveries {
@@ -268,7 +275,7 @@ pub fn compaction(seed: u64, trace: bool) -> u64 {
             if number % keep == 7 {
                 kept.push(number);
             } else {
-                sim.send(*peer, 1, &ack(delivery.tag, false));
+                sim.send(peer, 1, &ack(delivery.tag, false));
             }
         }
         left.push(kept);
@@ -282,12 +289,14 @@ pub fn compaction(seed: u64, trace: bool) -> u64 {
     }
     sim.net.now_ms += 3000;
     sim.rest();
-    for (peer, queue) in peers.iter().zip(["q0", "q1"]) {
+    for peer in &peers {
         sim.close_channel(*peer, 1);
         sim.open_channel(*peer, 1);
+    }
+    for (peer, queue) in queues {
         let mut expected = left.remove(0);
         expected.extend(count..count + 30);
-        let got = sim.get_all(*peer, 1, queue);
+        let got = sim.get_all(peer, 1, queue);
         let numbers: Vec<u32> = got.iter().map(|d| number_of(&[0, 0], &d.content.body)).collect();
         assert_eq!(numbers, expected);
         for (delivery, number) in got.iter().zip(numbers) {

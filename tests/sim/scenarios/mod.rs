@@ -6,7 +6,7 @@ mod topology;
 
 pub use consumers::{cut_at_each_step, exclusive_consumers, global_qos, prefetch_over_shards, priorities};
 pub use flow::{compaction, everybody_floods, fan_out_and_deletion, one_queue_there_and_back, sizes, sleeping_peers};
-pub use topology::{auto_delete, deleted_and_declared_anew, one_name_everywhere, relay};
+pub use topology::{auto_delete, bindings_change, deleted_and_declared_anew, one_name_everywhere, relay};
 
 use crate::personality::{faults, settings};
 use crate::rng::Rng;

@@ -6,7 +6,8 @@ use crate::script::{
 };
 use crate::sim::Sim;
 use crate::wire::Heard;
-use leveret::amqp::method::{BasicCancel, QueueBind};
+use leveret::amqp::method::{BasicCancel, QueueBind, QueueUnbind};
+use std::collections::BTreeSet;
 
 /// B 1: declare, bind, publish and get by clients of different shards, each as soon as it sees the other's answer.
 pub fn relay(seed: u64, trace: bool) -> u64 {
@@ -34,6 +35,45 @@ pub fn relay(seed: u64, trace: bool) -> u64 {
         if rng.chance(50) {
             sim.must(peers[a], 1, &queue_delete(&queue));
             assert_eq!(sim.counts(peers[e], 2, &queue), None);
+        }
+    }
+    finish(sim)
+}
+
+/// B 10: bindings come and go on one shard; what is published on another afterwards goes where they say.
+pub fn bindings_change(seed: u64, trace: bool) -> u64 {
+    let (mut sim, mut rng) = stage(seed, 4, trace);
+    let peers = one_each(&mut sim);
+    let kinds = [("direct", "a.b"), ("topic", "a.*"), ("topic", "#"), ("fanout", "")];
+    for (at, (kind, _)) in kinds.iter().enumerate() {
+        sim.must(peers[at], 1, &exchange_declare(&format!("x{at}"), kind));
+        sim.must(peers[at], 1, &queue_declare(&format!("q{at}"), PLAIN));
+    }
+    let mut bound = BTreeSet::new();
+    for round in 0..40 {
+        let (x, q) = (rng.below(4), rng.below(4));
+        let (queue, exchange, key) = (format!("q{q}"), format!("x{x}"), kinds[x].1);
+        let admin = peers[rng.below(4)];
+        if bound.insert((x, q)) {
+            sim.must(admin, 1, &queue_bind(&queue, &exchange, key));
+        } else {
+            let arguments = leveret::amqp::Table::EMPTY;
+            let (queue, exchange) = (queue.as_str(), exchange.as_str());
+            sim.must(admin, 1, &QueueUnbind { reserved_1: 0, queue, exchange, routing_key: key, arguments });
+            bound.remove(&(x, q));
+        }
+        let (publisher, x) = (peers[rng.below(4)], if rng.chance(70) { x } else { rng.below(4) });
+        sim.publish(publisher, 1, &format!("x{x}"), "a.b", true, &[0, 0], format!("{round}").as_bytes());
+        // An answer behind the publish: it has been routed.
+        sim.must(publisher, 1, &queue_declare("q0", PLAIN));
+        let routed = bound.iter().any(|(from, _)| *from == x);
+        let returns = |(_, heard): &(u16, Heard)| matches!(heard, Heard::Return { .. });
+        assert_eq!(sim.peers[publisher].heard.iter().any(returns), !routed, "bound: {bound:?}, published to x{x}");
+        sim.peers[publisher].heard.clear();
+        for q in 0..4 {
+            let got: Vec<String> = sim.get_all(publisher, 1, &format!("q{q}")).iter().map(Sim::text).collect();
+            let due = if bound.contains(&(x, q)) { vec![format!("{round}")] } else { vec![] };
+            assert_eq!(got, due, "bound: {bound:?}, published to x{x}, looking at q{q}");
         }
     }
     finish(sim)
