@@ -28,8 +28,7 @@ fn room(channel: &ChannelState) -> u32 {
 
 /// Deliveries to consumers that are settled in a transaction not yet committed: they still count.
 fn in_tx(channel: &ChannelState) -> u32 {
-    let settled = channel.tx.iter().flat_map(|tx| &tx.settled);
-    settled.filter(|(unacked, _)| unacked.consumer).count() as u32
+    channel.tx.as_ref().map_or(0, |tx| tx.consumer_settled)
 }
 
 impl Shard {

@@ -163,6 +163,8 @@ pub struct Tx {
     pub bytes: usize,
     /// Acknowledgements in order, and whether to requeue instead.
     pub settled: Vec<(Unacked, bool)>,
+    /// How many of them are of deliveries to consumers.
+    pub consumer_settled: u32,
 }
 
 /// A prefetch limit over all consumers of a channel (basic.qos with global).

@@ -58,6 +58,7 @@ impl Shard {
     fn settled(&mut self, caller: Caller, unacked: &Unacked, requeue: bool) {
         if let Some(tx) = self.channel_of(caller).and_then(|channel| channel.tx.as_deref_mut()) {
             tx.settled.push((*unacked, requeue));
+            tx.consumer_settled += u32::from(unacked.consumer);
             return;
         }
         self.settle_delivery(unacked, if requeue { Verdict::Requeue } else { Verdict::Settle });
