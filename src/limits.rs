@@ -18,6 +18,10 @@ pub struct Limits {
     pub outbound_high_bytes: usize,
     /// Outbound bytes of a connection above which its commands are not read any more (it does not read the answers).
     pub outbound_park_bytes: usize,
+    /// Bytes read and not parsed, of all connections of a shard, above which less is read at once.
+    pub inbound_bytes_max: usize,
+    /// Outbound bytes of all connections of a shard above which each may have a fraction of what it may have else.
+    pub outbound_bytes_max: usize,
     /// Bytes delivered to one queue's consumers in one go before other queues have theirs.
     pub deliver_slice_bytes: usize,
     /// Size of a shared message block.
@@ -63,6 +67,8 @@ impl Default for Limits {
             initial_frame_max: 32 << 10,
             outbound_high_bytes: 1 << 20,
             outbound_park_bytes: 4 << 20,
+            inbound_bytes_max: 64 << 20,
+            outbound_bytes_max: 256 << 20,
             deliver_slice_bytes: 1 << 20,
             block_bytes: 256 << 10,
             body_own_block_bytes: 16 << 10,

@@ -78,7 +78,6 @@ const CEILINGS: &[(&str, usize)] = &[
     ("src/broker/topology.rs", 490),
     ("src/connection/mod.rs", 580),
     ("src/shard/dispatch/connection.rs", 450),
-    ("src/shard/member.rs", 540),
     ("src/shard/mesh.rs", 470),
     ("src/shard/owner.rs", 560),
 ];

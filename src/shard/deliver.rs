@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::Shard;
 use super::delivery::{Delivery, deliver_here, deliver_there, get_prefix};
-use super::member::Members;
+use super::members::Members;
 use super::mesh::{DeliveryKind, Mesh};
 use super::owner::Owner;
 use crate::amqp::Content;
@@ -153,7 +153,7 @@ impl Shard {
             let (no_ack, holder_id) = (taker.no_ack, taker.holder);
             let holder = self.owner.holders.get(holder_id as usize)?;
             let open = if holder.caller.shard == self.id.0 {
-                let high = self.settings.limits.outbound_high_bytes;
+                let high = self.outbound_high_bytes();
                 self.members.get(holder.caller.connection).is_some_and(|member| member.outbound.len() < high)
             } else {
                 self.owner.links.get(holder.link as usize).is_some_and(|link| link.window > 0)

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::member::Members;
+use super::members::Members;
 use super::mesh::{Caller, ChannelWire, DeliveryKind, Mesh, Record, RemoteDelivery};
 use super::unacked::Unacked;
 use crate::amqp::content::Content;

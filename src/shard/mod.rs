@@ -11,9 +11,11 @@ mod global_qos;
 mod heartbeat;
 mod log;
 mod member;
+mod members;
 pub mod mesh;
 mod names;
 mod owner;
+mod pace;
 mod receive;
 mod reply_to;
 mod routes;
@@ -36,7 +38,7 @@ use crate::connection::outbound::Outbound;
 use crate::limits::Limits;
 use crate::time::Now;
 use log::{LogCursor, LogWriter, topology_log};
-use member::Members;
+use members::Members;
 use mesh::{Batch, Caller, Mesh, ShardId};
 use names::Names;
 use owner::Owner;
@@ -231,12 +233,6 @@ impl Shard {
         self.mesh.next_batch(self.topology.version())
     }
 
-    /// The next connection to write.
-    #[inline]
-    pub fn next_dirty(&mut self) -> Option<ConnectionId> {
-        self.members.next_dirty()
-    }
-
     /// What is to be written to a connection, if its socket takes bytes.
     #[inline]
     pub fn outbound(&mut self, id: ConnectionId) -> Option<&mut Outbound> {
@@ -246,6 +242,7 @@ impl Shard {
     /// Notes what a write achieved.
     pub fn wrote(&mut self, now: Now, id: ConnectionId, outcome: WriteOutcome) {
         let high = self.settings.limits.outbound_high_bytes;
+        self.members.weigh(id);
         let Some(member) = self.members.get_mut(id) else { return };
         member.heartbeat.sent = true;
         match outcome {

@@ -48,6 +48,7 @@ impl Shard {
                     member.leftover = leftover;
                     member.leftover_at = at;
                 }
+                self.members.weigh(id);
                 if stop != Stop::Incomplete {
                     continue;
                 }
@@ -64,6 +65,7 @@ impl Shard {
     /// Where the next bytes of a connection go; `None` when it is not to be read now (it will come by
     /// [`Shard::next_resumed`]).
     pub fn receive_buffer(&mut self, id: ConnectionId) -> Option<&mut [u8]> {
+        let read_max = self.read_bytes_max();
         let member = self.members.get_mut(id)?;
         if member.parked {
             member.unread = true;
@@ -72,7 +74,6 @@ impl Shard {
         let leftover = std::mem::take(&mut member.leftover);
         let at = std::mem::take(&mut member.leftover_at);
         let rest = leftover.get(at..).unwrap_or(&[]);
-        let read_max = self.settings.limits.read_bytes_max;
         if self.ring.len() < rest.len() + read_max {
             self.ring.resize(rest.len() + read_max, 0);
         }
@@ -102,6 +103,7 @@ impl Shard {
                 member.leftover_at = 0;
             }
         }
+        self.members.weigh(id);
         self.ring = ring;
     }
 

@@ -1,0 +1,204 @@
+//! What a shard holds for all its connections together, and how it slows down when that is much (shards.md A5): bounds
+//! of single connections are no bound when there are ten thousand of them.
+
+use super::{ConnectionId, Shard};
+
+/// By how much reads and outbound marks shrink beyond the bounds.
+const SHRINK: usize = 64;
+
+/// Bytes held for all connections of a shard.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Held {
+    /// Read and not parsed.
+    pub(super) inbound: usize,
+    /// Encoded and not sent.
+    pub(super) outbound: usize,
+}
+
+impl Shard {
+    /// Bytes to read from a connection at once.
+    pub(super) fn read_bytes_max(&self) -> usize {
+        let limits = &self.settings.limits;
+        let shrink = if self.members.held().inbound > limits.inbound_bytes_max { SHRINK } else { 1 };
+        (limits.read_bytes_max / shrink).max(1)
+    }
+
+    /// Outbound bytes of a connection from which on its consumers get nothing.
+    #[inline]
+    pub(super) fn outbound_high_bytes(&self) -> usize {
+        let limits = &self.settings.limits;
+        let shrink = if self.members.held().outbound > limits.outbound_bytes_max { SHRINK } else { 1 };
+        (limits.outbound_high_bytes / shrink).max(1)
+    }
+
+    /// The next connection to write.
+    #[inline]
+    pub fn next_dirty(&mut self) -> Option<ConnectionId> {
+        let id = self.members.next_dirty()?;
+        self.members.weigh(id);
+        Some(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Arc;
+
+    use crate::amqp::frame::{PROTOCOL_HEADER, write_body, write_content_header, write_method};
+    use crate::amqp::method::*;
+    use crate::amqp::{LongStr, Table};
+    use crate::config::Settings;
+    use crate::connection::outbound::Outbound;
+    use crate::shard::mesh::{Batch, ShardId};
+    use crate::shard::turn::{CloseKind, NextTurn, ReadOutcome, World, WriteOutcome, turn};
+    use crate::shard::{ConnectionId, Peer, Shard};
+    use crate::time::Now;
+
+    /// Clients that read nothing once their handshake is over.
+    #[derive(Default)]
+    struct Deaf {
+        inputs: VecDeque<(ConnectionId, Vec<u8>)>,
+        deaf: bool,
+        resumed: Vec<ConnectionId>,
+    }
+
+    impl World for Deaf {
+        fn now(&mut self) -> Now {
+            Now::default()
+        }
+        fn next_readable(&mut self) -> Option<ConnectionId> {
+            self.inputs.front().map(|(id, _)| *id)
+        }
+        fn next_writable(&mut self) -> Option<ConnectionId> {
+            self.resumed.pop()
+        }
+        fn read(&mut self, id: ConnectionId, buffer: &mut [u8]) -> ReadOutcome {
+            match self.inputs.pop_front() {
+                Some((of, bytes)) => {
+                    assert_eq!(of, id);
+                    let count = bytes.len().min(buffer.len());
+                    buffer[..count].copy_from_slice(&bytes[..count]);
+                    if count < bytes.len() {
+                        self.inputs.push_front((id, bytes[count..].to_vec()));
+                    }
+                    ReadOutcome::Bytes(count)
+                }
+                None => ReadOutcome::Empty,
+            }
+        }
+        fn inbox(&mut self) -> Option<Batch> {
+            None
+        }
+        fn push(&mut self, _to: ShardId, _batch: Batch) {
+            unreachable!("there is one shard")
+        }
+        fn write(&mut self, _id: ConnectionId, outbound: &mut Outbound) -> WriteOutcome {
+            if self.deaf {
+                return WriteOutcome::Full;
+            }
+            outbound.advance(outbound.len());
+            WriteOutcome::Drained
+        }
+        fn close(&mut self, _id: ConnectionId, _how: CloseKind) {}
+    }
+
+    fn run(shard: &mut Shard, world: &mut Deaf) {
+        while turn(shard, world) == NextTurn::Now || !world.inputs.is_empty() {}
+    }
+
+    fn hello(queue: &str, consumes: bool) -> Vec<u8> {
+        let mut out = PROTOCOL_HEADER.to_vec();
+        let start_ok = ConnectionStartOk {
+            client_properties: Table::EMPTY,
+            mechanism: "PLAIN",
+            response: LongStr(b"\0guest\0guest"),
+            locale: "en_US",
+        };
+        write_method(&mut out, 0, &start_ok);
+        write_method(&mut out, 0, &ConnectionTuneOk { channel_max: 10, frame_max: 131_072, heartbeat: 0 });
+        write_method(&mut out, 0, &ConnectionOpen { virtual_host: "/", reserved_1: "", reserved_2: false });
+        write_method(&mut out, 1, &ChannelOpen { reserved_1: "" });
+        let declare = QueueDeclare {
+            reserved_1: 0,
+            queue,
+            passive: false,
+            durable: true,
+            exclusive: false,
+            auto_delete: false,
+            no_wait: true,
+            arguments: Table::EMPTY,
+        };
+        write_method(&mut out, 1, &declare);
+        let consume = BasicConsume {
+            reserved_1: 0,
+            queue,
+            consumer_tag: "c",
+            no_local: false,
+            no_ack: true,
+            exclusive: false,
+            no_wait: true,
+            arguments: Table::EMPTY,
+        };
+        if consumes {
+            write_method(&mut out, 1, &consume);
+        }
+        out
+    }
+
+    #[test]
+    fn many_consumers_that_read_nothing_have_a_bound_in_all() {
+        let mut settings = Settings::default();
+        settings.limits.outbound_bytes_max = 1 << 20;
+        settings.limits.outbound_high_bytes = 256 << 10;
+        let bound = settings.limits.outbound_bytes_max;
+        let mut shard = Shard::mesh(1, Arc::new(settings), [7; 32]).remove(0);
+        let address = "127.0.0.1:1".parse().unwrap();
+        let peer = Peer { address, local: address };
+        let mut world = Deaf::default();
+        let consumers: Vec<ConnectionId> = (0..100)
+            .map(|n| {
+                let id = shard.connect(Now::default(), peer).unwrap();
+                world.inputs.push_back((id, hello(&format!("q{n}"), true)));
+                run(&mut shard, &mut world);
+                id
+            })
+            .collect();
+        let publisher = shard.connect(Now::default(), peer).unwrap();
+        world.inputs.push_back((publisher, hello("q0", false)));
+        run(&mut shard, &mut world);
+        world.deaf = true;
+        let body = vec![7; 8192];
+        let mut published = 0;
+        for _ in 0..20 {
+            for n in 0..100 {
+                let mut out = vec![];
+                let queue = format!("q{n}");
+                let publish = BasicPublish {
+                    reserved_1: 0,
+                    exchange: "",
+                    routing_key: &queue,
+                    mandatory: false,
+                    immediate: false,
+                };
+                write_method(&mut out, 1, &publish);
+                write_content_header(&mut out, 1, body.len() as u64, &[0, 0]);
+                write_body(&mut out, 1, &body, 131_072);
+                world.inputs.push_back((publisher, out));
+                published += body.len();
+            }
+            run(&mut shard, &mut world);
+        }
+        let held = shard.members.held();
+        let most = bound + 100 * (2 * body.len());
+        assert!(published > 10 * bound && held.outbound <= most, "{published} published, {held:?}");
+        assert!(held.outbound > bound / 2, "{held:?}");
+
+        // Once they read, everything comes.
+        world.deaf = false;
+        world.resumed = consumers;
+        run(&mut shard, &mut world);
+        assert_eq!(shard.members.held().outbound, 0);
+        assert_eq!(shard.blocks.counts().live, 0);
+    }
+}
