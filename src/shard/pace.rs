@@ -5,6 +5,12 @@ use super::{ConnectionId, Shard};
 
 /// By how much reads and outbound marks shrink beyond the bounds.
 const SHRINK: usize = 64;
+/// Below this they do not shrink: slower helps nobody.
+const SHRUNK_MIN: usize = 4096;
+
+fn shrunk(bytes: usize, shrinks: bool) -> usize {
+    if shrinks { (bytes / SHRINK).max(SHRUNK_MIN.min(bytes)) } else { bytes }
+}
 
 /// Bytes held for all connections of a shard.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -19,16 +25,14 @@ impl Shard {
     /// Bytes to read from a connection at once.
     pub(super) fn read_bytes_max(&self) -> usize {
         let limits = &self.settings.limits;
-        let shrink = if self.members.held().inbound > limits.inbound_bytes_max { SHRINK } else { 1 };
-        (limits.read_bytes_max / shrink).max(1)
+        shrunk(limits.read_bytes_max, self.members.held().inbound > limits.inbound_bytes_max)
     }
 
     /// Outbound bytes of a connection from which on its consumers get nothing.
     #[inline]
     pub(super) fn outbound_high_bytes(&self) -> usize {
         let limits = &self.settings.limits;
-        let shrink = if self.members.held().outbound > limits.outbound_bytes_max { SHRINK } else { 1 };
-        (limits.outbound_high_bytes / shrink).max(1)
+        shrunk(limits.outbound_high_bytes, self.members.held().outbound > limits.outbound_bytes_max)
     }
 
     /// The next connection to write.

@@ -151,6 +151,8 @@ pub fn settings(rng: &mut Rng) -> Settings {
     limits.publish_credit_bytes = rng.pick(&[1 << 10, 1 << 10, 16 << 10, 1 << 20]);
     limits.body_reserve_max = rng.pick(&[16, 1000, 256 << 10]);
     limits.route_cache_max = rng.pick(&[1, 2, 4096]);
+    limits.outbound_bytes_max = rng.pick(&[1000, 20_000, 256 << 20]);
+    limits.inbound_bytes_max = rng.pick(&[100, 5000, 64 << 20]);
     settings
 }
 
