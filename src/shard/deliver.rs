@@ -11,7 +11,6 @@ use crate::amqp::Content;
 use crate::broker::entries::Taken;
 use crate::broker::message::MessageRef;
 use crate::broker::queue::{Life, Queue, Standing};
-use crate::broker::routing::Keys;
 use crate::broker::topology::QueueKey;
 
 /// Where deliveries go: the parts of a shard that take them, apart from the blocks that they are read from.
@@ -55,10 +54,10 @@ impl Shard {
     /// Puts a message into queues of this shard, or hands it straight to consumers that wait for it. A queue that is
     /// gone or going counts as having taken it.
     #[inline]
-    pub(super) fn enqueue(&mut self, keys: &Keys, content: &Content<'_>, own: Option<&Bytes>) {
+    pub(super) fn enqueue(&mut self, keys: impl Iterator<Item = QueueKey>, content: &Content<'_>, own: Option<&Bytes>) {
         let mut kept = None;
         for key in keys {
-            self.enqueue_one(*key, content, own, &mut kept);
+            self.enqueue_one(key, content, own, &mut kept);
         }
     }
 

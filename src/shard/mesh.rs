@@ -193,8 +193,8 @@ impl DeliveryKind {
 pub enum Record {
     /// A message for queues of the receiver; `at`, `len`: its record in the batch, unless it comes by reference.
     Publish {
-        /// The queues.
-        keys: Keys,
+        /// How many queues: their keys lie in the batch in front of the record.
+        keys: usize,
         /// Where the record lies in the batch.
         at: usize,
         /// Bytes of the record in the batch.
@@ -256,6 +256,17 @@ pub enum Record {
         /// Bytes of the record.
         len: usize,
     },
+}
+
+/// The keys of `count` queues that lie in a batch's content in front of `at`.
+pub(super) fn keys_before(content: &[u8], at: usize, count: usize) -> impl Iterator<Item = QueueKey> {
+    let bytes = content.get(at.saturating_sub(count * 8)..at).unwrap_or(&[]);
+    let number = |bytes: [u8; 4]| u32::from_le_bytes(bytes);
+    bytes
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .map(move |&[a, b, c, d, e, f, g, h]| QueueKey { slot: number([a, b, c, d]), generation: number([e, f, g, h]) })
 }
 
 /// Everything one shard has to tell another in one turn, in order.
@@ -339,13 +350,17 @@ impl Mesh {
         let Some(peer) = self.peers.get_mut(to as usize) else {
             return true;
         };
+        for key in keys {
+            peer.content.extend_from_slice(&key.slot.to_le_bytes());
+            peer.content.extend_from_slice(&key.generation.to_le_bytes());
+        }
         let at = peer.content.len();
         let bytes = content.record_bytes();
         if own.is_none() {
             content.write_record(&mut peer.content);
         }
         let len = peer.content.len() - at;
-        peer.records.push(Record::Publish { keys: keys.clone(), at, len, own: own.cloned() });
+        peer.records.push(Record::Publish { keys: keys.len(), at, len, own: own.cloned() });
         peer.credit -= bytes as i64;
         peer.credit > 0
     }

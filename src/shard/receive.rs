@@ -1,7 +1,7 @@
 //! Bytes and batches in: the shard's receive buffer, parsing, parking, and what other shards say.
 
 use super::delivery::push_shared_body;
-use super::mesh::{Batch, Caller, Record, RemoteDelivery, Reply, Verdict};
+use super::mesh::{Batch, Caller, Record, RemoteDelivery, Reply, Verdict, keys_before};
 use super::turn::CloseKind;
 use super::unacked::Unacked;
 use super::{ConnectionId, Shard};
@@ -229,7 +229,7 @@ impl Shard {
             Record::Publish { keys, at, len, own } => {
                 let content = Content::from_record(own.as_deref().unwrap_or_else(|| part(at, len)));
                 *published += content.record_bytes() as i64;
-                self.enqueue(&keys, &content, own.as_ref());
+                self.enqueue(keys_before(bytes, at, keys), &content, own.as_ref());
             }
             Record::Deliver(remote) => {
                 let frames = part(remote.at, remote.len);

@@ -313,7 +313,7 @@ impl Shard {
     /// Hands a message to the queues of its route.
     #[inline]
     pub(super) fn send_on(&mut self, caller: Caller, route: &Route, content: &Content<'_>, own: Option<&Bytes>) {
-        self.enqueue(&route.local, content, own);
+        self.enqueue(route.local.iter().copied(), content, own);
         for (owner, keys) in &route.remote {
             self.touch(caller, *owner);
             if !self.mesh.publish(*owner, keys, content, own) {
