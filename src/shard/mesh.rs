@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use smallvec::SmallVec;
 
 use super::ConnectionId;
 use crate::amqp::Content;
@@ -462,10 +461,5 @@ impl Mesh {
     /// Whether anything waits to be pushed.
     pub fn has_output(&self) -> bool {
         self.peers.iter().any(|peer| peer.nudge || !peer.records.is_empty())
-    }
-
-    /// Whether credit is at home everywhere, for tests.
-    pub fn credit_out(&self) -> SmallVec<[i64; 4]> {
-        self.peers.iter().map(|peer| peer.credit).collect()
     }
 }
