@@ -8,8 +8,7 @@
 //!    u8       u16        u32            size bytes       u8
 //! ```
 
-use super::codec::Field;
-use super::method::{Encode, Method};
+use super::method::Encode;
 
 /// Bytes before a frame's payload.
 pub const HEADER_BYTES: usize = 7;
@@ -137,11 +136,6 @@ pub fn write_method<M: Encode>(out: &mut Vec<u8>, channel: u16, method: &M) {
     out.push(END);
 }
 
-/// Appends a method frame for a method known only at run time.
-pub fn write_any_method(out: &mut Vec<u8>, channel: u16, method: &Method<'_>) {
-    write_method(out, channel, method);
-}
-
 /// Appends a content header frame of class basic; `properties` are flags and property list as on the wire.
 #[inline]
 pub fn write_content_header(out: &mut Vec<u8>, channel: u16, body_bytes: u64, properties: &[u8]) {
@@ -184,11 +178,6 @@ pub fn part_bytes_max(frame_max: u32) -> usize {
 /// Appends a heartbeat frame.
 pub fn write_heartbeat(out: &mut Vec<u8>) {
     out.extend_from_slice(&[8, 0, 0, 0, 0, 0, 0, END]);
-}
-
-/// Appends fields in order, for methods that are written without their struct.
-pub fn write_field<'a, F: Field<'a>>(out: &mut Vec<u8>, field: &F) {
-    field.write(out, &mut super::codec::BitWriter::default());
 }
 
 #[cfg(test)]

@@ -268,11 +268,6 @@ impl Topology {
         self.queues.get(slot as usize)
     }
 
-    /// All queues.
-    pub fn queues(&self) -> impl Iterator<Item = &QueueRecord> {
-        self.queues.iter().map(|(_, queue)| queue)
-    }
-
     /// The exchange of this name.
     #[inline]
     pub fn find_exchange(&self, vhost: VhostId, name: &str) -> Option<&Exchange> {
@@ -289,11 +284,6 @@ impl Topology {
     /// The exchange with this key, if it still exists.
     pub fn exchange(&self, key: ExchangeKey) -> Option<&Exchange> {
         self.exchanges.get(key.slot as usize).filter(|exchange| exchange.key == key)
-    }
-
-    /// All exchanges.
-    pub fn exchanges(&self) -> impl Iterator<Item = &Exchange> {
-        self.exchanges.iter().map(|(_, exchange)| exchange)
     }
 
     /// Whether a change still makes sense: names free, objects there. Only the writer of the log asks.

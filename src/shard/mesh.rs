@@ -281,13 +281,6 @@ pub struct Batch {
     pub(super) returned: Option<(Vec<Record>, Vec<u8>)>,
 }
 
-impl Batch {
-    /// Content bytes in the batch, for statistics and tests.
-    pub fn content_bytes(&self) -> usize {
-        self.content.len()
-    }
-}
-
 #[derive(Debug, Default)]
 struct Outgoing {
     records: Vec<Record>,

@@ -1,7 +1,5 @@
 //! Class connection: handshake, log-in, tuning, closing (rabbitmq-semantics.md section 2).
 
-use std::sync::Arc;
-
 use crate::amqp::frame::{PROTOCOL_HEADER, write_method};
 use crate::amqp::method::{
     self, ConnectionClose, ConnectionCloseOk, ConnectionOpen, ConnectionOpenOk, ConnectionSecure, ConnectionStart,
@@ -385,11 +383,6 @@ impl Shard {
                 self.close_after_writing(id);
             }
         }
-    }
-
-    /// The name of a connection's user, for tests and statistics.
-    pub fn user_of(&self, id: ConnectionId) -> Option<Arc<str>> {
-        self.members.get(id).map(|member| member.login.user.clone())
     }
 }
 
