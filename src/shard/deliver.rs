@@ -193,7 +193,7 @@ impl Shard {
             self.members
                 .get_mut(caller.connection)
                 .and_then(|member| member.channel_of(caller))
-                .is_some_and(super::global_qos::has_room)
+                .is_some_and(|channel| super::global_qos::has_room(channel))
         } else if holder.granted > 0 {
             holder.granted -= 1;
             true

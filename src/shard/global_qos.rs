@@ -9,7 +9,7 @@ use super::member::ChannelState;
 use super::mesh::{Caller, Record};
 
 /// Whether the channel's limit has room for one more delivery from a queue of its own shard.
-pub(super) fn has_room(channel: &mut ChannelState) -> bool {
+pub(super) fn has_room(channel: &ChannelState) -> bool {
     room(channel) > 0
 }
 

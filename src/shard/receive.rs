@@ -269,10 +269,7 @@ impl Shard {
     /// A delivery from a queue of another shard: gets its tag and goes out.
     fn delivered(&mut self, owner: u8, remote: RemoteDelivery, frames: &[u8]) {
         let Caller { connection, .. } = remote.to;
-        self.members.mark_dirty(connection);
-        let Some(member) = self.members.get_mut(connection) else {
-            return;
-        };
+        let Some(member) = self.members.sink_of(connection) else { return };
         let bytes = (frames.len() + remote.body.as_ref().map_or(0, bytes::Bytes::len)) as i64;
         match member.foreign.iter_mut().find(|(shard, _)| *shard == owner) {
             Some((_, credit)) => *credit += bytes,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Done;
 use crate::amqp::method::{
-    BasicAck, BasicCancel, BasicCancelOk, BasicConsume, BasicConsumeOk, BasicGet, BasicQos, BasicQosOk, BasicRecoverOk,
+    BasicCancel, BasicCancelOk, BasicConsume, BasicConsumeOk, BasicGet, BasicQos, BasicQosOk, BasicRecoverOk,
 };
 use crate::amqp::{Exception, MethodId, ReplyCode};
 use crate::shard::Shard;
@@ -19,16 +19,15 @@ fn unknown_tag(tag: u64, method: MethodId) -> Exception {
 }
 
 impl Shard {
-    #[inline]
-    pub(super) fn ack(&mut self, caller: Caller, m: &BasicAck) -> Done {
-        self.settle_tags(caller, m.delivery_tag, m.multiple, false, BasicAck::ID)
-    }
-
-    pub(super) fn reject(&mut self, caller: Caller, tag: u64, multiple: bool, requeue: bool, method: MethodId) -> Done {
-        self.settle_tags(caller, tag, multiple, requeue, method)
-    }
-
-    fn settle_tags(&mut self, caller: Caller, tag: u64, multiple: bool, requeue: bool, method: MethodId) -> Done {
+    /// basic.ack, .nack and .reject.
+    pub(super) fn settle_tags(
+        &mut self,
+        caller: Caller,
+        tag: u64,
+        multiple: bool,
+        requeue: bool,
+        method: MethodId,
+    ) -> Done {
         let Some(channel) = self.channel_of(caller) else {
             return Ok(());
         };

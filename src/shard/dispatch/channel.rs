@@ -10,7 +10,7 @@ use crate::shard::mesh::{Caller, Record};
 use crate::shard::{ConnectionId, Shard};
 
 impl Shard {
-    pub(super) fn open_channel(&mut self, id: ConnectionId, number: u16, method: MethodId) {
+    pub(super) fn open_channel(&mut self, id: ConnectionId, number: u16) {
         let generation = self.members.next_generation();
         let Some(member) = self.members.get_mut(id) else { return };
         let max = member.channel_max;
@@ -19,7 +19,6 @@ impl Shard {
             let exception = Exception::new(ReplyCode::NotAllowed, MethodId::NONE, text);
             return self.close_connection(id, exception);
         }
-        debug_assert_eq!(method, MethodId::new(20, 10));
         let slot = member.wire.open_channel(number, generation);
         if member.channels.len() <= slot as usize {
             member.channels.resize_with(slot as usize + 1, || None);

@@ -1,6 +1,6 @@
 //! Class connection: handshake, log-in, tuning, closing (rabbitmq-semantics.md section 2).
 
-use crate::amqp::frame::{PROTOCOL_HEADER, write_method};
+use crate::amqp::frame::write_method;
 use crate::amqp::method::{
     self, ConnectionClose, ConnectionCloseOk, ConnectionOpen, ConnectionOpenOk, ConnectionSecure, ConnectionStart,
     ConnectionStartOk, ConnectionTune, ConnectionTuneOk, ConnectionUpdateSecretOk,
@@ -125,10 +125,8 @@ impl Shard {
 
     /// Answers a protocol header that we do not speak, and closes.
     pub(super) fn refuse_protocol(&mut self, id: ConnectionId) {
-        let (seen, revision) = (OTHER_PROTOCOL, PROTOCOL_HEADER);
-        debug_assert_ne!(seen, revision);
         if let Some(out) = self.members.sink(id) {
-            out.extend_from_slice(&seen);
+            out.extend_from_slice(&OTHER_PROTOCOL);
         }
         self.close_after_writing(id);
     }
@@ -180,8 +178,8 @@ impl Shard {
         let mechanism = Mechanism::from_name(m.mechanism).filter(|mechanism| settings.mechanisms.contains(mechanism));
         let found = match mechanism {
             None => Err(Refusal::Malformed),
-            Some(Mechanism::Plain) => self.check_password(id, plain(m.response.0)),
-            Some(Mechanism::AmqPlain) => self.check_password(id, amqplain(m.response.0)),
+            Some(Mechanism::Plain) => self.check_password(plain(m.response.0)),
+            Some(Mechanism::AmqPlain) => self.check_password(amqplain(m.response.0)),
             Some(Mechanism::Anonymous) => settings
                 .anonymous_login_user
                 .as_ref()
@@ -201,13 +199,13 @@ impl Shard {
     fn secure_ok(&mut self, id: ConnectionId, response: &[u8]) {
         let user = self.members.get(id).and_then(|member| member.challenged.clone()).unwrap_or_default();
         let found = match response.strip_prefix(CHALLENGE_ANSWER) {
-            Some(password) => self.check_password(id, Some((user.as_bytes(), password))).cloned(),
+            Some(password) => self.check_password(Some((user.as_bytes(), password))).cloned(),
             None => Err(Refusal::Malformed),
         };
         self.logged_in(id, found, Mechanism::RabbitCrDemo.name());
     }
 
-    fn check_password(&self, _id: ConnectionId, given: Option<(&[u8], &[u8])>) -> Result<&User, Refusal> {
+    fn check_password(&self, given: Option<(&[u8], &[u8])>) -> Result<&User, Refusal> {
         let (name, password) = given.ok_or(Refusal::Malformed)?;
         let user = self.settings.users.iter().find(|user| user.name.as_bytes() == name);
         // As long for an unknown user as for a known one.

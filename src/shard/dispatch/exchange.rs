@@ -137,10 +137,8 @@ impl Shard {
 
     pub(super) fn exchange_bind(&mut self, caller: Caller, m: &ExchangeBind<'_>) -> Done {
         let (source, destination) = (stripped(m.source), stripped(m.destination));
-        let Some(spec) = self.exchange_binding(caller, &source, &destination, ExchangeBind::ID)? else {
-            return Ok(());
-        };
-        let spec = BindingSpec { key: m.routing_key.into(), arguments: m.arguments.as_bytes().into(), ..spec };
+        let spec =
+            self.exchange_binding(caller, (&source, &destination), m.routing_key, m.arguments, ExchangeBind::ID)?;
         if self.validate_binding(&spec, m.arguments, ExchangeBind::ID)? {
             self.write_unless(m.no_wait, caller, &ExchangeBindOk {});
             return Ok(());
@@ -152,17 +150,14 @@ impl Shard {
 
     pub(super) fn exchange_unbind(&mut self, caller: Caller, m: &ExchangeUnbind<'_>) -> Done {
         let (source, destination) = (stripped(m.source), stripped(m.destination));
-        let spec = match self.exchange_binding(caller, &source, &destination, ExchangeUnbind::ID) {
-            Ok(spec) => spec,
+        let found =
+            self.exchange_binding(caller, (&source, &destination), m.routing_key, m.arguments, ExchangeUnbind::ID);
+        let spec = match found {
+            Ok(spec) => Some(spec),
             // Unbinding what does not exist is done already.
             Err(exception) if exception.code == ReplyCode::NotFound => None,
             Err(exception) => return Err(exception),
         };
-        let spec = spec.map(|spec| BindingSpec {
-            key: m.routing_key.into(),
-            arguments: m.arguments.as_bytes().into(),
-            ..spec
-        });
         let Some(spec) = spec.filter(|spec| self.is_bound(spec, m.arguments)) else {
             self.write_unless(m.no_wait, caller, &ExchangeUnbindOk {});
             return Ok(());
@@ -173,12 +168,13 @@ impl Shard {
     }
 
     fn exchange_binding(
-        &mut self,
+        &self,
         caller: Caller,
-        source: &str,
-        destination: &str,
+        (source, destination): (&str, &str),
+        key: &str,
+        arguments: Table<'_>,
         method: MethodId,
-    ) -> Result<Option<BindingSpec>, Exception> {
+    ) -> Result<BindingSpec, Exception> {
         if source.is_empty() || destination.is_empty() {
             return Err(default_exchange(method));
         }
@@ -189,13 +185,13 @@ impl Shard {
         let Some(to) = self.topology.find_exchange(vhost, destination) else {
             return Err(self.no_exchange(caller, destination, method));
         };
-        Ok(Some(BindingSpec {
+        Ok(BindingSpec {
             source: from.key,
             destination: Destination::Exchange(to.key.slot),
             destination_generation: to.key.generation,
-            key: Box::default(),
-            arguments: Box::default(),
-        }))
+            key: key.into(),
+            arguments: arguments.as_bytes().into(),
+        })
     }
 
     /// Whether a binding exists already.

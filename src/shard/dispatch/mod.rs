@@ -37,7 +37,10 @@ impl Shard {
             Command::PublishAssembled(slot, assembled) => (slot, self.publish_assembled(id, slot, assembled)),
             Command::Channel(slot, method) => (slot, self.channel_method(id, slot, &method)),
             Command::Connection(method) => return self.connection_method(id, &method),
-            Command::Unopened(number, method) => return self.open_channel(id, number, method.id()),
+            Command::Unopened(number, method) => {
+                debug_assert!(matches!(method, Method::ChannelOpen(_)));
+                return self.open_channel(id, number);
+            }
             Command::ProtocolHeader => return self.start_connection(id),
             Command::UnknownProtocol => return self.refuse_protocol(id),
         };
@@ -74,9 +77,13 @@ impl Shard {
         };
         let caller = self.caller(id, slot, generation);
         match method {
-            Method::BasicAck(m) => self.ack(caller, m),
-            Method::BasicNack(m) => self.reject(caller, m.delivery_tag, m.multiple, m.requeue, method::BasicNack::ID),
-            Method::BasicReject(m) => self.reject(caller, m.delivery_tag, false, m.requeue, method::BasicReject::ID),
+            Method::BasicAck(m) => self.settle_tags(caller, m.delivery_tag, m.multiple, false, method::BasicAck::ID),
+            Method::BasicNack(m) => {
+                self.settle_tags(caller, m.delivery_tag, m.multiple, m.requeue, method::BasicNack::ID)
+            }
+            Method::BasicReject(m) => {
+                self.settle_tags(caller, m.delivery_tag, false, m.requeue, method::BasicReject::ID)
+            }
             Method::BasicGet(m) => self.basic_get(caller, m),
             Method::BasicConsume(m) => self.basic_consume(caller, m),
             Method::BasicCancel(m) => self.basic_cancel(caller, m),

@@ -10,7 +10,7 @@ use crate::amqp::properties::{self, Properties, PropertyFlags};
 use crate::amqp::{Content, Exception, MethodId, ReplyCode, Table};
 use crate::broker::expiration;
 use crate::broker::routing::{Route, sender_selected, without_bcc};
-use crate::broker::topology::{Exchange, Topology};
+use crate::broker::topology::{ExchangeKey, Topology};
 use crate::connection::channel::Assembled;
 use crate::connection::command::Publish;
 use crate::shard::member::{CachedRoute, ChannelState, TxPublish};
@@ -25,9 +25,12 @@ fn refused(code: ReplyCode, text: impl std::fmt::Display) -> Exception {
     Exception::new(code, BasicPublish::ID, text)
 }
 
-/// Whether a cached route is what a new look-up would find.
+/// Whether a cached route is what a new look-up for the same names would find.
 #[inline]
-fn holds(topology: &Topology, cached: &CachedRoute) -> bool {
+fn holds(topology: &Topology, cached: &CachedRoute, content: &Content<'_>) -> bool {
+    if !cached.valid || cached.names != content.names {
+        return false;
+    }
     match cached.exchange {
         Some((key, epoch)) => topology.exchange_at(key.slot).is_some_and(|exchange| exchange.epoch == epoch),
         // The default exchange: as long as its one queue lives.
@@ -97,10 +100,7 @@ impl Shard {
         let Some(channel) = member.channels.get_mut(slot as usize).and_then(Option::as_deref_mut) else {
             return Ok(());
         };
-        let known = channel
-            .cached
-            .as_deref()
-            .is_some_and(|cached| cached.valid && cached.names == content.names && holds(&self.topology, cached));
+        let known = channel.cached.as_deref().is_some_and(|cached| holds(&self.topology, cached, content));
         if known
             && let Some(key) = channel.cached.as_deref().and_then(|cached| cached.single)
             && channel.tx.is_none()
@@ -112,7 +112,8 @@ impl Shard {
         // The route is taken out while it is used, so that it can be borrowed meanwhile.
         let mut cached = channel.cached.take().unwrap_or_default();
         if !known {
-            self.look_up(id, slot, content, None, &mut cached)?;
+            let exchange = self.target(id, slot, content)?;
+            self.look_up(exchange, content, None, &mut cached)?;
         }
         let done = self.publish_routed(id, slot, content, mandatory, own, &cached.route);
         if let Some(channel) = self.members.get_mut(id).and_then(|member| member.channel_mut(slot)) {
@@ -122,7 +123,7 @@ impl Shard {
     }
 
     /// The exchange that a message is published to, if clients may publish to it.
-    fn target(&self, id: ConnectionId, slot: u32, content: &Content<'_>) -> Result<&Exchange, Exception> {
+    fn target(&self, id: ConnectionId, slot: u32, content: &Content<'_>) -> Result<ExchangeKey, Exception> {
         if !content.names_are_utf8() {
             return Err(Exception::new(ReplyCode::FrameError, MethodId::NONE, "Malformed UTF-8 in shortstr"));
         }
@@ -135,21 +136,20 @@ impl Shard {
                 let text = format!("cannot publish to internal {}", self.exchange_name(caller, name));
                 Err(refused(ReplyCode::AccessRefused, text))
             }
-            Some(exchange) => Ok(exchange),
+            Some(exchange) => Ok(exchange.key),
         }
     }
 
-    /// Finds the route of a message, checking that its exchange may be published to.
+    /// Finds the route of a message from the exchange that it is published to.
     fn look_up(
         &mut self,
-        id: ConnectionId,
-        slot: u32,
+        at: ExchangeKey,
         content: &Content<'_>,
         headers: Option<Table<'_>>,
         cached: &mut CachedRoute,
     ) -> Done {
         cached.valid = false;
-        let exchange = self.target(id, slot, content)?;
+        let Some(exchange) = self.topology.exchange(at) else { return Ok(()) };
         let (name, key) = (content.exchange(), content.routing_key());
         if name.is_empty() && key.starts_with(reply_to::PREFIX) {
             cached.route = Route::default();
@@ -158,8 +158,7 @@ impl Shard {
         let mut keys: SmallVec<[&str; 4]> = SmallVec::from_slice(&[key]);
         sender_selected(headers, &mut keys)
             .map_err(|error| refused(ReplyCode::PreconditionFailed, format!("invalid message: {error}")))?;
-        let (at, epoch) = (exchange.key, exchange.epoch);
-        let slot = at.slot;
+        let (slot, epoch) = (at.slot, exchange.epoch);
         let by_trie = exchange.spec.kind == crate::broker::exchange::ExchangeKind::Topic && keys.len() == 1;
         if by_trie && let Some(route) = self.routes.find(slot, epoch, key) {
             cached.route.clone_from(route);
@@ -222,10 +221,12 @@ impl Shard {
         let decoded = Properties::decode(content.properties).unwrap_or_default();
         let headers = decoded.headers;
         let selects = headers.is_some_and(|table| table.iter().any(|(key, _)| key == b"CC" || key == b"BCC"));
-        let same = cached.valid && cached.names == content.names && holds(&self.topology, cached);
-        if !same {
-            self.target(id, slot, content)?;
-        }
+        // A route is cached by names alone only if headers have no part in it.
+        let target = if selects || !holds(&self.topology, cached, content) {
+            Some(self.target(id, slot, content)?)
+        } else {
+            None
+        };
         let mut changed = None;
         if decoded.reply_to == Some(reply_to::NAME) {
             let consumer = self
@@ -245,9 +246,8 @@ impl Shard {
         {
             return Err(refused(ReplyCode::PreconditionFailed, format!("invalid expiration '{expiration}': {error}")));
         }
-        // A route is cached by names alone only if headers have no part in it.
-        if selects || !same {
-            self.look_up(id, slot, content, headers, cached)?;
+        if let Some(exchange) = target {
+            self.look_up(exchange, content, headers, cached)?;
             cached.valid &= !selects;
         }
         if let Some(user) = decoded.user_id

@@ -8,10 +8,10 @@ use super::{Done, stripped};
 use crate::amqp::method::{
     QueueBind, QueueBindOk, QueueDeclare, QueueDelete, QueueDeleteOk, QueuePurge, QueueUnbind, QueueUnbindOk,
 };
-use crate::amqp::{Exception, MethodId, ReplyCode};
+use crate::amqp::{Exception, MethodId, ReplyCode, Table};
 use crate::broker::arguments;
 use crate::broker::exchange::Destination;
-use crate::broker::topology::{BindingSpec, Change, Exclusive, QueueKey, QueueSpec};
+use crate::broker::topology::{BindingSpec, Change, ExchangeKey, Exclusive, QueueKey, QueueSpec};
 use crate::shard::Shard;
 use crate::shard::member::After;
 use crate::shard::mesh::{Caller, NamesRequest, QueueRequest, Record};
@@ -41,6 +41,16 @@ const COMPARED: &[&str] = &[
 
 /// The name of the queue that a command means and, when it exists, the queue and the shard where it lives.
 type Meant<'a> = (Cow<'a, str>, Option<(QueueKey, u8)>);
+
+fn queue_binding(source: ExchangeKey, queue: QueueKey, key: String, arguments: Table<'_>) -> BindingSpec {
+    BindingSpec {
+        source,
+        destination: Destination::Queue(queue.slot),
+        destination_generation: queue.generation,
+        key: key.into(),
+        arguments: arguments.as_bytes().into(),
+    }
+}
 
 impl Shard {
     pub(super) fn exclusive_id(caller: Caller) -> Exclusive {
@@ -197,13 +207,7 @@ impl Shard {
             return Err(self.no_queue(caller, &queue, QueueBind::ID));
         };
         self.check_lock(caller, &record.spec, QueueBind::ID)?;
-        let spec = BindingSpec {
-            source,
-            destination: Destination::Queue(record.key.slot),
-            destination_generation: record.key.generation,
-            key: key.into(),
-            arguments: m.arguments.as_bytes().into(),
-        };
+        let spec = queue_binding(source, record.key, key, m.arguments);
         if self.validate_binding(&spec, m.arguments, QueueBind::ID)? {
             self.write_unless(m.no_wait, caller, &QueueBindOk {});
             return Ok(());
@@ -219,13 +223,7 @@ impl Shard {
         let vhost = self.vhost_of(caller);
         let source = self.topology.find_exchange(vhost, &exchange).map(|exchange| exchange.key);
         if let (Some(source), Some(record)) = (source, self.topology.find_queue(vhost, &queue)) {
-            let spec = BindingSpec {
-                source,
-                destination: Destination::Queue(record.key.slot),
-                destination_generation: record.key.generation,
-                key: key.into(),
-                arguments: m.arguments.as_bytes().into(),
-            };
+            let spec = queue_binding(source, record.key, key, m.arguments);
             let locked = record.spec.clone();
             if self.is_bound(&spec, m.arguments) {
                 self.check_lock(caller, &locked, QueueUnbind::ID)?;
