@@ -170,22 +170,15 @@ impl Blocks {
         }
     }
 
-    /// A kept message.
+    /// A kept message, and its record if that has its own block.
     #[inline]
-    pub fn content(&self, message: MessageRef) -> Content<'_> {
-        Content::from_record(match self.blocks.get(message.block as usize).map(|block| &block.bytes) {
-            Some(Memory::Shared(bytes)) => bytes.get(message.offset as usize..).unwrap_or(&[]),
-            Some(Memory::Own(bytes)) => bytes,
-            None => &[],
-        })
-    }
-
-    /// The record of a message that has its own block.
-    #[inline]
-    pub fn own_record(&self, message: MessageRef) -> Option<&Bytes> {
+    pub fn content(&self, message: MessageRef) -> (Content<'_>, Option<&Bytes>) {
         match self.blocks.get(message.block as usize).map(|block| &block.bytes) {
-            Some(Memory::Own(bytes)) => Some(bytes),
-            _ => None,
+            Some(Memory::Shared(bytes)) => {
+                (Content::from_record(bytes.get(message.offset as usize..).unwrap_or(&[])), None)
+            }
+            Some(Memory::Own(bytes)) => (Content::from_record(bytes), Some(bytes)),
+            None => (Content::from_record(&[]), None),
         }
     }
 
@@ -241,7 +234,7 @@ impl Blocks {
             }
             None => {
                 let mut record = Vec::new();
-                self.content(message).write_record(&mut record);
+                self.content(message).0.write_record(&mut record);
                 let moved = self.keep(&Content::from_record(&record));
                 // Kept until the end: another queue may still have the old place.
                 self.retain(moved);
@@ -291,10 +284,10 @@ mod tests {
         let bodies: Vec<Vec<u8>> = (0..200).map(|i| vec![i as u8; i * 3]).collect();
         let kept: Vec<MessageRef> = bodies.iter().map(|body| blocks.keep(&content(b"\x01e\x02rk", body))).collect();
         for (message, body) in kept.iter().zip(&bodies) {
-            let read = blocks.content(*message);
+            let (read, own) = blocks.content(*message);
             assert_eq!((read.exchange(), read.routing_key(), read.properties), ("e", "rk", &[0x10, 0, 2][..]));
             assert_eq!(read.body, &body[..]);
-            assert_eq!(blocks.own_record(*message).is_some(), read.record_bytes() >= 300);
+            assert_eq!(own.is_some(), read.record_bytes() >= 300);
         }
         for message in kept {
             blocks.release(message);
@@ -331,7 +324,7 @@ mod tests {
         assert_eq!(after.live, 500);
         for ((n, message), (_, twin)) in one.iter().zip(&other) {
             assert_eq!(message, twin);
-            assert_eq!(blocks.content(*message).body, n.to_be_bytes());
+            assert_eq!(blocks.content(*message).0.body, n.to_be_bytes());
             blocks.release(*message);
             blocks.release(*twin);
         }
@@ -348,7 +341,7 @@ mod tests {
             blocks.release(other);
         }
         blocks.release(first);
-        assert_eq!(blocks.content(first).body, b"a");
+        assert_eq!(blocks.content(first).0.body, b"a");
         assert_eq!(blocks.counts().live, 1);
         blocks.release(first);
         assert_eq!(blocks.counts().live, 0);

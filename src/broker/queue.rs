@@ -49,8 +49,9 @@ pub struct Taker {
 }
 
 impl Taker {
+    /// Whether it may hold one more.
     #[inline]
-    fn has_credit(&self) -> bool {
+    pub fn has_credit(&self) -> bool {
         self.prefetch == 0 || self.unacked < self.prefetch
     }
 }
@@ -135,6 +136,12 @@ impl Queue {
         self.takers.get_mut(taker as usize)
     }
 
+    /// A taker, and the messages that it takes from.
+    #[inline]
+    pub fn taker_and_entries(&mut self, taker: u32) -> Option<(&mut Taker, &mut Entries)> {
+        Some((self.takers.get_mut(taker as usize)?, &mut self.entries))
+    }
+
     /// The takers with their numbers.
     pub fn takers(&self) -> impl Iterator<Item = (u32, &Taker)> {
         self.takers.iter().map(|(taker, state)| (taker as u32, state))
@@ -198,6 +205,21 @@ impl Queue {
     #[inline]
     pub fn next_taker(&self) -> Option<u32> {
         self.rings.iter().find_map(|ring| ring.takers.front().copied())
+    }
+
+    /// Whether the turn of the consumer whose turn it is will be its again, for as long as it has credit.
+    #[inline]
+    pub fn is_sole(&self, taker: u32) -> bool {
+        let ring = self.rings.iter().find(|ring| !ring.takers.is_empty());
+        ring.is_some_and(|ring| ring.takers.len() == 1 && ring.takers.front() == Some(&taker))
+    }
+
+    /// Takes a consumer out of its ring if it is at its limit.
+    #[inline]
+    pub fn leave_if_spent(&mut self, taker: u32) {
+        if self.taker(taker).is_some_and(|state| !state.has_credit()) {
+            self.set_aside(taker, Standing::OutOfCredit);
+        }
     }
 
     /// Whether a consumer could take a message.

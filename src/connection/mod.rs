@@ -3,6 +3,7 @@
 pub mod channel;
 pub mod command;
 pub mod outbound;
+pub mod stream;
 
 use slab::Slab;
 
@@ -258,6 +259,18 @@ impl Connection {
             }
             _ => None,
         }
+    }
+
+    /// The slot of the channel of the frame before, if what comes next is a method of it and may be looked at.
+    #[inline]
+    pub fn ready_channel(&self, input: &[u8]) -> Option<u32> {
+        let (number, slot) = self.last?;
+        let [1, c0, c1, ..] = *input else { return None };
+        let ready = u16::from_be_bytes([c0, c1]) == number
+            && self.phase == Phase::Running
+            && self.partial.is_none()
+            && self.channels.get(slot as usize)?.is_ready();
+        ready.then_some(slot)
     }
 
     fn protocol_header<'a>(&mut self, input: &mut &'a [u8]) -> Next<'a> {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::Shard;
-use super::delivery::{Delivery, deliver_here, deliver_there, get_prefix};
+use super::delivery::{Delivery, Outlet, deliver_there, get_prefix};
 use super::members::Members;
 use super::mesh::{DeliveryKind, Mesh};
 use super::owner::Owner;
@@ -40,7 +40,8 @@ impl Sinks<'_> {
             }
         };
         if holder.caller.shard == self.here {
-            return deliver_here(self.members, holder.caller, holder.wire, prefix, delivery).unwrap_or(0);
+            let outlet = Outlet::find(self.members, holder.caller, holder.wire);
+            return outlet.map_or(0, |mut outlet| outlet.deliver(prefix, delivery));
         }
         let bytes = deliver_there(self.mesh, holder.caller, holder.wire, prefix, delivery);
         if let Some(link) = self.owner.links.get_mut(holder.link as usize) {
@@ -84,39 +85,52 @@ impl Shard {
         let Some(mut queue) = self.lift(key) else { return };
         if queue.life == Life::Alive {
             let taker = if queue.entries.is_idle() { self.choose_taker(&mut queue) } else { None };
-            match taker {
-                // Straight from where it was received: nobody else needs it.
-                Some((taker, true)) => {
-                    let delivery = Delivery {
-                        content: *content,
-                        own,
-                        key,
-                        taker,
-                        position: 0,
-                        redelivered: false,
-                        kind: DeliveryKind::NoAck,
-                        left: 0,
-                    };
-                    self.sinks().hand_over(&queue, &delivery);
-                    queue.took_turn(taker);
-                }
-                Some((taker, false)) => {
-                    let message = self.keep(content, own, kept);
-                    let position = queue.entries.push_taken(message, taker);
-                    let taken = Taken { position, message, redelivered: false };
-                    self.hand_over_kept(&queue, taker, taken, DeliveryKind::Consumer);
-                    queue.took_turn(taker);
-                }
-                None => {
-                    let message = self.keep(content, own, kept);
-                    queue.entries.push(message);
-                    if queue.is_wanted() {
-                        self.owner.activate(&mut queue);
-                    }
+            self.enqueue_for(&mut queue, taker, content, own, kept);
+        }
+        self.put_back(queue);
+    }
+
+    /// Hands a message to the `taker` chosen for it, or stores it when there is none.
+    #[inline]
+    pub(super) fn enqueue_for(
+        &mut self,
+        queue: &mut Queue,
+        taker: Option<(u32, bool)>,
+        content: &Content<'_>,
+        own: Option<&Bytes>,
+        kept: &mut Option<MessageRef>,
+    ) {
+        match taker {
+            // Straight from where it was received: nobody else needs it.
+            Some((taker, true)) => {
+                let delivery = Delivery {
+                    content: *content,
+                    own,
+                    key: queue.key,
+                    taker,
+                    position: 0,
+                    redelivered: false,
+                    kind: DeliveryKind::NoAck,
+                    left: 0,
+                };
+                self.sinks().hand_over(queue, &delivery);
+                queue.took_turn(taker);
+            }
+            Some((taker, false)) => {
+                let message = self.keep(content, own, kept);
+                let position = queue.entries.push_taken(message, taker);
+                let taken = Taken { position, message, redelivered: false };
+                self.hand_over_kept(queue, taker, taken, DeliveryKind::Consumer);
+                queue.took_turn(taker);
+            }
+            None => {
+                let message = self.keep(content, own, kept);
+                queue.entries.push(message);
+                if queue.is_wanted() {
+                    self.owner.activate(queue);
                 }
             }
         }
-        self.put_back(queue);
     }
 
     #[inline]
@@ -127,9 +141,10 @@ impl Shard {
     /// Delivers a kept message.
     #[inline]
     pub(super) fn hand_over_kept(&mut self, queue: &Queue, taker: u32, taken: Taken, kind: DeliveryKind) -> usize {
+        let (content, own) = self.blocks.content(taken.message);
         let delivery = Delivery {
-            content: self.blocks.content(taken.message),
-            own: self.blocks.own_record(taken.message),
+            content,
+            own,
             key: queue.key,
             taker,
             position: taken.position,
@@ -145,7 +160,7 @@ impl Shard {
     /// The next consumer that can take a message now, and whether it does not acknowledge. Those that cannot are set
     /// aside on the way.
     #[inline]
-    fn choose_taker(&mut self, queue: &mut Queue) -> Option<(u32, bool)> {
+    pub(super) fn choose_taker(&mut self, queue: &mut Queue) -> Option<(u32, bool)> {
         loop {
             let id = queue.next_taker()?;
             let taker = queue.taker(id)?;
@@ -229,6 +244,34 @@ impl Shard {
         again
     }
 
+    /// Delivers to the one consumer whose turn it always is, until nothing is left, it can take no more, or `bytes_max`
+    /// are delivered. Returns how many bytes were; none when it is on another shard.
+    fn deliver_run(&mut self, queue: &mut Queue, id: u32, no_ack: bool, bytes_max: usize) -> usize {
+        let high = self.outbound_high_bytes();
+        let key = queue.key;
+        let Some((taker, entries)) = queue.taker_and_entries(id) else { return 0 };
+        let Some(mut outlet) = Outlet::to_taker(&mut self.members, &self.owner, self.id, taker) else { return 0 };
+        let kind = if no_ack { DeliveryKind::NoAck } else { DeliveryKind::Consumer };
+        let mut bytes = 0;
+        while bytes < bytes_max && outlet.bytes_waiting() < high && taker.has_credit() {
+            let Some(Taken { position, message, redelivered }) =
+                (if no_ack { entries.pop() } else { entries.take(id) })
+            else {
+                break;
+            };
+            let (content, own) = self.blocks.content(message);
+            let delivery = Delivery { content, own, key, taker: id, position, redelivered, kind, left: 0 };
+            bytes += outlet.deliver(&taker.prefix, &delivery);
+            if no_ack {
+                self.blocks.release(message);
+            } else {
+                taker.unacked += 1;
+            }
+        }
+        queue.leave_if_spent(id);
+        bytes
+    }
+
     /// Delivers from one queue until nothing is left, nobody can take more, or its share of the turn is used up.
     /// Returns whether it could go on.
     pub(super) fn deliver_slice(&mut self, queue: &mut Queue) -> bool {
@@ -240,6 +283,13 @@ impl Shard {
             let Some((id, no_ack)) = self.choose_taker(queue) else {
                 return false;
             };
+            if queue.is_sole(id) {
+                let run = self.deliver_run(queue, id, no_ack, self.settings.limits.deliver_slice_bytes - bytes);
+                bytes += run;
+                if run > 0 {
+                    continue;
+                }
+            }
             let taken = if no_ack { queue.entries.pop() } else { queue.entries.take(id) };
             let Some(taken) = taken else { return false };
             let kind = if no_ack { DeliveryKind::NoAck } else { DeliveryKind::Consumer };

@@ -1,15 +1,20 @@
 //! Deliveries as frames, into the outbound buffer of a connection here or into the batch for its shard.
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
+use super::member::ChannelState;
 use super::members::Members;
-use super::mesh::{Caller, ChannelWire, DeliveryKind, Mesh, Record, RemoteDelivery};
+use super::mesh::{Caller, ChannelWire, DeliveryKind, Mesh, Record, RemoteDelivery, ShardId};
+use super::owner::Owner;
 use super::unacked::Unacked;
 use crate::amqp::content::Content;
 use crate::amqp::frame::{self, END};
 use crate::broker::entries::Position;
+use crate::broker::queue::Taker;
 use crate::broker::topology::QueueKey;
 use crate::connection::outbound::Outbound;
+use crate::connection::stream::Streamed;
 
 /// The frame of a basic.deliver up to and with the consumer tag.
 pub fn deliver_prefix(number: u16, tag: &str) -> Box<[u8]> {
@@ -142,49 +147,137 @@ fn shared_body(own: &Bytes, body_len: usize) -> Bytes {
     own.slice(own.len() - body_len..)
 }
 
-/// Encodes a delivery for a channel of this shard and notes it as unacknowledged. Returns its bytes; `None` when the
-/// channel is gone.
-#[inline]
-pub fn deliver_here(
-    members: &mut Members,
-    to: Caller,
+/// A channel of this shard that takes deliveries, looked up once for as many as there are.
+pub struct Outlet<'a> {
+    outbound: &'a mut Outbound,
+    channel: &'a mut ChannelState,
     wire: ChannelWire,
-    prefix: &[u8],
-    delivery: &Delivery<'_>,
-) -> Option<usize> {
-    let member = members.sink_of(to.connection)?;
-    let channel = member.channels.get_mut(to.channel as usize)?.as_deref_mut()?;
-    if channel.generation != to.generation {
-        return None;
-    }
-    channel.delivery_tag += 1;
-    let tag = channel.delivery_tag;
-    if delivery.kind.needs_ack() {
-        let consumer = delivery.kind == DeliveryKind::Consumer;
-        channel.unacked.push(Unacked::new(tag, delivery.position, delivery.key, delivery.taker, to.shard, consumer));
-    }
-    let outbound = &mut member.outbound;
-    let body_len = delivery.content.body.len();
-    if delivery.own.is_none()
-        && matches!(delivery.kind, DeliveryKind::Consumer | DeliveryKind::NoAck)
-        && (1..=frame::part_bytes_max(wire.frame_max)).contains(&body_len)
-    {
-        let out = outbound.buffer();
-        let before = out.len();
-        encode_small(out, prefix, tag, wire, delivery);
-        return Some(out.len() - before);
-    }
-    let before = outbound.len();
-    encode_head(outbound.buffer(), prefix, tag, wire, delivery);
-    let body = delivery.content.body;
-    match delivery.own {
-        Some(own) => {
-            outbound.buffer().push(END);
-            push_shared_body(outbound, wire.number, wire.frame_max, &shared_body(own, body.len()));
+    shard: u8,
+}
+
+impl<'a> Outlet<'a> {
+    /// The way to a channel; `None` when it is gone.
+    #[inline]
+    pub fn find(members: &'a mut Members, to: Caller, wire: ChannelWire) -> Option<Outlet<'a>> {
+        let member = members.sink_of(to.connection)?;
+        let channel = member.channels.get_mut(to.channel as usize)?.as_deref_mut()?;
+        if channel.generation != to.generation {
+            return None;
         }
-        None => encode_body(outbound.buffer(), wire, body),
+        Some(Outlet { outbound: &mut member.outbound, channel, wire, shard: to.shard })
     }
-    Some(outbound.len() - before)
+
+    /// The way to a consumer, if it is on this shard and only its own prefetch limit counts.
+    #[inline]
+    pub(super) fn to_taker(
+        members: &'a mut Members,
+        owner: &Owner,
+        here: ShardId,
+        taker: &Taker,
+    ) -> Option<Outlet<'a>> {
+        let holder = owner.holders.get(taker.holder as usize)?;
+        if holder.caller.shard != here.0 || holder.wire.global {
+            return None;
+        }
+        Outlet::find(members, holder.caller, holder.wire)
+    }
+
+    /// Bytes that wait for the socket.
+    #[inline]
+    pub fn bytes_waiting(&self) -> usize {
+        self.outbound.len()
+    }
+
+    /// The next delivery tag; the delivery is noted as unacknowledged if that is due.
+    #[inline]
+    fn next_tag(&mut self, key: QueueKey, taker: u32, position: Position, kind: DeliveryKind) -> u64 {
+        self.channel.delivery_tag += 1;
+        let tag = self.channel.delivery_tag;
+        if kind.needs_ack() {
+            let consumer = kind == DeliveryKind::Consumer;
+            self.channel.unacked.push(Unacked::new(tag, position, key, taker, self.shard, consumer));
+        }
+        tag
+    }
+
+    /// Encodes a delivery and notes it as unacknowledged if that is due. Returns its bytes.
+    #[inline]
+    pub fn deliver(&mut self, prefix: &[u8], delivery: &Delivery<'_>) -> usize {
+        let tag = self.next_tag(delivery.key, delivery.taker, delivery.position, delivery.kind);
+        let (outbound, wire) = (&mut *self.outbound, self.wire);
+        let body = delivery.content.body;
+        if delivery.own.is_none()
+            && matches!(delivery.kind, DeliveryKind::Consumer | DeliveryKind::NoAck)
+            && (1..=frame::part_bytes_max(wire.frame_max)).contains(&body.len())
+        {
+            let out = outbound.buffer();
+            let before = out.len();
+            encode_small(out, prefix, tag, wire, delivery);
+            return out.len() - before;
+        }
+        let before = outbound.len();
+        encode_head(outbound.buffer(), prefix, tag, wire, delivery);
+        match delivery.own {
+            Some(own) => {
+                outbound.buffer().push(END);
+                push_shared_body(outbound, wire.number, wire.frame_max, &shared_body(own, body.len()));
+            }
+            None => encode_body(outbound.buffer(), wire, body),
+        }
+        outbound.len() - before
+    }
+
+    /// What deliveries to a consumer begin with, up to their content's frames: for [`Outlet::pass`].
+    pub fn head(prefix: &[u8], names: &[u8]) -> SmallVec<[u8; 96]> {
+        let mut head = SmallVec::from_slice(prefix);
+        head.extend_from_slice(&[0; 9]);
+        head.extend_from_slice(names);
+        head.push(END);
+        let size = (head.len() - frame::OVERHEAD_BYTES) as u32;
+        if let Some(place) = head.get_mut(3..7) {
+            place.copy_from_slice(&size.to_be_bytes());
+        }
+        head
+    }
+
+    /// Passes a publish on as it was received: behind the `head` of deliveries to this consumer, whose delivery tag
+    /// is at `tag_at`, its frames with another channel number.
+    #[inline]
+    pub fn pass(
+        &mut self,
+        head: &[u8],
+        tag_at: usize,
+        streamed: &Streamed<'_>,
+        key: QueueKey,
+        taker: u32,
+        position: Position,
+        kind: DeliveryKind,
+    ) {
+        let tag = self.next_tag(key, taker, position, kind);
+        let out = self.outbound.buffer();
+        let at = out.len();
+        out.reserve(head.len() + streamed.frames.len());
+        out.extend_from_slice(head);
+        out.extend_from_slice(streamed.frames);
+        let number = self.wire.number.to_be_bytes();
+        let header_at = at + head.len();
+        let mut patch = |at: usize, bytes: &[u8]| {
+            if let Some(place) = out.get_mut(at..at + bytes.len()) {
+                place.copy_from_slice(bytes);
+            }
+        };
+        patch(at + tag_at, &tag.to_be_bytes());
+        patch(header_at + 1, &number);
+        if !streamed.content.body.is_empty() {
+            patch(header_at + streamed.frames.len() - streamed.content.body.len() - frame::OVERHEAD_BYTES + 1, &number);
+        }
+    }
+
+    /// The most that goes into one body frame.
+    #[inline]
+    pub fn part_bytes_max(&self) -> usize {
+        frame::part_bytes_max(self.wire.frame_max)
+    }
 }
 
 /// Encodes a delivery for a channel of another shard. Returns its bytes.

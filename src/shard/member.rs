@@ -130,8 +130,8 @@ pub struct ConsumerAt {
 /// The last route of a channel, by exchange and routing key.
 #[derive(Debug, Default)]
 pub struct CachedRoute {
-    /// Exchange and routing key as in the method.
-    pub names: Vec<u8>,
+    /// The publish that it was found for, as [`crate::connection::stream::write_publish_template`] has it.
+    pub template: Vec<u8>,
     /// The exchange it was found at; none for the default exchange.
     pub exchange: Option<(ExchangeKey, u64)>,
     /// Whether there is one.

@@ -369,18 +369,18 @@ impl Mesh {
     }
 
     /// Appends a settlement, joined to the one before where it continues it.
-    pub fn settle(&mut self, to: u8, key: QueueKey, taker: u32, position: Position, verdict: Verdict) {
-        let Some(peer) = self.peers.get_mut(to as usize) else {
+    pub fn settle(&mut self, owner: u8, key: QueueKey, taker: u32, from: Position, to: Position, verdict: Verdict) {
+        let Some(peer) = self.peers.get_mut(owner as usize) else {
             return;
         };
         if let Some(Record::Settle { key: k, taker: t, to: last, verdict: v, .. }) = peer.records.last_mut()
             && (*k, *t, *v) == (key, taker, verdict)
-            && *last + 1 == position
+            && *last + 1 == from
         {
-            *last = position;
+            *last = to;
             return;
         }
-        peer.records.push(Record::Settle { key, taker, from: position, to: position, verdict });
+        peer.records.push(Record::Settle { key, taker, from, to, verdict });
     }
 
     /// Whether publishes to `to` have credit.

@@ -112,6 +112,12 @@ impl Shard {
         let settings = self.settings.clone();
         let mut input = bytes;
         let stop = loop {
+            if self.publish_stream(id, &mut input) {
+                if self.exhausted != 0 && !self.may_go_on(id) {
+                    break self.park(id);
+                }
+                continue;
+            }
             let Some(member) = self.members.get_mut(id) else {
                 break Stop::Ended;
             };
@@ -311,7 +317,8 @@ impl Shard {
         if unacked.owner == self.id.0 {
             self.settle(unacked.key, unacked.taker, unacked.position, unacked.position, verdict);
         } else {
-            self.mesh.settle(unacked.owner, unacked.key, unacked.taker, unacked.position, verdict);
+            let position = unacked.position;
+            self.mesh.settle(unacked.owner, unacked.key, unacked.taker, position, position, verdict);
         }
     }
 }

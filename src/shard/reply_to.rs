@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::delivery::{Delivery, deliver_here, deliver_prefix};
+use super::delivery::{Delivery, Outlet, deliver_prefix};
 use super::member::ReplyConsumer;
 use super::mesh::{Caller, ChannelWire, DeliveryKind, Record, Reply};
 use super::{ConnectionId, Shard};
@@ -111,7 +111,9 @@ impl Shard {
             kind: DeliveryKind::NoAck,
             left: 0,
         };
-        deliver_here(&mut self.members, caller, wire, &prefix, &delivery);
+        if let Some(mut outlet) = Outlet::find(&mut self.members, caller, wire) {
+            outlet.deliver(&prefix, &delivery);
+        }
     }
 }
 

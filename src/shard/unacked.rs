@@ -125,6 +125,17 @@ impl UnackedList {
         Some(first)
     }
 
+    /// Takes the first delivery if its tag is at most `tag` and it continues `before`: the same taker of the same
+    /// queue, at `position`.
+    #[inline]
+    pub fn take_next(&mut self, tag: u64, before: &Unacked, position: Position) -> bool {
+        let Some(next) = self.list.front() else { return false };
+        let continues = next.tag <= tag
+            && next.position == position
+            && (next.key, next.taker, next.owner) == (before.key, before.taker, before.owner);
+        continues && self.take_up_to(tag).is_some()
+    }
+
     /// Takes everything, in order.
     pub fn drain(&mut self) -> Vec<Unacked> {
         self.consumer = 0;

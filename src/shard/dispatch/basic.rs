@@ -43,14 +43,42 @@ impl Shard {
                 tag if channel.unacked.contains(tag) => tag,
                 tag => return Err(unknown_tag(tag, method)),
             };
-            while let Some(unacked) = self.channel_of(caller).and_then(|channel| channel.unacked.take_up_to(last)) {
-                self.settled(caller, &unacked, requeue);
-            }
+            self.settle_up_to(caller, last, if requeue { Verdict::Requeue } else { Verdict::Settle });
         }
         if global {
             self.grant(caller);
         }
         Ok(())
+    }
+
+    /// Settles all deliveries of a channel up to the tag `last`: those of one consumer that are neighbours in their
+    /// queue in one go.
+    fn settle_up_to(&mut self, caller: Caller, last: u64, verdict: Verdict) {
+        let Some(channel) = self.members.get_mut(caller.connection).and_then(|member| member.channel_of(caller)) else {
+            return;
+        };
+        if channel.tx.is_some() {
+            while let Some(unacked) = self.channel_of(caller).and_then(|channel| channel.unacked.take_up_to(last)) {
+                self.settled(caller, &unacked, verdict == Verdict::Requeue);
+            }
+            return;
+        }
+        // Out of the channel while it is worked on.
+        let mut unacked = std::mem::take(&mut channel.unacked);
+        while let Some(first) = unacked.take_up_to(last) {
+            let mut to = first.position;
+            while unacked.take_next(last, &first, to + 1) {
+                to += 1;
+            }
+            if first.owner == self.id.0 {
+                self.settle(first.key, first.taker, first.position, to, verdict);
+            } else {
+                self.mesh.settle(first.owner, first.key, first.taker, first.position, to, verdict);
+            }
+        }
+        if let Some(channel) = self.channel_of(caller) {
+            channel.unacked = unacked;
+        }
     }
 
     #[inline]

@@ -7,6 +7,7 @@ mod connection;
 mod exchange;
 mod publish;
 mod queue;
+mod stream;
 mod tx;
 
 use std::borrow::Cow;

@@ -13,12 +13,13 @@ use crate::broker::routing::{Route, sender_selected, without_bcc};
 use crate::broker::topology::{ExchangeKey, Topology};
 use crate::connection::channel::Assembled;
 use crate::connection::command::Publish;
+use crate::connection::stream::{template_names, write_publish_template};
 use crate::shard::member::{CachedRoute, ChannelState, TxPublish};
 use crate::shard::mesh::Caller;
 use crate::shard::{ConnectionId, Shard, reply_to};
 
 /// Properties that the broker has to look at.
-const LOOKED_AT: u16 =
+pub(super) const LOOKED_AT: u16 =
     PropertyFlags::HEADERS | PropertyFlags::REPLY_TO | PropertyFlags::EXPIRATION | PropertyFlags::USER_ID;
 
 fn refused(code: ReplyCode, text: impl std::fmt::Display) -> Exception {
@@ -27,8 +28,8 @@ fn refused(code: ReplyCode, text: impl std::fmt::Display) -> Exception {
 
 /// Whether a cached route is what a new look-up for the same names would find.
 #[inline]
-fn holds(topology: &Topology, cached: &CachedRoute, content: &Content<'_>) -> bool {
-    if !cached.valid || cached.names != content.names {
+pub(super) fn holds(topology: &Topology, cached: &CachedRoute, names: &[u8]) -> bool {
+    if !cached.valid || template_names(&cached.template) != names {
         return false;
     }
     match cached.exchange {
@@ -41,11 +42,11 @@ fn holds(topology: &Topology, cached: &CachedRoute, content: &Content<'_>) -> bo
     }
 }
 
-/// Counts a publish for confirms.
+/// Counts publishes for confirms.
 #[inline]
-fn count_publish(channel: &mut ChannelState, slot: u32, due: &mut SmallVec<[u32; 4]>) {
+pub(super) fn count_publishes(channel: &mut ChannelState, slot: u32, due: &mut SmallVec<[u32; 4]>, count: u64) {
     if let Some(confirms) = &mut channel.confirm {
-        confirms.published += 1;
+        confirms.published += count;
         if !std::mem::replace(&mut confirms.due, true) {
             due.push(slot);
         }
@@ -100,20 +101,21 @@ impl Shard {
         let Some(channel) = member.channels.get_mut(slot as usize).and_then(Option::as_deref_mut) else {
             return Ok(());
         };
-        let known = channel.cached.as_deref().is_some_and(|cached| holds(&self.topology, cached, content));
+        let known = channel.cached.as_deref().is_some_and(|cached| holds(&self.topology, cached, content.names));
         if known
             && let Some(key) = channel.cached.as_deref().and_then(|cached| cached.single)
             && channel.tx.is_none()
         {
-            count_publish(channel, slot, &mut member.confirms_due);
+            count_publishes(channel, slot, &mut member.confirms_due, 1);
             self.enqueue_one(key, content, own, &mut None);
             return Ok(());
         }
         // The route is taken out while it is used, so that it can be borrowed meanwhile.
+        let number = channel.number;
         let mut cached = channel.cached.take().unwrap_or_default();
         if !known {
             let exchange = self.target(id, slot, content)?;
-            self.look_up(exchange, content, None, &mut cached)?;
+            self.look_up(exchange, content, None, number, &mut cached)?;
         }
         let done = self.publish_routed(id, slot, content, mandatory, own, &cached.route);
         if let Some(channel) = self.members.get_mut(id).and_then(|member| member.channel_mut(slot)) {
@@ -146,6 +148,7 @@ impl Shard {
         at: ExchangeKey,
         content: &Content<'_>,
         headers: Option<Table<'_>>,
+        number: u16,
         cached: &mut CachedRoute,
     ) -> Done {
         cached.valid = false;
@@ -171,8 +174,7 @@ impl Shard {
         }
         // No route is not remembered: a queue of that name may come at any time.
         if cached.route.cacheable && !cached.route.is_empty() {
-            cached.names.clear();
-            cached.names.extend_from_slice(content.names);
+            write_publish_template(&mut cached.template, number, content.names);
             cached.exchange = (!name.is_empty()).then_some((at, epoch));
             cached.single = match &cached.route.local[..] {
                 [key] if cached.route.remote.is_empty() => Some(*key),
@@ -199,8 +201,9 @@ impl Shard {
         let Some(channel) = member.channel_mut(slot) else {
             return Ok(());
         };
+        let number = channel.number;
         let mut cached = channel.cached.take().unwrap_or_default();
-        let done = self.inspect(id, slot, content, mandatory, own, &login, &mut cached);
+        let done = self.inspect(id, slot, number, content, mandatory, own, &login, &mut cached);
         if let Some(channel) = self.members.get_mut(id).and_then(|member| member.channel_mut(slot)) {
             channel.cached = Some(cached);
         }
@@ -211,6 +214,7 @@ impl Shard {
         &mut self,
         id: ConnectionId,
         slot: u32,
+        number: u16,
         content: &Content<'_>,
         mandatory: bool,
         own: Option<&Bytes>,
@@ -222,7 +226,7 @@ impl Shard {
         let headers = decoded.headers;
         let selects = headers.is_some_and(|table| table.iter().any(|(key, _)| key == b"CC" || key == b"BCC"));
         // A route is cached by names alone only if headers have no part in it.
-        let target = if selects || !holds(&self.topology, cached, content) {
+        let target = if selects || !holds(&self.topology, cached, content.names) {
             Some(self.target(id, slot, content)?)
         } else {
             None
@@ -247,7 +251,7 @@ impl Shard {
             return Err(refused(ReplyCode::PreconditionFailed, format!("invalid expiration '{expiration}': {error}")));
         }
         if let Some(exchange) = target {
-            self.look_up(exchange, content, headers, cached)?;
+            self.look_up(exchange, content, headers, number, cached)?;
             cached.valid &= !selects;
         }
         if let Some(user) = decoded.user_id
@@ -286,7 +290,7 @@ impl Shard {
             return Ok(());
         };
         let generation = channel.generation;
-        count_publish(channel, slot, &mut member.confirms_due);
+        count_publishes(channel, slot, &mut member.confirms_due, 1);
         if let Some(tx) = &mut channel.tx {
             let limits = &self.settings.limits;
             tx.bytes += content.record_bytes();
