@@ -7,8 +7,8 @@ mod scenarios;
 
 use std::process::ExitCode;
 
-/// `leveret-perf [FLAGS]` loads a broker, `leveret-perf churn …` opens and closes things, `leveret-perf scenarios` lists
-/// the rows of the comparison, `leveret-perf compare …` runs them on several brokers.
+/// `leveret-perf [FLAGS]` loads a broker, `leveret-perf churn …` opens and closes things, `leveret-perf scenarios`
+/// lists the rows of the comparison, `leveret-perf compare …` runs them on several brokers.
 fn main() -> ExitCode {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
     match args.first().map(String::as_str) {

@@ -111,6 +111,15 @@ impl<'a> Stream<'a> {
     }
 }
 
+/// The delivery tag of the basic.ack at the front of `input`, if that is on channel `number` and of a single delivery; and
+/// what is behind it.
+#[inline]
+pub fn single_ack(input: &[u8], number: u16) -> Option<(u64, &[u8])> {
+    let (frame, rest) = input.split_first_chunk::<21>()?;
+    let [1, c0, c1, 0, 0, 0, 13, 0, 60, 0, 80, tag @ .., 0, END] = frame else { return None };
+    (u16::from_be_bytes([*c0, *c1]) == number).then(|| (u64::from_be_bytes(*tag), rest))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,6 +6,7 @@ use super::turn::CloseKind;
 use super::unacked::Unacked;
 use super::{ConnectionId, Shard};
 use crate::amqp::Content;
+use crate::broker::entries::Position;
 use crate::connection::command::Next;
 use crate::time::Now;
 
@@ -116,6 +117,9 @@ impl Shard {
                 if self.exhausted != 0 && !self.may_go_on(id) {
                     break self.park(id);
                 }
+                continue;
+            }
+            if self.ack_stream(id, &mut input) {
                 continue;
             }
             let Some(member) = self.members.get_mut(id) else {
@@ -314,11 +318,16 @@ impl Shard {
     /// Tells the owner of a delivery what became of it.
     #[inline]
     pub(super) fn settle_delivery(&mut self, unacked: &Unacked, verdict: Verdict) {
-        if unacked.owner == self.id.0 {
-            self.settle(unacked.key, unacked.taker, unacked.position, unacked.position, verdict);
+        self.settle_deliveries(unacked, unacked.position, verdict);
+    }
+
+    /// Tells the owner of a delivery, and of those behind it in its queue up to the position `to`, what became of them.
+    #[inline]
+    pub(super) fn settle_deliveries(&mut self, first: &Unacked, to: Position, verdict: Verdict) {
+        if first.owner == self.id.0 {
+            self.settle(first.key, first.taker, first.position, to, verdict);
         } else {
-            let position = unacked.position;
-            self.mesh.settle(unacked.owner, unacked.key, unacked.taker, position, position, verdict);
+            self.mesh.settle(first.owner, first.key, first.taker, first.position, to, verdict);
         }
     }
 }

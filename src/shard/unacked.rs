@@ -30,6 +30,14 @@ impl Unacked {
     }
 }
 
+impl Unacked {
+    /// Whether it is of the same taker of the same queue as `before`, and at `position`.
+    #[inline]
+    pub fn continues(&self, before: &Unacked, position: Position) -> bool {
+        self.position == position && (self.key, self.taker, self.owner) == (before.key, before.taker, before.owner)
+    }
+}
+
 /// The unacknowledged deliveries of a channel, in order of their tags.
 #[derive(Debug, Default)]
 pub struct UnackedList {
@@ -130,10 +138,7 @@ impl UnackedList {
     #[inline]
     pub fn take_next(&mut self, tag: u64, before: &Unacked, position: Position) -> bool {
         let Some(next) = self.list.front() else { return false };
-        let continues = next.tag <= tag
-            && next.position == position
-            && (next.key, next.taker, next.owner) == (before.key, before.taker, before.owner);
-        continues && self.take_up_to(tag).is_some()
+        next.tag <= tag && next.continues(before, position) && self.take_up_to(tag).is_some()
     }
 
     /// Takes everything, in order.

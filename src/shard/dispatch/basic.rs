@@ -70,11 +70,7 @@ impl Shard {
             while unacked.take_next(last, &first, to + 1) {
                 to += 1;
             }
-            if first.owner == self.id.0 {
-                self.settle(first.key, first.taker, first.position, to, verdict);
-            } else {
-                self.mesh.settle(first.owner, first.key, first.taker, first.position, to, verdict);
-            }
+            self.settle_deliveries(&first, to, verdict);
         }
         if let Some(channel) = self.channel_of(caller) {
             channel.unacked = unacked;

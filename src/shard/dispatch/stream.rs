@@ -2,12 +2,14 @@
 //! looked up once: the channel, its route, the queue, and the consumer that they go to.
 
 use super::publish::{LOOKED_AT, count_publishes, holds};
+use crate::broker::entries::Position;
 use crate::broker::queue::{Life, Queue};
 use crate::broker::topology::QueueKey;
-use crate::connection::stream::{Stream, Streamed, template_names};
+use crate::connection::stream::{Stream, Streamed, single_ack, template_names};
 use crate::shard::delivery::Outlet;
 use crate::shard::member::CachedRoute;
-use crate::shard::mesh::{Caller, DeliveryKind};
+use crate::shard::mesh::{Caller, DeliveryKind, Verdict};
+use crate::shard::unacked::Unacked;
 use crate::shard::{ConnectionId, Shard};
 
 impl Shard {
@@ -50,6 +52,41 @@ impl Shard {
             }
         }
         count > 0
+    }
+
+    /// Takes the acknowledgements of single deliveries at the front of `input`, those of neighbours in a queue in one go.
+    /// Returns whether there were any.
+    pub(in crate::shard) fn ack_stream(&mut self, id: ConnectionId, input: &mut &[u8]) -> bool {
+        let Some(member) = self.members.get_mut(id) else { return false };
+        let Some(slot) = member.wire.ready_channel(input) else { return false };
+        let Some(channel) = member.channel_mut(slot) else { return false };
+        let number = channel.number;
+        if single_ack(input, number).is_none() || channel.tx.is_some() || channel.global.is_some() {
+            return false;
+        }
+        // Out of the channel while it is worked on.
+        let mut unacked = std::mem::take(&mut channel.unacked);
+        let mut run: Option<(Unacked, Position)> = None;
+        while let Some((tag, rest)) = single_ack(input, number)
+            && let Some(next) = unacked.take(tag)
+        {
+            *input = rest;
+            run = Some(match run {
+                Some((first, last)) if next.continues(&first, last + 1) => (first, next.position),
+                Some((first, last)) => {
+                    self.settle_deliveries(&first, last, Verdict::Settle);
+                    (next, next.position)
+                }
+                None => (next, next.position),
+            });
+        }
+        if let Some(channel) = self.members.get_mut(id).and_then(|member| member.channel_mut(slot)) {
+            channel.unacked = unacked;
+        }
+        // None: a tag that is unknown, which is for others to say.
+        let Some((first, last)) = run else { return false };
+        self.settle_deliveries(&first, last, Verdict::Settle);
+        true
     }
 
     /// Puts a stream into one queue of this shard. Returns how many there were.
