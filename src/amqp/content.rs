@@ -20,13 +20,16 @@ pub struct Content<'a> {
     pub properties: &'a [u8],
     /// The body.
     pub body: &'a [u8],
+    /// Its header frame and its one body frame, if there is one, behind each other as on the wire; empty where they
+    /// do not lie so. Their channel number is that of the publisher.
+    pub frames: &'a [u8],
 }
 
 impl<'a> Content<'a> {
     /// Reads a record. Records are written by this module, so damage is our own bug: it reads as empty.
     #[inline]
     pub fn from_record(record: &'a [u8]) -> Content<'a> {
-        Content::split(record).unwrap_or(Content { names: &[0, 0], properties: &[0, 0], body: &[] })
+        Content::split(record).unwrap_or(Content { names: &[0, 0], properties: &[0, 0], body: &[], frames: &[] })
     }
 
     #[inline]
@@ -38,7 +41,7 @@ impl<'a> Content<'a> {
         let names_len = exchange_end + 1 + *rest.get(exchange_end)? as usize;
         let (names, rest) = rest.split_at_checked(names_len)?;
         let (properties, rest) = rest.split_at_checked(properties_len)?;
-        Some(Content { names, properties, body: rest.get(..body_len)? })
+        Some(Content { names, properties, body: rest.get(..body_len)?, frames: &[] })
     }
 
     /// Bytes of the record.

@@ -335,7 +335,7 @@ mod tests {
     use crate::broker::message::Blocks;
 
     fn message(blocks: &mut Blocks, n: u64) -> MessageRef {
-        blocks.keep(&Content { names: b"\0\0", properties: &[0, 0], body: &n.to_be_bytes() })
+        blocks.keep(&Content { names: b"\0\0", properties: &[0, 0], body: &n.to_be_bytes(), frames: &[] })
     }
 
     #[test]

@@ -107,6 +107,25 @@ impl Blocks {
         self.keep_in_next(content)
     }
 
+    /// Keeps a message that may go to several queues, once: `kept` is its place once it has one. `own` is its record
+    /// where that has its own memory.
+    #[inline]
+    pub fn keep_once(
+        &mut self,
+        content: &Content<'_>,
+        own: Option<&Bytes>,
+        kept: &mut Option<MessageRef>,
+    ) -> MessageRef {
+        match (*kept, own) {
+            (Some(message), _) => {
+                self.retain(message);
+                message
+            }
+            (None, Some(record)) => *kept.insert(self.keep_record(record.clone())),
+            (None, None) => *kept.insert(self.keep(content)),
+        }
+    }
+
     #[cold]
     fn keep_in_next(&mut self, content: &Content<'_>) -> MessageRef {
         // A block without references is recycled when its last one goes; the current one may have had none.
@@ -275,7 +294,7 @@ mod tests {
     use super::*;
 
     fn content<'a>(names: &'a [u8], body: &'a [u8]) -> Content<'a> {
-        Content { names, properties: &[0x10, 0, 2], body }
+        Content { names, properties: &[0x10, 0, 2], body, frames: &[] }
     }
 
     #[test]

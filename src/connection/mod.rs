@@ -237,40 +237,15 @@ impl Connection {
         }
     }
 
-    /// The next command if it is a publish on the same channel as the frame before, whole in the receive buffer: the
-    /// short way for a publisher's stream. Whatever else it is, [`Connection::next_command`] says.
+    /// The slot of the channel of the method frame at the front of `input`, if that may be looked at now.
     #[inline]
-    pub fn next_publish<'a>(&mut self, input: &mut &'a [u8], limits: &Limits) -> Option<(u32, Publish<'a>)> {
-        let head = input.first_chunk::<11>()?;
-        let (number, slot) = self.last?;
-        if head[0] != 1
-            || u16::from_be_bytes([head[1], head[2]]) != number
-            || head[7..11] != [0, 60, 0, 40]
-            || self.phase != Phase::Running
-            || self.partial.is_some()
-            || !self.channels.get(slot as usize)?.is_ready()
-        {
+    pub fn ready_channel(&mut self, input: &[u8]) -> Option<u32> {
+        let [1, c0, c1, ..] = *input else { return None };
+        if self.phase != Phase::Running || self.partial.is_some() {
             return None;
         }
-        match publish_in_place(input, self.frame_max, limits) {
-            InPlace::Whole(publish, rest) => {
-                *input = rest;
-                Some((slot, publish))
-            }
-            _ => None,
-        }
-    }
-
-    /// The slot of the channel of the frame before, if what comes next is a method of it and may be looked at.
-    #[inline]
-    pub fn ready_channel(&self, input: &[u8]) -> Option<u32> {
-        let (number, slot) = self.last?;
-        let [1, c0, c1, ..] = *input else { return None };
-        let ready = u16::from_be_bytes([c0, c1]) == number
-            && self.phase == Phase::Running
-            && self.partial.is_none()
-            && self.channels.get(slot as usize)?.is_ready();
-        ready.then_some(slot)
+        let slot = self.slot(u16::from_be_bytes([c0, c1]))?;
+        self.channels.get(slot as usize)?.is_ready().then_some(slot)
     }
 
     fn protocol_header<'a>(&mut self, input: &mut &'a [u8]) -> Next<'a> {
@@ -514,7 +489,7 @@ fn publish_in_place<'a>(input: &'a [u8], frame_max: u32, limits: &Limits) -> InP
             _ => return InPlace::Pieces,
         }
     };
-    let content = Content { names, properties, body };
+    let content = Content { names, properties, body, frames: &[] };
     InPlace::Whole(Publish { content, mandatory: bits & 1 != 0, immediate: bits & 2 != 0 }, rest)
 }
 

@@ -10,35 +10,27 @@ use crate::limits::Limits;
 /// Bytes of a basic.publish's method frame in front of its names.
 const NAMES_AT: usize = 13;
 
-/// Makes `template` the method frame of a basic.publish on channel `number` up to its bits, which are `mandatory` and
-/// `immediate`.
-pub fn write_publish_template(template: &mut Vec<u8>, number: u16, names: &[u8]) {
-    let n = number.to_be_bytes();
-    let s = ((NAMES_AT - HEADER_BYTES + names.len() + 1) as u32).to_be_bytes();
-    template.clear();
-    template.extend_from_slice(&[1, n[0], n[1], s[0], s[1], s[2], s[3], 0, 60, 0, 40, 0, 0]);
-    template.extend_from_slice(names);
-}
+/// The beginning of the method frame of a basic.publish, up to its names.
+type Head = [u8; NAMES_AT];
 
-/// The exchange and routing key in a template, as two short strings.
+/// The exchange and routing key, as two short strings, of the basic.publish at the front of `input`, if that is one on
+/// channel `number`.
 #[inline]
-pub fn template_names(template: &[u8]) -> &[u8] {
-    template.get(NAMES_AT..).unwrap_or(&[])
+pub fn publish_names(input: &[u8], number: u16) -> Option<&[u8]> {
+    let (head, rest) = input.split_first_chunk::<NAMES_AT>()?;
+    let [1, c0, c1, s0, s1, s2, s3, 0, 60, 0, 40, ..] = *head else { return None };
+    let size = u32::from_be_bytes([s0, s1, s2, s3]) as usize;
+    if u16::from_be_bytes([c0, c1]) != number {
+        return None;
+    }
+    rest.get(..size.checked_sub(NAMES_AT - HEADER_BYTES + 1)?)
 }
 
-/// One publish of a stream.
-#[derive(Debug, Clone, Copy)]
-pub struct Streamed<'a> {
-    /// What was published.
-    pub content: Content<'a>,
-    /// Its header frame and, unless it is empty, its one body frame, as received.
-    pub frames: &'a [u8],
-}
-
-/// The publishes at the front of some bytes that begin with `template` and ask for nothing beside being routed.
+/// The publishes at the front of some bytes that are like the first and ask for nothing beside being routed.
 #[derive(Debug)]
 pub struct Stream<'a> {
-    template: &'a [u8],
+    head: Head,
+    names: &'a [u8],
     input: &'a [u8],
     /// Properties that were found to be good.
     checked: &'a [u8],
@@ -49,12 +41,14 @@ pub struct Stream<'a> {
 }
 
 impl<'a> Stream<'a> {
-    /// The publishes in `input`, up to the first that is not of this template, is incomplete or in several body frames,
-    /// has properties of `not_flags`, asks for immediate delivery, or is wrong in any way.
-    pub fn new(template: &'a [u8], input: &'a [u8], frame_max: u32, not_flags: u16, limits: &Limits) -> Stream<'a> {
+    /// The publishes in `input`, which begins with one of `names`, up to the first of another channel or other names,
+    /// that is incomplete or in several body frames, has properties of `not_flags`, asks for immediate delivery, or is
+    /// wrong in any way.
+    pub fn new(names: &'a [u8], input: &'a [u8], frame_max: u32, not_flags: u16, limits: &Limits) -> Stream<'a> {
         let size_max = part_bytes_max(frame_max);
         Stream {
-            template,
+            head: input.first_chunk().copied().unwrap_or_default(),
+            names,
             input,
             checked: &[0, 0],
             not_flags,
@@ -75,11 +69,14 @@ impl<'a> Stream<'a> {
 
     /// The next publish.
     #[inline]
-    pub fn next_publish(&mut self) -> Option<Streamed<'a>> {
-        let input = self.input.strip_prefix(self.template)?;
-        let [0 | 1, END, frames @ ..] = input else { return None };
+    pub fn next_publish(&mut self) -> Option<Content<'a>> {
+        let (head, rest) = self.input.split_first_chunk::<NAMES_AT>()?;
+        if *head != self.head {
+            return None;
+        }
+        let [0 | 1, END, frames @ ..] = rest.strip_prefix(self.names)? else { return None };
         let head = frames.first_chunk::<{ HEADER_BYTES + 12 }>()?;
-        let channel = [self.template[1], self.template[2]];
+        let channel = [self.head[1], self.head[2]];
         let [2, c0, c1, s0, s1, s2, s3, 0, 60, 0, 0, 0, 0, 0, 0, b0, b1, b2, b3] = *head else { return None };
         let size = u32::from_be_bytes([s0, s1, s2, s3]) as usize;
         if [c0, c1] != channel || size > self.properties_max {
@@ -106,13 +103,13 @@ impl<'a> Stream<'a> {
             (body, rest)
         };
         self.input = rest;
-        let content = Content { names: template_names(self.template), properties, body };
-        Some(Streamed { content, frames: frames.get(..frames.len() - rest.len())? })
+        let frames = frames.get(..frames.len() - rest.len())?;
+        Some(Content { names: self.names, properties, body, frames })
     }
 }
 
-/// The delivery tag of the basic.ack at the front of `input`, if that is on channel `number` and of a single delivery; and
-/// what is behind it.
+/// The delivery tag of the basic.ack at the front of `input`, if that is on channel `number` and of a single delivery;
+/// and what is behind it.
 #[inline]
 pub fn single_ack(input: &[u8], number: u16) -> Option<(u64, &[u8])> {
     let (frame, rest) = input.split_first_chunk::<21>()?;
@@ -139,13 +136,13 @@ mod tests {
 
     /// The bodies that a stream over `input` gives, and how many bytes it leaves.
     fn taken(input: &[u8]) -> (Vec<Vec<u8>>, usize) {
-        let mut template = vec![];
-        write_publish_template(&mut template, 9, NAMES);
-        let mut stream = Stream::new(&template, input, 4096, 0x2000, &Limits::default());
+        assert_eq!(publish_names(input, 9), Some(NAMES));
+        assert_eq!(publish_names(input, 8), None);
+        let mut stream = Stream::new(NAMES, input, 4096, 0x2000, &Limits::default());
         let mut bodies = vec![];
-        while let Some(Streamed { content, frames }) = stream.next_publish() {
+        while let Some(content) = stream.next_publish() {
             assert_eq!((content.exchange(), content.routing_key()), ("e", "rk"));
-            assert_eq!(frames.last(), Some(&END));
+            assert_eq!(content.frames.last(), Some(&END));
             bodies.push(content.body.to_vec());
         }
         (bodies, stream.bytes_left())

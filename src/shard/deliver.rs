@@ -63,19 +63,7 @@ impl Shard {
     }
 
     #[inline]
-    fn keep(&mut self, content: &Content<'_>, own: Option<&Bytes>, kept: &mut Option<MessageRef>) -> MessageRef {
-        match (*kept, own) {
-            (Some(message), _) => {
-                self.blocks.retain(message);
-                message
-            }
-            (None, Some(record)) => *kept.insert(self.blocks.keep_record(record.clone())),
-            (None, None) => *kept.insert(self.blocks.keep(content)),
-        }
-    }
-
-    #[inline]
-    pub(super) fn enqueue_one(
+    fn enqueue_one(
         &mut self,
         key: QueueKey,
         content: &Content<'_>,
@@ -83,54 +71,72 @@ impl Shard {
         kept: &mut Option<MessageRef>,
     ) {
         let Some(mut queue) = self.lift(key) else { return };
-        if queue.life == Life::Alive {
-            let taker = if queue.entries.is_idle() { self.choose_taker(&mut queue) } else { None };
-            self.enqueue_for(&mut queue, taker, content, own, kept);
-        }
+        self.enqueue_in(&mut queue, content, own, kept);
         self.put_back(queue);
     }
 
-    /// Hands a message to the `taker` chosen for it, or stores it when there is none.
+    /// Puts a message into a queue, or hands it straight to a consumer that waits for it.
     #[inline]
-    pub(super) fn enqueue_for(
+    pub(super) fn enqueue_in(
         &mut self,
         queue: &mut Queue,
-        taker: Option<(u32, bool)>,
         content: &Content<'_>,
         own: Option<&Bytes>,
         kept: &mut Option<MessageRef>,
     ) {
-        match taker {
+        if queue.life != Life::Alive || queue.entries.is_idle() && self.pass_on(queue, content, own, kept) {
+            return;
+        }
+        match if queue.entries.is_idle() { self.choose_taker(queue) } else { None } {
             // Straight from where it was received: nobody else needs it.
             Some((taker, true)) => {
-                let delivery = Delivery {
-                    content: *content,
-                    own,
-                    key: queue.key,
-                    taker,
-                    position: 0,
-                    redelivered: false,
-                    kind: DeliveryKind::NoAck,
-                    left: 0,
-                };
+                let delivery = Delivery::new(*content, own, queue.key, taker, 0, DeliveryKind::NoAck);
                 self.sinks().hand_over(queue, &delivery);
                 queue.took_turn(taker);
             }
             Some((taker, false)) => {
-                let message = self.keep(content, own, kept);
+                let message = self.blocks.keep_once(content, own, kept);
                 let position = queue.entries.push_taken(message, taker);
                 let taken = Taken { position, message, redelivered: false };
                 self.hand_over_kept(queue, taker, taken, DeliveryKind::Consumer);
                 queue.took_turn(taker);
             }
             None => {
-                let message = self.keep(content, own, kept);
+                let message = self.blocks.keep_once(content, own, kept);
                 queue.entries.push(message);
                 if queue.is_wanted() {
                     self.owner.activate(queue);
                 }
             }
         }
+    }
+
+    /// Hands a message to the consumer whose turn it is, from where it was received, if that is on this shard, only its
+    /// own prefetch limit counts, and its connection takes more: the common case. Returns whether it did.
+    #[inline]
+    fn pass_on(
+        &mut self,
+        queue: &mut Queue,
+        content: &Content<'_>,
+        own: Option<&Bytes>,
+        kept: &mut Option<MessageRef>,
+    ) -> bool {
+        let high = self.outbound_high_bytes();
+        let key = queue.key;
+        let Some(id) = queue.next_taker() else { return false };
+        let Some((taker, entries)) = queue.taker_and_entries(id) else { return false };
+        let Some(mut outlet) = Outlet::to_taker(&mut self.members, &self.owner, self.id, taker) else { return false };
+        if outlet.bytes_waiting() >= high {
+            return false;
+        }
+        let (position, kind) = if taker.no_ack {
+            (0, DeliveryKind::NoAck)
+        } else {
+            (entries.push_taken(self.blocks.keep_once(content, own, kept), id), DeliveryKind::Consumer)
+        };
+        outlet.deliver(&taker.prefix, &Delivery::new(*content, own, key, id, position, kind));
+        queue.took_turn(id);
+        true
     }
 
     #[inline]

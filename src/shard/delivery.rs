@@ -14,7 +14,6 @@ use crate::broker::entries::Position;
 use crate::broker::queue::Taker;
 use crate::broker::topology::QueueKey;
 use crate::connection::outbound::Outbound;
-use crate::connection::stream::Streamed;
 
 /// The frame of a basic.deliver up to and with the consumer tag.
 pub fn deliver_prefix(number: u16, tag: &str) -> Box<[u8]> {
@@ -49,6 +48,21 @@ pub struct Delivery<'a> {
     pub kind: DeliveryKind,
     /// For basic.get: ready messages left.
     pub left: u32,
+}
+
+impl<'a> Delivery<'a> {
+    /// A first delivery to a consumer.
+    #[inline]
+    pub fn new(
+        content: Content<'a>,
+        own: Option<&'a Bytes>,
+        key: QueueKey,
+        taker: u32,
+        position: Position,
+        kind: DeliveryKind,
+    ) -> Delivery<'a> {
+        Delivery { content, own, key, taker, position, redelivered: false, kind, left: 0 }
+    }
 }
 
 /// Appends method and header frame; returns where the delivery tag is. Few appends of fixed size: this runs once per
@@ -109,7 +123,7 @@ impl Filler<'_> {
 /// Appends a delivery to a consumer whose body fits into one frame: the room is made once, then filled.
 #[inline]
 fn encode_small(out: &mut Vec<u8>, prefix: &[u8], tag: u64, wire: ChannelWire, delivery: &Delivery<'_>) {
-    let Content { names, properties, body } = delivery.content;
+    let Content { names, properties, body, .. } = delivery.content;
     let start = out.len();
     out.resize(start + prefix.len() + names.len() + properties.len() + body.len() + 38, 0);
     let mut to = Filler(&mut out[start..]);
@@ -129,6 +143,41 @@ fn encode_small(out: &mut Vec<u8>, prefix: &[u8], tag: u64, wire: ChannelWire, d
     out[start + 3..start + 7].copy_from_slice(&(size as u32).to_be_bytes());
 }
 
+/// Appends a message's frames as they were received, with another channel number.
+#[inline]
+fn append_frames(out: &mut Vec<u8>, content: &Content<'_>, number: u16) {
+    let at = out.len();
+    out.extend_from_slice(content.frames);
+    let number = number.to_be_bytes();
+    if let Some(place) = out.get_mut(at + 1..at + 3) {
+        place.copy_from_slice(&number);
+    }
+    if !content.body.is_empty() {
+        let at = out.len() - content.body.len() - frame::OVERHEAD_BYTES;
+        if let Some(place) = out.get_mut(at + 1..at + 3) {
+            place.copy_from_slice(&number);
+        }
+    }
+}
+
+/// Appends a delivery to a consumer, its content in the frames that it came in.
+#[inline]
+fn encode_passed(out: &mut Vec<u8>, prefix: &[u8], tag: u64, wire: ChannelWire, delivery: &Delivery<'_>) {
+    let content = &delivery.content;
+    out.reserve(prefix.len() + 10 + content.names.len() + content.frames.len());
+    let at = out.len();
+    out.extend_from_slice(prefix);
+    let t = tag.to_be_bytes();
+    out.extend_from_slice(&[t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], delivery.redelivered.into()]);
+    out.extend_from_slice(content.names);
+    out.push(END);
+    let size = (out.len() - at - frame::OVERHEAD_BYTES) as u32;
+    if let Some(place) = out.get_mut(at + 3..at + 7) {
+        place.copy_from_slice(&size.to_be_bytes());
+    }
+    append_frames(out, content, wire.number);
+}
+
 /// Appends body frames whose payload goes by reference.
 pub fn push_shared_body(outbound: &mut Outbound, number: u16, frame_max: u32, body: &Bytes) {
     let part_max = frame::part_bytes_max(frame_max);
@@ -145,6 +194,19 @@ pub fn push_shared_body(outbound: &mut Outbound, number: u16, frame_max: u32, bo
 /// The body of a record that is shared memory.
 fn shared_body(own: &Bytes, body_len: usize) -> Bytes {
     own.slice(own.len() - body_len..)
+}
+
+/// What is noted of a delivery that needs an acknowledgement.
+#[derive(Debug, Clone, Copy)]
+pub struct Noted {
+    /// From which queue.
+    pub key: QueueKey,
+    /// To which taker of it.
+    pub taker: u32,
+    /// Which entry of it.
+    pub position: Position,
+    /// How it came about.
+    pub kind: DeliveryKind,
 }
 
 /// A channel of this shard that takes deliveries, looked up once for as many as there are.
@@ -190,7 +252,7 @@ impl<'a> Outlet<'a> {
 
     /// The next delivery tag; the delivery is noted as unacknowledged if that is due.
     #[inline]
-    fn next_tag(&mut self, key: QueueKey, taker: u32, position: Position, kind: DeliveryKind) -> u64 {
+    fn next_tag(&mut self, Noted { key, taker, position, kind }: Noted) -> u64 {
         self.channel.delivery_tag += 1;
         let tag = self.channel.delivery_tag;
         if kind.needs_ack() {
@@ -203,7 +265,8 @@ impl<'a> Outlet<'a> {
     /// Encodes a delivery and notes it as unacknowledged if that is due. Returns its bytes.
     #[inline]
     pub fn deliver(&mut self, prefix: &[u8], delivery: &Delivery<'_>) -> usize {
-        let tag = self.next_tag(delivery.key, delivery.taker, delivery.position, delivery.kind);
+        let Delivery { key, taker, position, kind, .. } = *delivery;
+        let tag = self.next_tag(Noted { key, taker, position, kind });
         let (outbound, wire) = (&mut *self.outbound, self.wire);
         let body = delivery.content.body;
         if delivery.own.is_none()
@@ -212,7 +275,11 @@ impl<'a> Outlet<'a> {
         {
             let out = outbound.buffer();
             let before = out.len();
-            encode_small(out, prefix, tag, wire, delivery);
+            if delivery.content.frames.is_empty() {
+                encode_small(out, prefix, tag, wire, delivery);
+            } else {
+                encode_passed(out, prefix, tag, wire, delivery);
+            }
             return out.len() - before;
         }
         let before = outbound.len();
@@ -243,34 +310,16 @@ impl<'a> Outlet<'a> {
     /// Passes a publish on as it was received: behind the `head` of deliveries to this consumer, whose delivery tag
     /// is at `tag_at`, its frames with another channel number.
     #[inline]
-    pub fn pass(
-        &mut self,
-        head: &[u8],
-        tag_at: usize,
-        streamed: &Streamed<'_>,
-        key: QueueKey,
-        taker: u32,
-        position: Position,
-        kind: DeliveryKind,
-    ) {
-        let tag = self.next_tag(key, taker, position, kind);
+    pub fn pass(&mut self, head: &[u8], tag_at: usize, content: &Content<'_>, noted: Noted) {
+        let tag = self.next_tag(noted);
         let out = self.outbound.buffer();
         let at = out.len();
-        out.reserve(head.len() + streamed.frames.len());
+        out.reserve(head.len() + content.frames.len());
         out.extend_from_slice(head);
-        out.extend_from_slice(streamed.frames);
-        let number = self.wire.number.to_be_bytes();
-        let header_at = at + head.len();
-        let mut patch = |at: usize, bytes: &[u8]| {
-            if let Some(place) = out.get_mut(at..at + bytes.len()) {
-                place.copy_from_slice(bytes);
-            }
-        };
-        patch(at + tag_at, &tag.to_be_bytes());
-        patch(header_at + 1, &number);
-        if !streamed.content.body.is_empty() {
-            patch(header_at + streamed.frames.len() - streamed.content.body.len() - frame::OVERHEAD_BYTES + 1, &number);
+        if let Some(place) = out.get_mut(at + tag_at..at + tag_at + 8) {
+            place.copy_from_slice(&tag.to_be_bytes());
         }
+        append_frames(out, content, self.wire.number);
     }
 
     /// The most that goes into one body frame.

@@ -13,7 +13,7 @@ use super::unacked::{Unacked, UnackedList};
 use super::{ConnectionId, Peer};
 use crate::amqp::MethodId;
 use crate::broker::routing::Route;
-use crate::broker::topology::{ExchangeKey, QueueKey, VhostId};
+use crate::broker::topology::{QueueKey, VhostId};
 use crate::connection::Connection;
 use crate::connection::outbound::Outbound;
 
@@ -127,21 +127,6 @@ pub struct ConsumerAt {
     pub owner: u8,
 }
 
-/// The last route of a channel, by exchange and routing key.
-#[derive(Debug, Default)]
-pub struct CachedRoute {
-    /// The publish that it was found for, as [`crate::connection::stream::write_publish_template`] has it.
-    pub template: Vec<u8>,
-    /// The exchange it was found at; none for the default exchange.
-    pub exchange: Option<(ExchangeKey, u64)>,
-    /// Whether there is one.
-    pub valid: bool,
-    /// The queue, where it leads to a single one of this shard.
-    pub single: Option<QueueKey>,
-    /// Where it leads.
-    pub route: Route,
-}
-
 /// A publish in an open transaction.
 #[derive(Debug)]
 pub struct TxPublish {
@@ -211,8 +196,8 @@ pub struct ChannelState {
     pub last_queue: Option<Arc<str>>,
     /// A request that waits for its answer.
     pub pending: Option<Box<Pending>>,
-    /// The last route.
-    pub cached: Option<Box<CachedRoute>>,
+    /// Where its last route is remembered: a guess.
+    pub route_at: u32,
     /// Shards that know of this channel, by bit.
     pub touched: u64,
     /// The consumer of direct replies.

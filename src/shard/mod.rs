@@ -132,7 +132,7 @@ impl Shard {
                     granting: Vec::new(),
                     timers: Timers::default(),
                     upkeep: Upkeep::default(),
-                    routes: Routes::new(hash.clone()),
+                    routes: Routes::new(hash.clone(), limits.route_cache_max),
                     ring: Vec::new(),
                     prefix: 0,
                     handshakes: VecDeque::new(),

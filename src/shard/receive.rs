@@ -125,14 +125,6 @@ impl Shard {
             let Some(member) = self.members.get_mut(id) else {
                 break Stop::Ended;
             };
-            if let Some((slot, publish)) = member.wire.next_publish(&mut input, &settings.limits) {
-                self.publish_next(id, slot, &publish);
-                // A publish mostly answers nothing and uses up nothing: then there is nothing to look at.
-                if (self.exhausted != 0 || self.returned) && !self.may_go_on(id) {
-                    break self.park(id);
-                }
-                continue;
-            }
             match member.wire.next_command(&mut input, &settings.limits) {
                 Ok(Next::Command(command)) => {
                     self.command(id, command);

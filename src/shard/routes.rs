@@ -1,44 +1,179 @@
-//! Routes of topic exchanges by routing key, so that a key seen before costs one look-up and no walk of the trie.
+//! Routes by exchange and routing key as published, so that names seen before cost one hash and one comparison,
+//! whatever the exchange's type. A table of places: what comes later takes an earlier one's place, memory and all.
 
 use ahash::RandomState;
 
 use crate::broker::routing::Route;
-use crate::broker::topology::Map;
+use crate::broker::topology::{ExchangeKey, QueueKey, Topology, VhostId};
 
-#[derive(Debug)]
-struct ExchangeRoutes {
-    epoch: u64,
-    by_key: Map<Box<str>, Route>,
+/// A route that was looked up.
+#[derive(Debug, Default)]
+pub(super) struct CachedRoute {
+    vhost: VhostId,
+    /// Exchange and routing key as in the method; empty: nothing is here yet.
+    names: Vec<u8>,
+    /// The exchange it was found at, and its epoch; none for the default exchange.
+    exchange: Option<(ExchangeKey, u64)>,
+    /// The queue, where it leads to a single one of this shard.
+    pub(super) single: Option<QueueKey>,
+    /// Where it leads.
+    pub(super) route: Route,
 }
 
-/// Cached routes by exchange slot.
+impl CachedRoute {
+    /// Whether a new look-up for the same names would find the same.
+    #[inline]
+    fn holds(&self, topology: &Topology) -> bool {
+        match self.exchange {
+            Some((key, epoch)) => topology.exchange_at(key.slot).is_some_and(|exchange| exchange.epoch == epoch),
+            // The default exchange: as long as its one queue lives.
+            None => {
+                let key = self.route.local.first().or_else(|| self.route.remote.first()?.1.first());
+                key.is_some_and(|key| topology.queue(*key).is_some())
+            }
+        }
+    }
+}
+
+/// The routes that a shard remembers.
 #[derive(Debug)]
 pub(super) struct Routes {
-    exchanges: Map<u32, ExchangeRoutes>,
+    places: Vec<Option<Box<CachedRoute>>>,
+    places_max: usize,
+    /// Routes that gave way since the table last grew.
+    displaced: usize,
     hash: RandomState,
 }
 
+/// Places of a table that was just begun.
+const PLACES_FIRST: usize = 64;
+
 impl Routes {
-    pub(super) fn new(hash: RandomState) -> Routes {
-        Routes { exchanges: Map::with_hasher(hash.clone()), hash }
+    /// No routes; never more than `max` (a power of two).
+    pub(super) fn new(hash: RandomState, max: usize) -> Routes {
+        Routes { places: Vec::new(), places_max: max.next_power_of_two(), displaced: 0, hash }
     }
 
-    /// The route for a key, found while the exchange had this epoch.
-    pub(super) fn find(&self, slot: u32, epoch: u64, key: &str) -> Option<&Route> {
-        self.exchanges.get(&slot).filter(|routes| routes.epoch == epoch)?.by_key.get(key)
+    /// The place for these names.
+    #[inline]
+    fn place(&self, vhost: VhostId, names: &[u8]) -> usize {
+        self.hash.hash_one((vhost, names)) as usize & self.places.len().wrapping_sub(1)
     }
 
-    /// Remembers a route; at most `max` per exchange, then it begins anew.
-    pub(super) fn insert(&mut self, slot: u32, epoch: u64, key: &str, route: &Route, max: usize) {
-        let hash = &self.hash;
-        let routes = self
-            .exchanges
-            .entry(slot)
-            .or_insert_with(|| ExchangeRoutes { epoch, by_key: Map::with_hasher(hash.clone()) });
-        if routes.epoch != epoch || routes.by_key.len() >= max {
-            routes.by_key.clear();
-            routes.epoch = epoch;
+    /// Takes the route for these names out, if one is remembered that still holds; it is to be [put back](Routes::put).
+    /// `guess` is the place where it was last time, and is told where it is.
+    #[inline]
+    pub(super) fn take(
+        &mut self,
+        vhost: VhostId,
+        names: &[u8],
+        guess: &mut u32,
+        topology: &Topology,
+    ) -> Option<Box<CachedRoute>> {
+        let fits = |place: &mut Box<CachedRoute>| place.vhost == vhost && place.names == names && place.holds(topology);
+        if let Some(found) = self.places.get_mut(*guess as usize).and_then(|place| place.take_if(fits)) {
+            return Some(found);
         }
-        routes.by_key.insert(key.into(), route.clone());
+        let at = self.place(vhost, names);
+        let found = self.places.get_mut(at)?.take_if(fits)?;
+        *guess = at as u32;
+        Some(found)
+    }
+
+    /// The route for these names, if one is remembered that still holds.
+    pub(super) fn find(&self, vhost: VhostId, names: &[u8], topology: &Topology) -> Option<&Route> {
+        let place = self.places.get(self.place(vhost, names))?.as_deref()?;
+        (place.vhost == vhost && place.names == names && place.holds(topology)).then_some(&place.route)
+    }
+
+    /// Puts a route back where it was taken.
+    #[inline]
+    pub(super) fn put_back(&mut self, route: Box<CachedRoute>, at: u32) {
+        if let Some(place) = self.places.get_mut(at as usize) {
+            *place = Some(route);
+        }
+    }
+
+    /// Remembers a route that was found at `exchange`. One that leads nowhere is not remembered: a queue of that name
+    /// may come at any time. Nor is one that depends on more than names.
+    pub(super) fn insert(&mut self, vhost: VhostId, names: &[u8], exchange: Option<(ExchangeKey, u64)>, route: &Route) {
+        if !route.cacheable || route.is_empty() {
+            return;
+        }
+        self.grow();
+        let at = self.place(vhost, names);
+        let Some(place) = self.places.get_mut(at) else { return };
+        let cached = place.get_or_insert_default();
+        self.displaced += usize::from(!cached.names.is_empty());
+        cached.vhost = vhost;
+        cached.names.clear();
+        cached.names.extend_from_slice(names);
+        cached.exchange = exchange;
+        cached.route.clone_from(route);
+        cached.single = match &route.local[..] {
+            [key] if route.remote.is_empty() => Some(*key),
+            _ => None,
+        };
+    }
+
+    /// Doubles the table once as many routes gave way as it has places.
+    fn grow(&mut self) {
+        if self.displaced < self.places.len() || self.places.len() >= self.places_max {
+            return;
+        }
+        let len = (self.places.len() * 2).clamp(PLACES_FIRST.min(self.places_max), self.places_max);
+        let old = std::mem::take(&mut self.places);
+        self.places.resize_with(len, || None);
+        self.displaced = 0;
+        for route in old.into_iter().flatten() {
+            let at = self.place(route.vhost, &route.names);
+            self.put_back(route, at as u32);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(slot: u32) -> Route {
+        let key = QueueKey { slot, generation: 1 };
+        Route { local: [key].into_iter().collect(), cacheable: true, ..Route::default() }
+    }
+
+    #[test]
+    fn what_is_remembered_is_found_as_long_as_its_exchange_has_not_changed() {
+        let hash = RandomState::with_seeds(1, 2, 3, 4);
+        let topology = Topology::new(&["/".to_string()], hash.clone());
+        let exchange = topology.find_exchange(0, "amq.direct").unwrap();
+        let now = Some((exchange.key, exchange.epoch));
+        let mut routes = Routes::new(hash, 256);
+        let name = |n: u32| format!("\x01e\x04{n:04}").into_bytes();
+        for n in 0..10_000 {
+            routes.insert(0, &name(n), now, &route(n));
+            assert_eq!(routes.find(0, &name(n), &topology), Some(&route(n)), "the latest is always there");
+            assert_eq!(routes.find(1, &name(n), &topology), None, "another vhost");
+        }
+        assert_eq!(routes.places.len(), 256);
+        let found = (0..10_000).filter(|n| routes.find(0, &name(*n), &topology).is_some()).count();
+        assert!((200..=256).contains(&found), "{found}");
+
+        let mut at = u32::MAX;
+        let taken = routes.take(0, &name(9_999), &mut at, &topology).unwrap();
+        assert_eq!(taken.single, Some(QueueKey { slot: 9_999, generation: 1 }));
+        assert!(routes.take(0, &name(9_999), &mut at, &topology).is_none(), "it is out");
+        routes.put_back(taken, at);
+        assert!(routes.take(0, &name(9_999), &mut at, &topology).is_some());
+
+        let (empty, fickle) = (Route { cacheable: true, ..Route::default() }, Route { cacheable: false, ..route(1) });
+        for (what, exchange, route) in [
+            ("an older epoch", Some((exchange.key, exchange.epoch + 1)), &route(1)),
+            ("a queue that is gone", None, &route(1)),
+            ("no queue", now, &empty),
+            ("a route by headers", now, &fickle),
+        ] {
+            routes.insert(0, what.as_bytes(), exchange, route);
+            assert_eq!(routes.find(0, what.as_bytes(), &topology), None, "{what}");
+        }
     }
 }

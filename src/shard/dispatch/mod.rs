@@ -19,7 +19,7 @@ use super::{ConnectionId, Shard};
 use crate::amqp::frame::write_method;
 use crate::amqp::method::{self, Encode};
 use crate::amqp::{Exception, Method, MethodId, ReplyCode};
-use crate::connection::command::{Command, Publish};
+use crate::connection::command::Command;
 
 /// What a command comes to when nothing is wrong with it.
 type Done = Result<(), Exception>;
@@ -46,14 +46,6 @@ impl Shard {
             Command::UnknownProtocol => return self.refuse_protocol(id),
         };
         if let Err(exception) = done {
-            self.fail(id, slot, exception);
-        }
-    }
-
-    /// Runs a publish that lies whole in the receive buffer.
-    #[inline]
-    pub(super) fn publish_next(&mut self, id: ConnectionId, slot: u32, publish: &Publish<'_>) {
-        if let Err(exception) = self.publish(id, slot, publish) {
             self.fail(id, slot, exception);
         }
     }

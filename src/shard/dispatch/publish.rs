@@ -10,11 +10,10 @@ use crate::amqp::properties::{self, Properties, PropertyFlags};
 use crate::amqp::{Content, Exception, MethodId, ReplyCode, Table};
 use crate::broker::expiration;
 use crate::broker::routing::{Route, sender_selected, without_bcc};
-use crate::broker::topology::{ExchangeKey, Topology};
+use crate::broker::topology::{ExchangeKey, VhostId};
 use crate::connection::channel::Assembled;
 use crate::connection::command::Publish;
-use crate::connection::stream::{template_names, write_publish_template};
-use crate::shard::member::{CachedRoute, ChannelState, TxPublish};
+use crate::shard::member::{ChannelState, TxPublish};
 use crate::shard::mesh::Caller;
 use crate::shard::{ConnectionId, Shard, reply_to};
 
@@ -24,22 +23,6 @@ pub(super) const LOOKED_AT: u16 =
 
 fn refused(code: ReplyCode, text: impl std::fmt::Display) -> Exception {
     Exception::new(code, BasicPublish::ID, text)
-}
-
-/// Whether a cached route is what a new look-up for the same names would find.
-#[inline]
-pub(super) fn holds(topology: &Topology, cached: &CachedRoute, names: &[u8]) -> bool {
-    if !cached.valid || template_names(&cached.template) != names {
-        return false;
-    }
-    match cached.exchange {
-        Some((key, epoch)) => topology.exchange_at(key.slot).is_some_and(|exchange| exchange.epoch == epoch),
-        // The default exchange: as long as its one queue lives.
-        None => {
-            let key = cached.route.local.first().or_else(|| cached.route.remote.first()?.1.first());
-            key.is_some_and(|key| topology.queue(*key).is_some())
-        }
-    }
 }
 
 /// Counts publishes for confirms.
@@ -95,33 +78,17 @@ impl Shard {
         if properties::flags(content.properties) & LOOKED_AT != 0 {
             return self.publish_inspected(id, slot, content, mandatory, own);
         }
-        let Some(member) = self.members.get_mut(id) else {
-            return Ok(());
-        };
-        let Some(channel) = member.channels.get_mut(slot as usize).and_then(Option::as_deref_mut) else {
-            return Ok(());
-        };
-        let known = channel.cached.as_deref().is_some_and(|cached| holds(&self.topology, cached, content.names));
-        if known
-            && let Some(key) = channel.cached.as_deref().and_then(|cached| cached.single)
-            && channel.tx.is_none()
-        {
-            count_publishes(channel, slot, &mut member.confirms_due, 1);
-            self.enqueue_one(key, content, own, &mut None);
-            return Ok(());
-        }
+        let Some(vhost) = self.members.get(id).map(|member| member.vhost) else { return Ok(()) };
         // The route is taken out while it is used, so that it can be borrowed meanwhile.
-        let number = channel.number;
-        let mut cached = channel.cached.take().unwrap_or_default();
-        if !known {
-            let exchange = self.target(id, slot, content)?;
-            self.look_up(exchange, content, None, number, &mut cached)?;
+        let mut at = u32::MAX;
+        if let Some(cached) = self.routes.take(vhost, content.names, &mut at, &self.topology) {
+            let done = self.publish_routed(id, slot, content, mandatory, own, &cached.route);
+            self.routes.put_back(cached, at);
+            return done;
         }
-        let done = self.publish_routed(id, slot, content, mandatory, own, &cached.route);
-        if let Some(channel) = self.members.get_mut(id).and_then(|member| member.channel_mut(slot)) {
-            channel.cached = Some(cached);
-        }
-        done
+        let exchange = self.target(id, slot, content)?;
+        let route = self.look_up(vhost, exchange, content, None)?;
+        self.publish_routed(id, slot, content, mandatory, own, &route)
     }
 
     /// The exchange that a message is published to, if clients may publish to it.
@@ -142,47 +109,26 @@ impl Shard {
         }
     }
 
-    /// Finds the route of a message from the exchange that it is published to.
+    /// Finds the route of a message from the exchange that it is published to, and remembers it if it can.
     fn look_up(
         &mut self,
+        vhost: VhostId,
         at: ExchangeKey,
         content: &Content<'_>,
         headers: Option<Table<'_>>,
-        number: u16,
-        cached: &mut CachedRoute,
-    ) -> Done {
-        cached.valid = false;
-        let Some(exchange) = self.topology.exchange(at) else { return Ok(()) };
+    ) -> Result<Route, Exception> {
+        let Some(exchange) = self.topology.exchange(at) else { return Ok(Route::default()) };
         let (name, key) = (content.exchange(), content.routing_key());
         if name.is_empty() && key.starts_with(reply_to::PREFIX) {
-            cached.route = Route::default();
-            return Ok(());
+            return Ok(Route::default());
         }
         let mut keys: SmallVec<[&str; 4]> = SmallVec::from_slice(&[key]);
         sender_selected(headers, &mut keys)
             .map_err(|error| refused(ReplyCode::PreconditionFailed, format!("invalid message: {error}")))?;
-        let (slot, epoch) = (at.slot, exchange.epoch);
-        let by_trie = exchange.spec.kind == crate::broker::exchange::ExchangeKind::Topic && keys.len() == 1;
-        if by_trie && let Some(route) = self.routes.find(slot, epoch, key) {
-            cached.route.clone_from(route);
-        } else {
-            cached.route = self.topology.route(exchange, &keys, headers, self.id.0);
-            if by_trie && cached.route.cacheable && !cached.route.is_empty() {
-                let max = self.settings.limits.route_cache_max;
-                self.routes.insert(slot, epoch, key, &cached.route, max);
-            }
-        }
-        // No route is not remembered: a queue of that name may come at any time.
-        if cached.route.cacheable && !cached.route.is_empty() {
-            write_publish_template(&mut cached.template, number, content.names);
-            cached.exchange = (!name.is_empty()).then_some((at, epoch));
-            cached.single = match &cached.route.local[..] {
-                [key] if cached.route.remote.is_empty() => Some(*key),
-                _ => None,
-            };
-            cached.valid = true;
-        }
-        Ok(())
+        let found_at = (!name.is_empty()).then_some((at, exchange.epoch));
+        let route = self.topology.route(exchange, &keys, headers, self.id.0);
+        self.routes.insert(vhost, content.names, found_at, &route);
+        Ok(route)
     }
 
     /// A publish whose properties the broker has to look at: headers that route, and what must be refused.
@@ -197,39 +143,16 @@ impl Shard {
         let Some(member) = self.members.get_mut(id) else {
             return Ok(());
         };
-        let login = member.login.clone();
-        let Some(channel) = member.channel_mut(slot) else {
-            return Ok(());
-        };
-        let number = channel.number;
-        let mut cached = channel.cached.take().unwrap_or_default();
-        let done = self.inspect(id, slot, number, content, mandatory, own, &login, &mut cached);
-        if let Some(channel) = self.members.get_mut(id).and_then(|member| member.channel_mut(slot)) {
-            channel.cached = Some(cached);
-        }
-        done
-    }
-
-    fn inspect(
-        &mut self,
-        id: ConnectionId,
-        slot: u32,
-        number: u16,
-        content: &Content<'_>,
-        mandatory: bool,
-        own: Option<&Bytes>,
-        login: &crate::shard::member::Login,
-        cached: &mut CachedRoute,
-    ) -> Done {
+        let (login, vhost) = (member.login.clone(), member.vhost);
         // Checked when the header frame came.
         let decoded = Properties::decode(content.properties).unwrap_or_default();
         let headers = decoded.headers;
         let selects = headers.is_some_and(|table| table.iter().any(|(key, _)| key == b"CC" || key == b"BCC"));
         // A route is cached by names alone only if headers have no part in it.
-        let target = if selects || !holds(&self.topology, cached, content.names) {
-            Some(self.target(id, slot, content)?)
-        } else {
-            None
+        let known = if selects { None } else { self.routes.find(vhost, content.names, &self.topology) };
+        let known = match known {
+            Some(route) => Ok(route.clone()),
+            None => Err(self.target(id, slot, content)?),
         };
         let mut changed = None;
         if decoded.reply_to == Some(reply_to::NAME) {
@@ -250,10 +173,10 @@ impl Shard {
         {
             return Err(refused(ReplyCode::PreconditionFailed, format!("invalid expiration '{expiration}': {error}")));
         }
-        if let Some(exchange) = target {
-            self.look_up(exchange, content, headers, number, cached)?;
-            cached.valid &= !selects;
-        }
+        let route = match known {
+            Ok(route) => route,
+            Err(exchange) => self.look_up(vhost, exchange, content, headers)?,
+        };
         if let Some(user) = decoded.user_id
             && *user != *login.user
             && !login.impersonator
@@ -267,10 +190,10 @@ impl Shard {
         }
         match changed {
             Some(properties) => {
-                let content = Content { properties: &properties, ..*content };
-                self.publish_routed(id, slot, &content, mandatory, None, &cached.route)
+                let content = Content { properties: &properties, frames: &[], ..*content };
+                self.publish_routed(id, slot, &content, mandatory, None, &route)
             }
-            None => self.publish_routed(id, slot, content, mandatory, own, &cached.route),
+            None => self.publish_routed(id, slot, content, mandatory, own, &route),
         }
     }
 
