@@ -9,7 +9,7 @@ use super::net::Net;
 use super::plan::{Plan, Take};
 use super::say;
 
-/// Bytes of a basic.ack on the wire: ids, delivery tag, bits.
+/// Bytes of a basic.ack or basic.nack on the wire: ids, delivery tag, bits.
 const ACK_BYTES: usize = OVERHEAD_BYTES + 13;
 /// Where its delivery tag is.
 const ACK_TAG_AT: usize = 11;
@@ -40,7 +40,7 @@ impl Load {
         // Queues live where they are declared, as long as no shard has many more of them than another.
         let declarer = net.client(plan.queue_shard);
         for queue in 0..plan.queues {
-            assert_eq!(net.say(declarer, plan.declare(queue)), []);
+            assert!(net.say(declarer, plan.declare(queue)).is_empty(), "nothing is answered");
         }
         let publishers: Vec<usize> = (0..plan.publishers).map(|_| net.client(plan.publisher_shard)).collect();
         for (number, &client) in publishers.iter().enumerate() {
@@ -83,14 +83,19 @@ impl Load {
                 (0..count / every).for_each(|_| say::method(&mut read, ack));
                 assert_eq!(read.len(), count / every * ACK_BYTES);
             }
+            Take::Requeue(every) => {
+                let nack = BasicNack { delivery_tag: 0, multiple: true, requeue: true };
+                (0..count / every).for_each(|_| say::method(&mut read, nack));
+                assert_eq!(read.len(), count / every * ACK_BYTES);
+            }
             Take::Get => {
                 let get = BasicGet { reserved_1: 0, queue: &name, no_ack: true };
                 (0..count).for_each(|_| say::method(&mut read, get));
             }
         }
         let mut out = vec![];
-        if let Take::Ack(_) = self.plan.take {
-            // What came in one round is acknowledged in the next.
+        if let Take::Ack(_) | Take::Requeue(_) = self.plan.take {
+            // What came in one round is settled in the next.
             let prefetch_count = 2 * count as u16;
             say::method(&mut out, BasicQos { prefetch_size: 0, prefetch_count, global: false });
         }
@@ -106,12 +111,12 @@ impl Load {
         self.publishers.iter().for_each(|&client| self.net.offer(client));
     }
 
-    /// Acknowledges what came in the round before.
+    /// Settles what came in the round before.
     fn take(&mut self) {
         let per_round = self.plan.deliveries_of_queue() as u64;
         for consumer in &mut self.consumers {
             match self.plan.take {
-                Take::Ack(every) if consumer.got >= consumer.acked + per_round => {
+                Take::Ack(every) | Take::Requeue(every) if consumer.got >= consumer.acked + per_round => {
                     for ack in self.net.next_read(consumer.client).chunks_exact_mut(ACK_BYTES) {
                         consumer.acked += every as u64;
                         ack[ACK_TAG_AT..ACK_TAG_AT + 8].copy_from_slice(&consumer.acked.to_be_bytes());
@@ -119,7 +124,7 @@ impl Load {
                     self.net.offer(consumer.client);
                 }
                 Take::Get => self.net.offer(consumer.client),
-                Take::Not | Take::AutoAck | Take::Ack(_) => {}
+                Take::Not | Take::AutoAck | Take::Ack(_) | Take::Requeue(_) => {}
             }
             consumer.got += per_round;
         }

@@ -28,6 +28,8 @@ pub enum Take {
     AutoAck,
     /// With an acknowledgement for so many messages each; `multiple` unless it is one.
     Ack(usize),
+    /// Puts so many messages at once back, again and again.
+    Requeue(usize),
     /// By basic.get, without acknowledgement.
     Get,
 }
@@ -81,6 +83,8 @@ const BASE: Plan = Plan {
 
 const ACKED: Plan = Plan { take: Take::Ack(100), confirms: true, ..BASE };
 
+const DRAINED: Plan = Plan { has_backlog: true, ..ACKED };
+
 /// All loads. Bodies have 16 B and a read has 100 messages unless something else is said.
 pub const PLANS: &[Plan] = &[
     BASE,
@@ -109,6 +113,7 @@ pub const PLANS: &[Plan] = &[
         size: 1024,
         ..BASE
     },
+    Plan { name: "fan-out-100", what: "fanout to a hundred queues", exchange: Exchange::Fanout, queues: 100, ..BASE },
     Plan {
         name: "topic-100",
         what: "topic, 100 bindings, 1,000 keys: the cache has them",
@@ -135,8 +140,17 @@ pub const PLANS: &[Plan] = &[
         queues: 10,
         ..ACKED
     },
+    Plan {
+        name: "hundred-queues",
+        what: "100 publishers, 100 queues, 100 consumers, 10 per read",
+        publishers: 100,
+        queues: 100,
+        batch: 10,
+        ..BASE
+    },
     Plan { name: "fill", what: "published, nobody takes it", take: Take::Not, ..BASE },
-    Plan { name: "drain", what: "a backlog is taken, acks of 100", has_backlog: true, ..ACKED },
+    Plan { name: "requeue", what: "put back by 100 and redelivered", take: Take::Requeue(100), ..DRAINED },
+    Plan { name: "drain", what: "a backlog is taken, acks of 100", ..DRAINED },
     Plan {
         name: "remote-publish",
         what: "from shard 0 to a queue of shard 1",
@@ -167,17 +181,23 @@ pub fn find(name: &str) -> Plan {
 }
 
 /// The binding keys of a topic exchange: each message of [`Plan::publish`] fits exactly one.
-fn topic_pattern(number: usize) -> String {
+pub fn topic_pattern(number: usize) -> String {
     match number % 4 {
-        0 => format!("s.*.k{number:03}"),
-        1 => format!("s.#.k{number:03}"),
-        2 => format!("#.k{number:03}"),
-        _ => format!("s.exact.k{number:03}"),
+        0 => format!("s.*.k{number:06}"),
+        1 => format!("s.#.k{number:06}"),
+        2 => format!("#.k{number:06}"),
+        _ => format!("s.exact.k{number:06}"),
     }
 }
 
+/// A key that fits exactly one of so many patterns, one with a wildcard; another for each number.
+pub fn topic_key(number: usize, patterns: usize) -> String {
+    let with_wildcard = number % (patterns / 4 * 3);
+    format!("s.e{number:06}.k{:06}", with_wildcard / 3 * 4 + with_wildcard % 3)
+}
+
 /// The headers of a message, or the arguments of the binding that takes it.
-fn headers(number: usize, is_binding: bool) -> Vec<u8> {
+pub fn headers(number: usize, is_binding: bool) -> Vec<u8> {
     let mut table = TableWriter::new();
     if is_binding {
         table.put("x-match", Value::LongStr(b"all"));
@@ -243,11 +263,7 @@ impl Plan {
     /// Appends message `number` of a publisher.
     pub fn publish(&self, out: &mut Vec<u8>, publisher: usize, number: usize) {
         let key = match self.exchange {
-            Exchange::Topic { bindings, keys } => {
-                let number = number % keys;
-                let with_wildcard = number % (bindings / 4 * 3);
-                format!("s.e{number:06}.k{:03}", with_wildcard / 3 * 4 + with_wildcard % 3)
-            }
+            Exchange::Topic { bindings, keys } => topic_key(number % keys, bindings),
             _ => format!("queue-{publisher:02}"),
         };
         let headers = match self.exchange {
