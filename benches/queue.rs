@@ -15,7 +15,7 @@ const MESSAGES: usize = 1000;
 const TAKER: u32 = 1;
 
 fn content(body: &[u8]) -> Content<'_> {
-    Content { names: b"\x06direct\x08queue-00", properties: &[0, 0], body }
+    Content { names: b"\x06direct\x08queue-00", properties: &[0, 0], body, frames: &[] }
 }
 
 fn blocks() -> Blocks {

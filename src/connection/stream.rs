@@ -57,11 +57,6 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// No body in this stream is longer.
-    pub fn body_bytes_max(&self) -> usize {
-        self.body_max
-    }
-
     /// Bytes that were not taken.
     pub fn bytes_left(&self) -> usize {
         self.input.len()

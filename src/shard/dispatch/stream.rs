@@ -1,16 +1,25 @@
 //! A publisher's stream: publishes that repeat one another, taken together. Whatever does not change between them is
 //! looked up once: the channel, its route, the queue, and the consumer that they go to.
 
+use smallvec::SmallVec;
+
 use super::publish::{LOOKED_AT, count_publishes};
 use crate::amqp::Content;
 use crate::broker::entries::Position;
+use crate::broker::message::MessageRef;
 use crate::broker::queue::{Life, Queue};
+use crate::broker::routing::Route;
 use crate::broker::topology::QueueKey;
 use crate::connection::stream::{Stream, publish_names, single_ack};
 use crate::shard::delivery::{Delivery, Noted, Outlet};
 use crate::shard::mesh::{Caller, DeliveryKind, Verdict};
 use crate::shard::unacked::Unacked;
 use crate::shard::{ConnectionId, Shard};
+
+/// Publishes that go to one of several queues before the next queue gets them.
+const BATCH_MAX: usize = 64;
+/// No further publishes are added to so many bytes.
+const BATCH_BYTES_MAX: usize = 64 << 10;
 
 impl Shard {
     /// Takes the publish at the front of `input`, and those behind it that repeat it, if its route is known. Returns
@@ -29,17 +38,12 @@ impl Shard {
         let route_at = channel.route_at;
         let settings = self.settings.clone();
         let mut stream = Stream::new(names, input, frame_max, LOOKED_AT, &settings.limits);
-        let mut count = 0;
+        let count;
         if let Some(key) = cached.single {
-            count = self.stream_into(key, &mut stream);
+            count = self.stream_into(key, &mut [], || stream.next_publish());
         } else {
             let caller = Caller { shard: self.id.0, connection: id, channel: slot, generation };
-            while self.exhausted == 0
-                && let Some(content) = stream.next_publish()
-            {
-                self.send_on(caller, &cached.route, &content, None);
-                count += 1;
-            }
+            count = self.stream_along(caller, &cached.route, &mut stream);
         }
         let left = stream.bytes_left();
         self.routes.put_back(cached, route_at);
@@ -88,35 +92,87 @@ impl Shard {
         true
     }
 
-    /// Puts a stream into one queue of this shard. Returns how many there were.
-    fn stream_into(&mut self, key: QueueKey, stream: &mut Stream<'_>) -> u64 {
+    /// Sends a stream to several queues, or to other shards: some publishes at a time, and each queue takes all of them
+    /// before the next one does. Returns how many there were.
+    fn stream_along(&mut self, caller: Caller, route: &Route, stream: &mut Stream<'_>) -> u64 {
+        let mut count = 0;
+        let mut some: SmallVec<[Content<'_>; BATCH_MAX]> = SmallVec::new();
+        for (owner, _) in &route.remote {
+            self.touch(caller, *owner);
+        }
+        while self.exhausted == 0 {
+            let mut bytes = 0;
+            some.clear();
+            while some.len() < BATCH_MAX
+                && bytes < BATCH_BYTES_MAX
+                && let Some(content) = stream.next_publish()
+            {
+                bytes += content.record_bytes();
+                some.push(content);
+            }
+            if some.is_empty() {
+                break;
+            }
+            count += some.len() as u64;
+            let mut kept = [None; BATCH_MAX];
+            for key in &route.local {
+                let mut contents = some.iter().copied();
+                self.stream_into(*key, &mut kept, || contents.next());
+            }
+            for (owner, keys) in &route.remote {
+                for content in &some {
+                    if !self.mesh.publish(*owner, keys, content, None) {
+                        self.exhausted |= 1 << *owner;
+                    }
+                }
+            }
+        }
+        count
+    }
+
+    /// Puts publishes into one queue of this shard, each kept where `kept` says when it goes to others, too. Returns how
+    /// many there were.
+    fn stream_into<'a>(
+        &mut self,
+        key: QueueKey,
+        kept: &mut [Option<MessageRef>],
+        mut next: impl FnMut() -> Option<Content<'a>>,
+    ) -> u64 {
         let Some(mut queue) = self.lift(key) else { return 0 };
         let mut count = 0;
-        while let Some(content) = stream.next_publish() {
-            count += match queue.next_taker() {
+        while let Some(content) = next() {
+            match queue.next_taker() {
                 Some(id) if queue.life == Life::Alive && queue.entries.is_idle() && queue.is_sole(id) => {
-                    self.stream_to(&mut queue, id, content, stream)
+                    count +=
+                        self.stream_to(&mut queue, id, content, kept.get_mut(count..).unwrap_or(&mut []), &mut next);
                 }
                 _ => {
-                    self.enqueue_in(&mut queue, &content, None, &mut None);
-                    1
+                    self.enqueue_in(&mut queue, &content, None, kept.get_mut(count).unwrap_or(&mut None));
+                    count += 1;
                 }
             };
         }
         self.put_back(queue);
-        count
+        count as u64
     }
 
     /// Hands a publish, and those behind it, to the one consumer whose turn it always is, for as long as it takes them.
     /// Returns how many.
-    fn stream_to<'a>(&mut self, queue: &mut Queue, id: u32, first: Content<'a>, stream: &mut Stream<'a>) -> u64 {
+    fn stream_to<'a>(
+        &mut self,
+        queue: &mut Queue,
+        id: u32,
+        first: Content<'a>,
+        kept: &mut [Option<MessageRef>],
+        next: &mut impl FnMut() -> Option<Content<'a>>,
+    ) -> usize {
         let high = self.outbound_high_bytes();
         let key = queue.key;
         let Some((taker, entries)) = queue.taker_and_entries(id) else { return 0 };
         let outlet = Outlet::to_taker(&mut self.members, &self.owner, self.id, taker)
-            .filter(|outlet| outlet.bytes_waiting() < high && outlet.part_bytes_max() >= stream.body_bytes_max());
+            .filter(|outlet| outlet.bytes_waiting() < high);
         let Some(mut outlet) = outlet else {
-            self.enqueue_in(queue, &first, None, &mut None);
+            self.enqueue_in(queue, &first, None, kept.first_mut().unwrap_or(&mut None));
             return 1;
         };
         let mut head = None;
@@ -126,10 +182,11 @@ impl Shard {
                 (0, DeliveryKind::NoAck)
             } else {
                 taker.unacked += 1;
-                (entries.push_taken(self.blocks.keep(&content), id), DeliveryKind::Consumer)
+                let message = self.blocks.keep_once(&content, None, kept.get_mut(count).unwrap_or(&mut None));
+                (entries.push_taken(message, id), DeliveryKind::Consumer)
             };
             count += 1;
-            if count == 1 {
+            if count == 1 || content.body.len() > outlet.part_bytes_max() {
                 outlet.deliver(&taker.prefix, &Delivery::new(content, None, key, id, position, kind));
             } else {
                 let head = head.get_or_insert_with(|| Outlet::head(&taker.prefix, content.names));
@@ -138,7 +195,7 @@ impl Shard {
             if outlet.bytes_waiting() >= high || !taker.has_credit() {
                 break;
             }
-            match stream.next_publish() {
+            match next() {
                 Some(next) => content = next,
                 None => break,
             }
