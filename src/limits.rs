@@ -46,7 +46,7 @@ pub struct Limits {
     pub link_window_bytes: i64,
     /// Bytes of publishes under way from one shard to another.
     pub publish_credit_bytes: i64,
-    /// Cached routes of an exchange.
+    /// Routes that a shard remembers, by exchange and routing key.
     pub route_cache_max: usize,
     /// Time for a connection to get from the first byte to connection.open-ok.
     pub handshake_ms: u64,
@@ -81,7 +81,7 @@ impl Default for Limits {
             body_reserve_max: 256 << 10,
             link_window_bytes: 256 << 10,
             publish_credit_bytes: 1 << 20,
-            route_cache_max: 4096,
+            route_cache_max: 16 << 10,
             handshake_ms: 10_000,
             refusal_delay_ms: 3_000,
             close_wait_ms: 30_000,

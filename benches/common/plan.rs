@@ -122,8 +122,8 @@ pub const PLANS: &[Plan] = &[
     },
     Plan {
         name: "topic-100-cold",
-        what: "topic, 100 bindings, 10,000 keys: the cache is too small",
-        exchange: Exchange::Topic { bindings: 100, keys: 10_000 },
+        what: "topic, 100 bindings, 100,000 keys: the cache is too small",
+        exchange: Exchange::Topic { bindings: 100, keys: 100_000 },
         ..BASE
     },
     Plan {

@@ -3,7 +3,6 @@
 //! reading the method, checking names and looking up the route.
 
 use crate::amqp::frame::{END, HEADER_BYTES, OVERHEAD_BYTES, part_bytes_max};
-use crate::amqp::properties;
 use crate::amqp::{Content, Properties};
 use crate::limits::Limits;
 
@@ -34,24 +33,30 @@ pub struct Stream<'a> {
     input: &'a [u8],
     /// Properties that were found to be good.
     checked: &'a [u8],
-    /// Properties with one of these flags end the stream.
-    not_flags: u16,
+    /// Properties that are not accepted end the stream.
+    accepts: fn(&Properties<'_>) -> bool,
     properties_max: usize,
     body_max: usize,
 }
 
 impl<'a> Stream<'a> {
     /// The publishes in `input`, which begins with one of `names`, up to the first of another channel or other names,
-    /// that is incomplete or in several body frames, has properties of `not_flags`, asks for immediate delivery, or is
-    /// wrong in any way.
-    pub fn new(names: &'a [u8], input: &'a [u8], frame_max: u32, not_flags: u16, limits: &Limits) -> Stream<'a> {
+    /// that is incomplete or in several body frames, has properties that are not accepted, asks for immediate delivery,
+    /// or is wrong in any way.
+    pub fn new(
+        names: &'a [u8],
+        input: &'a [u8],
+        frame_max: u32,
+        accepts: fn(&Properties<'_>) -> bool,
+        limits: &Limits,
+    ) -> Stream<'a> {
         let size_max = part_bytes_max(frame_max);
         Stream {
             head: input.first_chunk().copied().unwrap_or_default(),
             names,
             input,
             checked: &[0, 0],
-            not_flags,
+            accepts,
             properties_max: size_max.min(limits.body_own_block_bytes),
             body_max: size_max.min(limits.message_bytes_max as usize),
         }
@@ -80,7 +85,7 @@ impl<'a> Stream<'a> {
         let (header, rest) = frames.split_at_checked(size + OVERHEAD_BYTES)?;
         let [properties @ .., END] = header.get(HEADER_BYTES + 12..)? else { return None };
         if properties != self.checked {
-            if properties::flags(properties) & self.not_flags != 0 || Properties::decode(properties).is_err() {
+            if !Properties::decode(properties).is_ok_and(|properties| (self.accepts)(&properties)) {
                 return None;
             }
             self.checked = properties;
@@ -133,7 +138,7 @@ mod tests {
     fn taken(input: &[u8]) -> (Vec<Vec<u8>>, usize) {
         assert_eq!(publish_names(input, 9), Some(NAMES));
         assert_eq!(publish_names(input, 8), None);
-        let mut stream = Stream::new(NAMES, input, 4096, 0x2000, &Limits::default());
+        let mut stream = Stream::new(NAMES, input, 4096, |properties| properties.headers.is_none(), &Limits::default());
         let mut bodies = vec![];
         while let Some(content) = stream.next_publish() {
             assert_eq!((content.exchange(), content.routing_key()), ("e", "rk"));

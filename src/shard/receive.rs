@@ -110,7 +110,6 @@ impl Shard {
 
     /// Runs the commands in `bytes`; returns how many bytes they took and why it stopped.
     fn parse(&mut self, id: ConnectionId, bytes: &[u8]) -> (usize, Stop) {
-        let settings = self.settings.clone();
         let mut input = bytes;
         let stop = loop {
             if self.publish_stream(id, &mut input) {
@@ -125,7 +124,7 @@ impl Shard {
             let Some(member) = self.members.get_mut(id) else {
                 break Stop::Ended;
             };
-            match member.wire.next_command(&mut input, &settings.limits) {
+            match member.wire.next_command(&mut input, &self.settings.limits) {
                 Ok(Next::Command(command)) => {
                     self.command(id, command);
                     if !self.may_go_on(id) {

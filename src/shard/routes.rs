@@ -1,6 +1,8 @@
 //! Routes by exchange and routing key as published, so that names seen before cost one hash and one comparison,
 //! whatever the exchange's type. A table of places: what comes later takes an earlier one's place, memory and all.
 
+use std::ops::Range;
+
 use ahash::RandomState;
 
 use crate::broker::routing::Route;
@@ -45,19 +47,22 @@ pub(super) struct Routes {
     hash: RandomState,
 }
 
+/// Names of one hash have so many places.
+const WAYS: usize = 4;
 /// Places of a table that was just begun.
 const PLACES_FIRST: usize = 64;
 
 impl Routes {
-    /// No routes; never more than `max` (a power of two).
+    /// No routes; never more than `max`, rounded up to a power of two.
     pub(super) fn new(hash: RandomState, max: usize) -> Routes {
-        Routes { places: Vec::new(), places_max: max.next_power_of_two(), displaced: 0, hash }
+        Routes { places: Vec::new(), places_max: max.next_power_of_two().max(WAYS), displaced: 0, hash }
     }
 
-    /// The place for these names.
+    /// The places where a route for these names may be.
     #[inline]
-    fn place(&self, vhost: VhostId, names: &[u8]) -> usize {
-        self.hash.hash_one((vhost, names)) as usize & self.places.len().wrapping_sub(1)
+    fn places(&self, vhost: VhostId, names: &[u8]) -> Range<usize> {
+        let first = self.hash.hash_one((vhost, names)) as usize & self.places.len().wrapping_sub(WAYS);
+        first & !(WAYS - 1)..(first & !(WAYS - 1)) + WAYS
     }
 
     /// Takes the route for these names out, if one is remembered that still holds; it is to be [put back](Routes::put).
@@ -74,16 +79,22 @@ impl Routes {
         if let Some(found) = self.places.get_mut(*guess as usize).and_then(|place| place.take_if(fits)) {
             return Some(found);
         }
-        let at = self.place(vhost, names);
-        let found = self.places.get_mut(at)?.take_if(fits)?;
-        *guess = at as u32;
-        Some(found)
+        let places = self.places(vhost, names);
+        *guess = places.start as u32;
+        for place in self.places.get_mut(places)? {
+            if let Some(found) = place.take_if(fits) {
+                return Some(found);
+            }
+            *guess += 1;
+        }
+        None
     }
 
     /// The route for these names, if one is remembered that still holds.
     pub(super) fn find(&self, vhost: VhostId, names: &[u8], topology: &Topology) -> Option<&Route> {
-        let place = self.places.get(self.place(vhost, names))?.as_deref()?;
-        (place.vhost == vhost && place.names == names && place.holds(topology)).then_some(&place.route)
+        let mut places = self.places.get(self.places(vhost, names))?.iter().flatten();
+        let found = places.find(|place| place.vhost == vhost && place.names == names)?;
+        found.holds(topology).then_some(&found.route)
     }
 
     /// Puts a route back where it was taken.
@@ -101,10 +112,19 @@ impl Routes {
             return;
         }
         self.grow();
-        let at = self.place(vhost, names);
-        let Some(place) = self.places.get_mut(at) else { return };
+        let places = self.places(vhost, names);
+        let Some(places) = self.places.get_mut(places) else { return };
+        // Where it was, or where nothing is, or in turn.
+        let same = |place: &Option<Box<CachedRoute>>| {
+            place.as_deref().is_some_and(|place| place.vhost == vhost && place.names == names)
+        };
+        let at = places.iter().position(same).or_else(|| places.iter().position(Option::is_none));
+        let at = at.unwrap_or_else(|| {
+            self.displaced += 1;
+            self.displaced % WAYS
+        });
+        let Some(place) = places.get_mut(at) else { return };
         let cached = place.get_or_insert_default();
-        self.displaced += usize::from(!cached.names.is_empty());
         cached.vhost = vhost;
         cached.names.clear();
         cached.names.extend_from_slice(names);
@@ -116,9 +136,9 @@ impl Routes {
         };
     }
 
-    /// Doubles the table once as many routes gave way as it has places.
+    /// Doubles the table once an eighth as many routes gave way as it has places.
     fn grow(&mut self) {
-        if self.displaced < self.places.len() || self.places.len() >= self.places_max {
+        if self.displaced * 8 < self.places.len() || self.places.len() >= self.places_max {
             return;
         }
         let len = (self.places.len() * 2).clamp(PLACES_FIRST.min(self.places_max), self.places_max);
@@ -126,8 +146,11 @@ impl Routes {
         self.places.resize_with(len, || None);
         self.displaced = 0;
         for route in old.into_iter().flatten() {
-            let at = self.place(route.vhost, &route.names);
-            self.put_back(route, at as u32);
+            let places = self.places(route.vhost, &route.names);
+            let empty = self.places.get_mut(places).and_then(|places| places.iter_mut().find(|place| place.is_none()));
+            if let Some(place) = empty {
+                *place = Some(route);
+            }
         }
     }
 }

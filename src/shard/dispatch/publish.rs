@@ -18,11 +18,20 @@ use crate::shard::mesh::Caller;
 use crate::shard::{ConnectionId, Shard, reply_to};
 
 /// Properties that the broker has to look at.
-pub(super) const LOOKED_AT: u16 =
+const LOOKED_AT: u16 =
     PropertyFlags::HEADERS | PropertyFlags::REPLY_TO | PropertyFlags::EXPIRATION | PropertyFlags::USER_ID;
 
 fn refused(code: ReplyCode, text: impl std::fmt::Display) -> Exception {
     Exception::new(code, BasicPublish::ID, text)
+}
+
+/// Whether a message with these properties is routed by its names alone and passed on as it is: nothing in them is to
+/// be acted on or refused.
+pub(super) fn asks_nothing(properties: &Properties<'_>) -> bool {
+    properties.user_id.is_none()
+        && properties.reply_to != Some(reply_to::NAME)
+        && properties.expiration.is_none_or(|expiration| expiration::error(expiration).is_none())
+        && properties.headers.is_none_or(|headers| headers.iter().all(|(key, _)| key != b"CC" && key != b"BCC"))
 }
 
 /// Counts publishes for confirms.

@@ -3,7 +3,7 @@
 
 use smallvec::SmallVec;
 
-use super::publish::{LOOKED_AT, count_publishes};
+use super::publish::{asks_nothing, count_publishes};
 use crate::amqp::Content;
 use crate::broker::entries::Position;
 use crate::broker::message::MessageRef;
@@ -36,8 +36,7 @@ impl Shard {
         }
         let Some(cached) = self.routes.take(vhost, names, &mut channel.route_at, &self.topology) else { return false };
         let route_at = channel.route_at;
-        let settings = self.settings.clone();
-        let mut stream = Stream::new(names, input, frame_max, LOOKED_AT, &settings.limits);
+        let mut stream = Stream::new(names, input, frame_max, asks_nothing, &self.settings.limits);
         let count;
         if let Some(key) = cached.single {
             count = self.stream_into(key, &mut [], || stream.next_publish());
@@ -130,8 +129,8 @@ impl Shard {
         count
     }
 
-    /// Puts publishes into one queue of this shard, each kept where `kept` says when it goes to others, too. Returns how
-    /// many there were.
+    /// Puts publishes into one queue of this shard, each kept where `kept` says when it goes to others, too. Returns
+    /// how many there were.
     fn stream_into<'a>(
         &mut self,
         key: QueueKey,
@@ -156,8 +155,8 @@ impl Shard {
         count as u64
     }
 
-    /// Hands a publish, and those behind it, to the one consumer whose turn it always is, for as long as it takes them.
-    /// Returns how many.
+    /// Hands a publish, and those behind it, to the one consumer whose turn it always is, for as long as it takes
+    /// them. Returns how many.
     fn stream_to<'a>(
         &mut self,
         queue: &mut Queue,
