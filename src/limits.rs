@@ -10,7 +10,8 @@ pub struct Limits {
     pub connections_max: usize,
     /// Bytes read from one connection in one turn (performance.md: 256 KiB or more).
     pub read_bytes_max: usize,
-    /// Bytes read from all connections in one turn: whoever waits for the shard waits for its turn.
+    /// Bytes read from all connections in one turn, and bytes delivered from backlogs in it: whoever waits for the
+    /// shard waits for its turn, and what a turn encodes takes memory until its end.
     pub turn_bytes_max: usize,
     /// Largest frame accepted before tuning: client properties and credentials.
     pub initial_frame_max: u32,
@@ -26,7 +27,8 @@ pub struct Limits {
     pub deliver_slice_bytes: usize,
     /// Size of a shared message block.
     pub block_bytes: usize,
-    /// Content from here on gets a block of its own and crosses shards and sockets without a copy.
+    /// Content from here on that is handed on at once gets memory of its own, and crosses shards and sockets without a
+    /// further copy.
     pub body_own_block_bytes: usize,
     /// Empty blocks kept for reuse.
     pub blocks_spare_max: usize,
@@ -72,7 +74,7 @@ impl Default for Limits {
             deliver_slice_bytes: 1 << 20,
             block_bytes: 256 << 10,
             body_own_block_bytes: 16 << 10,
-            blocks_spare_max: 64,
+            blocks_spare_max: 32,
             message_bytes_max: 16 << 20,
             message_bytes_ceiling: 512 << 20,
             tx_bytes_max: 512 << 20,

@@ -20,7 +20,12 @@ struct Room {
 const ROOMS: &[Room] = &[
     Room { name: "amqp", rooms: &[], crates: &[], system: false },
     Room { name: "connection", rooms: &["amqp", "limits"], crates: &["bytes", "slab"], system: false },
-    Room { name: "broker", rooms: &["amqp"], crates: &["ahash", "bytes", "slab", "smallvec"], system: false },
+    Room {
+        name: "broker",
+        rooms: &["amqp"],
+        crates: &["ahash", "bytes", "memmap2", "slab", "smallvec"],
+        system: false,
+    },
     Room {
         name: "shard",
         rooms: &["amqp", "connection", "broker", "config::Settings", "config::settings", "limits", "time"],

@@ -239,6 +239,26 @@ pub fn write_long_str(out: &mut Vec<u8>, text: &[u8]) {
     out.extend_from_slice(text);
 }
 
+/// Fills a slice of exactly known length from the front.
+#[derive(Debug)]
+pub struct Filler<'a>(&'a mut [u8]);
+
+impl<'a> Filler<'a> {
+    /// Fills `place`.
+    #[inline]
+    pub fn new(place: &'a mut [u8]) -> Filler<'a> {
+        Filler(place)
+    }
+
+    /// Puts `bytes` behind what was put before. They must fit.
+    #[inline]
+    pub fn put(&mut self, bytes: &[u8]) {
+        let (head, rest) = std::mem::take(&mut self.0).split_at_mut(bytes.len());
+        head.copy_from_slice(bytes);
+        self.0 = rest;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

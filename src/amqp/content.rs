@@ -9,6 +9,8 @@
 //!          +------------+------------+---------------+------------+------------+------+
 //! ```
 
+use super::codec::Filler;
+
 const HEAD_BYTES: usize = 8;
 
 /// A message's parts, borrowed from wherever they lie: the receive buffer, a block, another shard's batch.
@@ -58,6 +60,16 @@ impl<'a> Content<'a> {
         out.extend_from_slice(self.body);
     }
 
+    /// Writes the record to `place`, which has exactly [`record_bytes`](Content::record_bytes).
+    #[inline]
+    pub fn fill_record(&self, place: &mut [u8]) {
+        let mut place = Filler::new(place);
+        place.put(&record_lens(self.properties, self.body.len()));
+        place.put(self.names);
+        place.put(self.properties);
+        place.put(self.body);
+    }
+
     fn name_bytes(&self) -> (&'a [u8], &'a [u8]) {
         let len = self.names.first().copied().unwrap_or(0) as usize;
         (self.names.get(1..1 + len).unwrap_or(&[]), self.names.get(2 + len..).unwrap_or(&[]))
@@ -80,12 +92,17 @@ impl<'a> Content<'a> {
     }
 }
 
+#[inline]
+fn record_lens(properties: &[u8], body_len: usize) -> [u8; HEAD_BYTES] {
+    let p = (properties.len() as u32).to_le_bytes();
+    let b = (body_len as u32).to_le_bytes();
+    [p[0], p[1], p[2], p[3], b[0], b[1], b[2], b[3]]
+}
+
 /// Appends all of a record but its body, which must follow with exactly `body_len` bytes.
 #[inline]
 pub fn write_record_head(out: &mut Vec<u8>, names: &[u8], properties: &[u8], body_len: usize) {
-    let p = (properties.len() as u32).to_le_bytes();
-    let b = (body_len as u32).to_le_bytes();
-    out.extend_from_slice(&[p[0], p[1], p[2], p[3], b[0], b[1], b[2], b[3]]);
+    out.extend_from_slice(&record_lens(properties, body_len));
     out.extend_from_slice(names);
     out.extend_from_slice(properties);
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use slab::Slab;
 
+use super::memory::BlockMemory;
 use crate::amqp::content::Content;
 
 /// Where a kept message lies.
@@ -21,14 +22,14 @@ pub struct MessageRef {
 #[derive(Debug)]
 enum Memory {
     /// Appended to until full.
-    Shared(Vec<u8>),
+    Shared { bytes: BlockMemory, len: usize },
     /// One record.
     Own(Bytes),
 }
 
 #[derive(Debug)]
 struct Block {
-    bytes: Memory,
+    memory: Memory,
     /// References from queues.
     live: u32,
     /// Messages appended since the block was last empty.
@@ -60,7 +61,7 @@ pub struct Blocks {
     blocks: Slab<Block>,
     /// The shared block that is being filled.
     current: Option<u32>,
-    spare: Vec<Vec<u8>>,
+    spare: Vec<BlockMemory>,
     spare_max: usize,
     block_bytes: usize,
     own_bytes: usize,
@@ -85,7 +86,7 @@ impl Blocks {
         record_bytes >= self.own_bytes
     }
 
-    /// Keeps a message and returns its first reference.
+    /// Keeps a message that is on its way to a consumer, and returns its first reference.
     #[inline]
     pub fn keep(&mut self, content: &Content<'_>) -> MessageRef {
         let len = content.record_bytes();
@@ -94,12 +95,31 @@ impl Blocks {
             content.write_record(&mut record);
             return self.keep_record(Bytes::from(record));
         }
+        self.append(content, len)
+    }
+
+    /// Keeps a message that nobody takes yet, and returns its first reference: in memory that goes back to the system.
+    #[inline]
+    pub fn store(&mut self, content: &Content<'_>) -> MessageRef {
+        let len = content.record_bytes();
+        if len > self.block_bytes / 2 {
+            let mut memory = BlockMemory::new(len);
+            content.fill_record(&mut memory);
+            return self.keep_record(Bytes::from_owner(memory));
+        }
+        self.append(content, len)
+    }
+
+    #[inline]
+    fn append(&mut self, content: &Content<'_>, len: usize) -> MessageRef {
         if let Some(block) = self.current
-            && let Some(Block { bytes: Memory::Shared(bytes), live, appended }) = self.blocks.get_mut(block as usize)
-            && bytes.len() + len <= bytes.capacity()
+            && let Some(Block { memory: Memory::Shared { bytes, len: used }, live, appended }) =
+                self.blocks.get_mut(block as usize)
+            && let Some(place) = bytes.get_mut(*used..*used + len)
         {
-            let offset = bytes.len() as u32;
-            content.write_record(bytes);
+            content.fill_record(place);
+            let offset = *used as u32;
+            *used += len;
             *live += 1;
             *appended += 1;
             return MessageRef { block, offset };
@@ -107,8 +127,8 @@ impl Blocks {
         self.keep_in_next(content)
     }
 
-    /// Keeps a message that may go to several queues, once: `kept` is its place once it has one. `own` is its record
-    /// where that has its own memory.
+    /// Keeps a message on its way to a consumer that may go to several queues, once: `kept` is its place once it has
+    /// one. `own` is its record where that has its own memory.
     #[inline]
     pub fn keep_once(
         &mut self,
@@ -126,6 +146,18 @@ impl Blocks {
         }
     }
 
+    /// [Stores](Blocks::store) a message that may go to several queues, once.
+    #[inline]
+    pub fn store_once(&mut self, content: &Content<'_>, kept: &mut Option<MessageRef>) -> MessageRef {
+        match *kept {
+            Some(message) => {
+                self.retain(message);
+                message
+            }
+            None => *kept.insert(self.store(content)),
+        }
+    }
+
     #[cold]
     fn keep_in_next(&mut self, content: &Content<'_>) -> MessageRef {
         // A block without references is recycled when its last one goes; the current one may have had none.
@@ -134,16 +166,17 @@ impl Blocks {
         {
             self.recycle(old);
         }
-        let mut bytes = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(self.block_bytes));
-        content.write_record(&mut bytes);
-        let block = self.blocks.insert(Block { bytes: Memory::Shared(bytes), live: 1, appended: 1 }) as u32;
+        let mut bytes = self.spare.pop().unwrap_or_else(|| BlockMemory::new(self.block_bytes));
+        let len = content.record_bytes();
+        content.fill_record(&mut bytes[..len]);
+        let block = self.blocks.insert(Block { memory: Memory::Shared { bytes, len }, live: 1, appended: 1 }) as u32;
         self.current = Some(block);
         MessageRef { block, offset: 0 }
     }
 
     /// Keeps a record that already has its own memory.
     pub fn keep_record(&mut self, record: Bytes) -> MessageRef {
-        let block = self.blocks.insert(Block { bytes: Memory::Own(record), live: 1, appended: 1 }) as u32;
+        let block = self.blocks.insert(Block { memory: Memory::Own(record), live: 1, appended: 1 }) as u32;
         MessageRef { block, offset: 0 }
     }
 
@@ -166,8 +199,8 @@ impl Blocks {
         if block.live == 0 {
             if self.current == Some(message.block) {
                 // Nothing in it is wanted any more: fill it from the start again while it is warm.
-                if let Memory::Shared(bytes) = &mut block.bytes {
-                    bytes.clear();
+                if let Memory::Shared { len, .. } = &mut block.memory {
+                    *len = 0;
                     block.appended = 0;
                 }
             } else {
@@ -177,11 +210,10 @@ impl Blocks {
     }
 
     fn recycle(&mut self, block: u32) {
-        let Block { bytes, .. } = self.blocks.remove(block as usize);
-        if let Memory::Shared(mut bytes) = bytes
+        let Block { memory, .. } = self.blocks.remove(block as usize);
+        if let Memory::Shared { bytes, .. } = memory
             && self.spare.len() < self.spare_max
         {
-            bytes.clear();
             self.spare.push(bytes);
         }
         if self.blocks.is_empty() {
@@ -192,8 +224,8 @@ impl Blocks {
     /// A kept message, and its record if that has its own block.
     #[inline]
     pub fn content(&self, message: MessageRef) -> (Content<'_>, Option<&Bytes>) {
-        match self.blocks.get(message.block as usize).map(|block| &block.bytes) {
-            Some(Memory::Shared(bytes)) => {
+        match self.blocks.get(message.block as usize).map(|block| &block.memory) {
+            Some(Memory::Shared { bytes, .. }) => {
                 (Content::from_record(bytes.get(message.offset as usize..).unwrap_or(&[])), None)
             }
             Some(Memory::Own(bytes)) => (Content::from_record(bytes), Some(bytes)),
@@ -214,7 +246,7 @@ impl Blocks {
     /// Whether so many shared blocks are mostly dead that their living messages should be moved together. Looks at
     /// every block: not for every turn.
     pub fn is_sparse(&self) -> bool {
-        let shared = self.blocks.iter().filter(|(_, block)| matches!(block.bytes, Memory::Shared(_)));
+        let shared = self.blocks.iter().filter(|(_, block)| matches!(block.memory, Memory::Shared { .. }));
         let (all, sparse) = shared
             .fold((0, 0), |(all, sparse), (id, _)| (all + 1, sparse + usize::from(self.is_block_sparse(id as u32))));
         sparse >= 16 && sparse * 2 > all
@@ -223,7 +255,7 @@ impl Blocks {
     fn is_block_sparse(&self, id: u32) -> bool {
         self.current != Some(id)
             && self.blocks.get(id as usize).is_some_and(|block| {
-                matches!(block.bytes, Memory::Shared(_)) && block.live.saturating_mul(8) <= block.appended
+                matches!(block.memory, Memory::Shared { .. }) && block.live.saturating_mul(8) <= block.appended
             })
     }
 
@@ -280,8 +312,8 @@ impl Blocks {
         let mut counts = BlockCounts { blocks: self.blocks.len(), ..BlockCounts::default() };
         for (_, block) in &self.blocks {
             counts.live += u64::from(block.live);
-            counts.bytes += match &block.bytes {
-                Memory::Shared(bytes) => bytes.capacity(),
+            counts.bytes += match &block.memory {
+                Memory::Shared { bytes, .. } => bytes.len(),
                 Memory::Own(bytes) => bytes.len(),
             };
         }

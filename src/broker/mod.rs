@@ -4,6 +4,7 @@ pub mod arguments;
 pub mod entries;
 pub mod exchange;
 pub mod expiration;
+pub mod memory;
 pub mod message;
 pub mod queue;
 pub mod routing;

@@ -102,7 +102,7 @@ impl Shard {
                 queue.took_turn(taker);
             }
             None => {
-                let message = self.blocks.keep_once(content, own, kept);
+                let message = self.blocks.store_once(content, kept);
                 queue.entries.push(message);
                 if queue.is_wanted() {
                     self.owner.activate(queue);
@@ -129,12 +129,14 @@ impl Shard {
         if outlet.bytes_waiting() >= high {
             return false;
         }
-        let (position, kind) = if taker.no_ack {
-            (0, DeliveryKind::NoAck)
+        if taker.no_ack {
+            outlet.deliver(&taker.prefix, &Delivery::new(*content, own, key, id, 0, DeliveryKind::NoAck));
         } else {
-            (entries.push_taken(self.blocks.keep_once(content, own, kept), id), DeliveryKind::Consumer)
-        };
-        outlet.deliver(&taker.prefix, &Delivery::new(*content, own, key, id, position, kind));
+            let message = self.blocks.keep_once(content, own, kept);
+            let position = entries.push_taken(message, id);
+            let own = self.blocks.content(message).1;
+            outlet.deliver(&taker.prefix, &Delivery::new(*content, own, key, id, position, DeliveryKind::Consumer));
+        }
         queue.took_turn(id);
         true
     }
@@ -232,22 +234,28 @@ impl Shard {
         granted
     }
 
-    /// Delivers what active queues have, a slice each. Returns whether some have more.
-    pub(super) fn deliver_active(&mut self) -> bool {
-        let mut again = false;
+    /// Delivers what active queues have, a slice each, as long as the turn has room: what is encoded waits in memory
+    /// until the turn ends.
+    pub(super) fn deliver_active(&mut self) {
+        let mut room = self.settings.limits.turn_bytes_max;
         for _ in 0..self.owner.active.len() {
+            if room == 0 {
+                return;
+            }
             let Some(key) = self.owner.active.pop_front() else {
                 break;
             };
             let Some(mut queue) = self.lift(key) else { continue };
             queue.active = false;
-            if queue.life == Life::Alive && self.deliver_slice(&mut queue) {
-                again = true;
-                self.owner.activate(&mut queue);
+            if queue.life == Life::Alive {
+                let (bytes, more) = self.deliver_slice(&mut queue);
+                room = room.saturating_sub(bytes);
+                if more {
+                    self.owner.activate(&mut queue);
+                }
             }
             self.put_back(queue);
         }
-        again
     }
 
     /// Delivers to the one consumer whose turn it always is, until nothing is left, it can take no more, or `bytes_max`
@@ -279,15 +287,16 @@ impl Shard {
     }
 
     /// Delivers from one queue until nothing is left, nobody can take more, or its share of the turn is used up.
-    /// Returns whether it could go on.
-    pub(super) fn deliver_slice(&mut self, queue: &mut Queue) -> bool {
+    /// Returns
+    /// how many bytes that was, and whether it could go on.
+    pub(super) fn deliver_slice(&mut self, queue: &mut Queue) -> (usize, bool) {
         let mut bytes = 0;
         while !queue.entries.is_idle() {
             if bytes >= self.settings.limits.deliver_slice_bytes {
-                return true;
+                return (bytes, true);
             }
             let Some((id, no_ack)) = self.choose_taker(queue) else {
-                return false;
+                return (bytes, false);
             };
             if queue.is_sole(id) {
                 let run = self.deliver_run(queue, id, no_ack, self.settings.limits.deliver_slice_bytes - bytes);
@@ -297,7 +306,7 @@ impl Shard {
                 }
             }
             let taken = if no_ack { queue.entries.pop() } else { queue.entries.take(id) };
-            let Some(taken) = taken else { return false };
+            let Some(taken) = taken else { return (bytes, false) };
             let kind = if no_ack { DeliveryKind::NoAck } else { DeliveryKind::Consumer };
             bytes += self.hand_over_kept(queue, id, taken, kind);
             if no_ack {
@@ -306,6 +315,6 @@ impl Shard {
             queue.took_turn(id);
         }
         queue.entries.shrink();
-        false
+        (bytes, false)
     }
 }

@@ -8,6 +8,7 @@ use super::members::Members;
 use super::mesh::{Caller, ChannelWire, DeliveryKind, Mesh, Record, RemoteDelivery, ShardId};
 use super::owner::Owner;
 use super::unacked::Unacked;
+use crate::amqp::codec::Filler;
 use crate::amqp::content::Content;
 use crate::amqp::frame::{self, END};
 use crate::broker::entries::Position;
@@ -108,25 +109,13 @@ fn encode_body(out: &mut Vec<u8>, wire: ChannelWire, body: &[u8]) {
     out.push(END);
 }
 
-/// Fills a slice of exactly known length from the front.
-struct Filler<'a>(&'a mut [u8]);
-
-impl Filler<'_> {
-    #[inline]
-    fn put(&mut self, bytes: &[u8]) {
-        let (head, rest) = std::mem::take(&mut self.0).split_at_mut(bytes.len());
-        head.copy_from_slice(bytes);
-        self.0 = rest;
-    }
-}
-
 /// Appends a delivery to a consumer whose body fits into one frame: the room is made once, then filled.
 #[inline]
 fn encode_small(out: &mut Vec<u8>, prefix: &[u8], tag: u64, wire: ChannelWire, delivery: &Delivery<'_>) {
     let Content { names, properties, body, .. } = delivery.content;
     let start = out.len();
     out.resize(start + prefix.len() + names.len() + properties.len() + body.len() + 38, 0);
-    let mut to = Filler(&mut out[start..]);
+    let mut to = Filler::new(&mut out[start..]);
     to.put(prefix);
     to.put(&tag.to_be_bytes());
     to.put(&[delivery.redelivered.into()]);

@@ -26,8 +26,8 @@ pub struct Members {
     held: Held,
 }
 
-const BUFFERS_SPARE_MAX: usize = 64;
-const BUFFER_SPARE_BYTES_MAX: usize = 2 << 20;
+const BUFFERS_SPARE_MAX: usize = 8;
+const BUFFER_SPARE_BYTES_MAX: usize = 1 << 20;
 
 impl Members {
     /// No connections.

@@ -264,7 +264,7 @@ impl Shard {
         }
         for key in keys {
             if let Some(mut queue) = self.lift(key) {
-                if queue.life == Life::Alive && self.deliver_slice(&mut queue) {
+                if queue.life == Life::Alive && self.deliver_slice(&mut queue).1 {
                     self.owner.activate(&mut queue);
                 }
                 self.put_back(queue);

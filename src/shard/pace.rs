@@ -65,10 +65,14 @@ mod tests {
         inputs: VecDeque<(ConnectionId, Vec<u8>)>,
         deaf: bool,
         resumed: Vec<ConnectionId>,
+        /// Bytes that were written in a turn, at most.
+        written_max: usize,
+        written: usize,
     }
 
     impl World for Deaf {
         fn now(&mut self) -> Now {
+            self.written = 0;
             Now::default()
         }
         fn next_readable(&mut self) -> Option<ConnectionId> {
@@ -101,6 +105,8 @@ mod tests {
             if self.deaf {
                 return WriteOutcome::Full;
             }
+            self.written += outbound.len();
+            self.written_max = self.written_max.max(self.written);
             outbound.advance(outbound.len());
             WriteOutcome::Drained
         }
@@ -204,5 +210,46 @@ mod tests {
         run(&mut shard, &mut world);
         assert_eq!(shard.members.held().outbound, 0);
         assert_eq!(shard.blocks.counts().live, 0);
+    }
+
+    #[test]
+    fn what_a_turn_delivers_from_many_backlogs_has_a_bound() {
+        let mut settings = Settings::default();
+        (settings.limits.turn_bytes_max, settings.limits.deliver_slice_bytes) = (64 << 10, 16 << 10);
+        let mut shard = Shard::mesh(1, Arc::new(settings), [7; 32]).remove(0);
+        let address = "127.0.0.1:1".parse().unwrap();
+        let peer = Peer { address, local: address };
+        let mut world = Deaf::default();
+        let publisher = shard.connect(Now::default(), peer).unwrap();
+        let mut out = hello("q", false);
+        for n in 0..50 {
+            let queue = format!("q{n}");
+            let mut declare = hello(&queue, false);
+            let start = declare.windows(4).position(|bytes| bytes == [0, 50, 0, 10]).unwrap() - 7;
+            out.extend(declare.drain(start..));
+            for _ in 0..30 {
+                let publish = BasicPublish {
+                    reserved_1: 0,
+                    exchange: "",
+                    routing_key: &queue,
+                    mandatory: false,
+                    immediate: false,
+                };
+                write_method(&mut out, 1, &publish);
+                write_content_header(&mut out, 1, 1024, &[0, 0]);
+                write_body(&mut out, 1, &[7; 1024], 131_072);
+            }
+        }
+        world.inputs.push_back((publisher, out));
+        run(&mut shard, &mut world);
+        assert_eq!(shard.blocks.counts().live, 50 * 30);
+        for n in 0..50 {
+            let id = shard.connect(Now::default(), peer).unwrap();
+            world.inputs.push_back((id, hello(&format!("q{n}"), true)));
+        }
+        world.written_max = 0;
+        run(&mut shard, &mut world);
+        assert_eq!(shard.blocks.counts().live, 0, "everything was delivered");
+        assert!(world.written_max > 30 << 10 && world.written_max < 96 << 10, "{}", world.written_max);
     }
 }

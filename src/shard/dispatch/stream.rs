@@ -177,16 +177,17 @@ impl Shard {
         let mut head = None;
         let (mut content, mut count) = (first, 0);
         loop {
-            let (position, kind) = if taker.no_ack {
-                (0, DeliveryKind::NoAck)
-            } else {
-                taker.unacked += 1;
+            let (mut own, mut position, mut kind) = (None, 0, DeliveryKind::NoAck);
+            if !taker.no_ack {
                 let message = self.blocks.keep_once(&content, None, kept.get_mut(count).unwrap_or(&mut None));
-                (entries.push_taken(message, id), DeliveryKind::Consumer)
-            };
+                own = self.blocks.content(message).1;
+                position = entries.push_taken(message, id);
+                kind = DeliveryKind::Consumer;
+                taker.unacked += 1;
+            }
             count += 1;
-            if count == 1 || content.body.len() > outlet.part_bytes_max() {
-                outlet.deliver(&taker.prefix, &Delivery::new(content, None, key, id, position, kind));
+            if count == 1 || own.is_some() || content.body.len() > outlet.part_bytes_max() {
+                outlet.deliver(&taker.prefix, &Delivery::new(content, own, key, id, position, kind));
             } else {
                 let head = head.get_or_insert_with(|| Outlet::head(&taker.prefix, content.names));
                 outlet.pass(head, taker.prefix.len(), &content, Noted { key, taker: id, position, kind });
