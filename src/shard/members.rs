@@ -18,16 +18,21 @@ use crate::limits::Limits;
 pub struct Members {
     slab: Slab<Member>,
     generation: u32,
-    dirty: Vec<ConnectionId>,
+    /// To be written, in the order in which they had something first.
+    dirty: VecDeque<ConnectionId>,
     closed: Vec<(ConnectionId, CloseKind)>,
     /// Connections whose bytes may be parsed again.
     pub resumed: VecDeque<ConnectionId>,
     buffers: Vec<Vec<u8>>,
+    /// What the buffers take.
+    spare_bytes: usize,
     held: Held,
 }
 
-const BUFFERS_SPARE_MAX: usize = 8;
-const BUFFER_SPARE_BYTES_MAX: usize = 1 << 20;
+/// Buffers kept for connections that will be sent something take no more bytes than this in all.
+const SPARE_BYTES_MAX: usize = 8 << 20;
+/// A larger one is not kept.
+const SPARE_BUFFER_BYTES_MAX: usize = 1 << 20;
 
 impl Members {
     /// No connections.
@@ -35,10 +40,11 @@ impl Members {
         Members {
             slab: Slab::new(),
             generation: 0,
-            dirty: Vec::new(),
+            dirty: VecDeque::new(),
             closed: Vec::new(),
             resumed: VecDeque::new(),
             buffers: Vec::new(),
+            spare_bytes: 0,
             held: Held::default(),
         }
     }
@@ -147,10 +153,11 @@ impl Members {
         let member = self.slab.get_mut(id.slot as usize).filter(|member| member.id == id)?;
         if !member.dirty {
             member.dirty = true;
-            self.dirty.push(id);
+            self.dirty.push_back(id);
             if !member.outbound.has_buffer()
                 && let Some(buffer) = self.buffers.pop()
             {
+                self.spare_bytes -= buffer.capacity();
                 member.outbound.give_buffer(buffer);
             }
         }
@@ -171,7 +178,7 @@ impl Members {
     /// The next connection to be written.
     #[inline]
     pub fn next_dirty(&mut self) -> Option<ConnectionId> {
-        let id = self.dirty.pop()?;
+        let id = self.dirty.pop_front()?;
         if let Some(member) = self.get_mut(id) {
             member.dirty = false;
         }
@@ -213,11 +220,10 @@ impl Members {
 
     /// Gives a buffer to the pool, or its memory back.
     fn recycle(&mut self, mut buffer: Vec<u8>) {
-        if buffer.capacity() > 0
-            && buffer.capacity() <= BUFFER_SPARE_BYTES_MAX
-            && self.buffers.len() < BUFFERS_SPARE_MAX
-        {
+        let bytes = buffer.capacity();
+        if bytes > 0 && bytes <= SPARE_BUFFER_BYTES_MAX && self.spare_bytes + bytes <= SPARE_BYTES_MAX {
             buffer.clear();
+            self.spare_bytes += bytes;
             self.buffers.push(buffer);
         }
     }
