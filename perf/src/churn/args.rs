@@ -19,19 +19,16 @@ pub enum Kind {
     Bindings,
     /// Consume, cancel.
     Consumers,
-    /// Send a request, get the reply by direct reply-to.
-    Requests,
 }
 
 impl Kind {
     /// Every kind, with its name and what one operation is.
-    pub const ALL: [(Kind, &'static str, &'static str); 6] = [
+    pub const ALL: [(Kind, &'static str, &'static str); 5] = [
         (Kind::Connections, "connections", "connect, log in, close"),
         (Kind::Channels, "channels", "open a channel, close it"),
         (Kind::Queues, "queues", "declare a queue, delete it"),
         (Kind::Bindings, "bindings", "bind a queue, unbind it"),
         (Kind::Consumers, "consumers", "start a consumer, cancel it"),
-        (Kind::Requests, "requests", "send a request, get its reply over amq.rabbitmq.reply-to"),
     ];
 
     /// The kind's name.
@@ -54,8 +51,6 @@ pub struct Args {
     pub connections: u16,
     /// Queues are durable, and not exclusive.
     pub durable: bool,
-    /// Bytes of a request and of its reply.
-    pub size: usize,
     pub json: Option<PathBuf>,
     pub broker_pid: Option<i32>,
     pub id: Option<String>,
@@ -68,9 +63,6 @@ pub enum Asked {
     Run(Box<Args>),
     Help,
 }
-
-/// Bytes at the head of a request that say whose it is.
-pub const SIZE_MIN: usize = 8;
 
 pub fn help() -> String {
     let mut text = String::from(
@@ -94,7 +86,6 @@ The steps of an operation follow one another as answers come. Nothing is left be
       --in-flight N     operations under way at once on each connection (connections: at once); default 1
       --connections N   connections, each with a thread (not for connections); default 1
       --durable         queues are durable and not exclusive (queues)
-  -s, --size BYTES      bytes of a request and of its reply, 8 at least (requests); default 16
       --json FILE       write the result there; - is the standard output
       --broker-pid PID  also measure CPU and memory of this process
   -d, --id TEXT         a name for the run, repeated in the result
@@ -114,7 +105,7 @@ pub fn parse(args: Vec<String>) -> Result<Asked, String> {
     let mut kind = None;
     let mut uri_text = "amqp://guest:guest@localhost:5672".to_owned();
     let (mut time, mut warmup) = (Duration::from_secs(10), Duration::from_secs(1));
-    let (mut in_flight, mut connections, mut size) = (1, None, None);
+    let (mut in_flight, mut connections) = (1, None);
     let (mut durable, mut quiet, mut json, mut broker_pid, mut id) = (false, false, None, None, None);
     let mut parser = lexopt::Parser::from_args(args);
     while let Some(arg) = parser.next().map_err(|error| error.to_string())? {
@@ -128,9 +119,6 @@ pub fn parse(args: Vec<String>) -> Result<Asked, String> {
                 connections = Some(number("--connections", &value(&mut parser, "--connections")?, 1, 256)?)
             }
             Long("durable") => durable = true,
-            Short('s') | Long("size") => {
-                size = Some(number("--size", &value(&mut parser, "--size")?, SIZE_MIN, 65536)?)
-            }
             Long("json") => json = Some(PathBuf::from(value(&mut parser, "--json")?)),
             Long("broker-pid") => {
                 broker_pid = Some(number("--broker-pid", &value(&mut parser, "--broker-pid")?, 1, i32::MAX)?)
@@ -151,7 +139,6 @@ pub fn parse(args: Vec<String>) -> Result<Asked, String> {
     }
     for (given, name, meant) in [
         (durable, "--durable", kind == Kind::Queues),
-        (size.is_some(), "--size", kind == Kind::Requests),
         (connections.is_some(), "--connections", kind != Kind::Connections),
     ] {
         if given && !meant {
@@ -167,7 +154,6 @@ pub fn parse(args: Vec<String>) -> Result<Asked, String> {
         in_flight,
         connections: connections.unwrap_or(1),
         durable,
-        size: size.unwrap_or(16),
         json,
         broker_pid,
         id,
@@ -232,7 +218,6 @@ mod tests {
             ("queues --time x", "--time: x is no number of seconds"),
             ("queues --time 0", "more than 0"),
             ("queues --in-flight 0", "--in-flight: 0 is no number from 1 to 2000"),
-            ("queues --size 16", "--size means nothing for queues"),
             ("channels --durable", "--durable means nothing for channels"),
             ("connections --connections 3", "--connections means nothing for connections"),
             ("queues -h http://x", "http is not supported"),

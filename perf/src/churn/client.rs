@@ -213,17 +213,3 @@ fn closed(frame: &Frame<'_>) -> Result<(), String> {
     };
     Err(format!("the server closed the {what}: {code} {text}"))
 }
-
-/// Appends a message for the default exchange.
-pub fn publish(out: &mut Vec<u8>, channel: u16, queue: &str, properties: &[u8], body: &[u8]) {
-    let publish =
-        method::BasicPublish { reserved_1: 0, exchange: "", routing_key: queue, mandatory: false, immediate: false };
-    frame::write_method(out, channel, &publish);
-    frame::write_content_header(out, channel, body.len() as u64, properties);
-    frame::write_body(out, channel, body, 0);
-}
-
-/// The raw properties in a content header frame.
-pub fn raw_properties<'a>(frame: &Frame<'a>) -> Option<&'a [u8]> {
-    frame.payload.get(12..)
-}

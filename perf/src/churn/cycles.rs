@@ -144,8 +144,7 @@ impl Cycle {
                 arguments: table.table(),
             }),
             (Kind::Consumers, true) => put(&method::BasicCancel { consumer_tag: &name(), no_wait: false }),
-            // These have loops of their own.
-            (Kind::Connections | Kind::Requests, _) => {}
+            (Kind::Connections, _) => {} // has a loop of its own
         }
     }
 
@@ -160,7 +159,7 @@ impl Cycle {
             (Kind::Bindings, true) => method::QueueUnbindOk::ID,
             (Kind::Consumers, false) => method::BasicConsumeOk::ID,
             (Kind::Consumers, true) => method::BasicCancelOk::ID,
-            (Kind::Connections | Kind::Requests, _) => MethodId::default(),
+            (Kind::Connections, _) => MethodId::default(),
         }
     }
 
@@ -203,7 +202,7 @@ fn put(out: &mut Vec<u8>, channel: u16, method: &dyn Encode) {
 }
 
 /// Declares a queue of this connection on channel 1, named by the server.
-pub fn exclusive_queue(client: &mut Client) -> Result<String, String> {
+fn exclusive_queue(client: &mut Client) -> Result<String, String> {
     let table = TableWriter::new();
     let declare = method::QueueDeclare {
         reserved_1: 0,

@@ -5,7 +5,6 @@ pub mod client;
 mod cycles;
 mod phase;
 mod report;
-mod requests;
 pub mod uri;
 pub mod usage;
 
@@ -132,7 +131,6 @@ fn run(args: &Args, interrupted: &AtomicBool) -> Outcome {
 fn work(args: &Args, worker: u16, phase: &Phase) -> Result<Tally, String> {
     match args.kind {
         Kind::Connections => connections(args, phase),
-        Kind::Requests => requests::run(args, phase),
         Kind::Channels | Kind::Queues | Kind::Bindings | Kind::Consumers => cycles::run(args, worker, phase),
     }
 }

@@ -86,7 +86,6 @@ impl Outcome {
                 "in_flight": args.in_flight,
                 "connections": args.connections,
                 "durable": args.durable,
-                "size": args.size,
                 "broker_pid": args.broker_pid,
             },
             "seconds": self.seconds,
