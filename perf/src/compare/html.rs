@@ -1,0 +1,4 @@
+//! x
+pub fn page(_: &super::data::Comparison) -> Result<String, String> {
+    Ok(String::new())
+}
