@@ -2,6 +2,7 @@
 
 mod args;
 mod broker;
+mod cells;
 mod data;
 mod format;
 mod html;
