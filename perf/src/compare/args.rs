@@ -63,7 +63,7 @@ leveret-perf compare --from DIR/comparison.json --out DIR
   --load-cores LIST      cores for the load; default 1
                          nothing is pinned on one core, or without taskset
   --retries N            repeat a run that other processes disturbed, at most so often; default 2
-  --quiet-wait S         wait for a quiet machine before each run, at most so long; default 60
+  --quiet-wait S         wait for a quiet machine before each run, at most so long; default 60, 0: do not
   --load PROGRAM         the program that loads; default: this one
   --help                 this text
 

@@ -41,6 +41,9 @@ const HEAD_START: Duration = Duration::from_secs(1);
 /// How long the load program may take to end when it is asked to.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// How long a broker may take to be gone after its connections are.
+const DYING: Duration = Duration::from_secs(1);
+
 impl Loader<'_> {
     /// Runs the row's steps. The first that fails ends it.
     pub fn run(&self, row: &Row, broker: &mut Broker) -> Outcome {
@@ -110,9 +113,13 @@ impl Loader<'_> {
         outcome.results[index] = result;
         if let Some(reason) = reason {
             // A broker that dies takes its connections along: then that is the reason. It may take a moment to be gone.
-            self.pause(Duration::from_millis(100));
-            let death = broker.death().map(|death| format!("the broker died: {death}"));
-            outcome.failed = Some(death.unwrap_or(reason));
+            let start = Instant::now();
+            let mut death = broker.death();
+            while death.is_none() && start.elapsed() < DYING && !self.interrupted.load(Ordering::Relaxed) {
+                thread::sleep(Duration::from_millis(20));
+                death = broker.death();
+            }
+            outcome.failed = Some(death.map_or(reason, |death| format!("the broker died: {death}")));
         }
     }
 

@@ -18,13 +18,13 @@ pub fn scenario() -> Scenario {
             "-x 10 -y 10 -qp leveret-perf-%d -qpt 10 -e leveret-perf -f persistent -c 100 -q 1000 -A 100 -s {size} \
              --backlog 20000 {{span}}"
         );
-        rows.push(Row::new(format!("{name}, 10 publishers, 10 consumers, 10 queues"), flags).with(Latency::Confirm));
+        rows.push(Row::new(format!("{name}, 10 pairs, 10 queues"), flags).with(Latency::Confirm));
     }
     let flags = "-x 1 -y 1 -f persistent -c 1 -q 1000 -A 100 -s 1024 -u leveret-perf {span}";
     rows.push(Row::new("1 KiB, one in flight", flags).about(Latency::Confirm));
     Scenario::new(
         "durable",
-        "Persistent messages, durable queue, confirms. Look at the bytes written for each message: a broker that keeps \
+        "Persistent messages, durable queue, confirms; a pair is a publisher and a consumer. Look at the bytes written for each message: a broker that keeps \
          them in memory writes none, and one that does not wait for the disk confirms sooner than one that does.",
         rows,
     )

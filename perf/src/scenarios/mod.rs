@@ -110,6 +110,7 @@ mod tests {
             let names: BTreeSet<_> = scenario.rows.iter().map(|row| &row.name).collect();
             assert_eq!(names.len(), scenario.rows.len(), "{}", scenario.name);
             for row in &scenario.rows {
+                assert!(row.name.chars().count() <= 40, "{}: too long for the plots", row.name);
                 assert!(row.steps.iter().any(|step| step.shown), "{} {}", scenario.name, row.name);
                 assert!(row.steps.last().is_some_and(|step| !step.beside), "{} {}", scenario.name, row.name);
             }

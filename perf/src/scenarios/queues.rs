@@ -10,13 +10,13 @@ pub fn scenario() -> Scenario {
         Row::new(name, flags)
     };
     let rows = vec![
-        row("10 publishers, 10 consumers, 10 queues", "-x 10 -y 10", 10),
-        row("100 publishers, 100 consumers, 100 queues", "-x 100 -y 100", 100),
+        row("10 pairs, 10 queues", "-x 10 -y 10", 10),
+        row("100 pairs, 100 queues", "-x 100 -y 100", 100),
         row("1 connection each side, 1,000 queues", "-x 1 -X 1000 -y 1 -Y 1000", 1000),
     ];
     Scenario::new(
         "queues",
-        "Publishers and consumers over many queues, auto-ack, 16 B. In the last row one connection publishes and one \
+        "Pairs of a publisher and a consumer over many queues, auto-ack, 16 B. In the last row one connection publishes and one \
          consumes, with a channel for each queue.",
         rows,
     )
