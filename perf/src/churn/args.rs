@@ -4,7 +4,7 @@ use lexopt::prelude::*;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::uri::Uri;
+use crate::load::uri::Uri;
 
 /// What is opened and closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +42,6 @@ impl Kind {
 pub struct Args {
     pub kind: Kind,
     pub uri: Uri,
-    /// The URI as it was given.
-    pub uri_text: String,
     pub time: Duration,
     pub warmup: Duration,
     /// Operations under way at once, on each connection (kind `connections`: connections at once).
@@ -52,7 +50,7 @@ pub struct Args {
     /// Queues are durable, and not exclusive.
     pub durable: bool,
     pub json: Option<PathBuf>,
-    pub broker_pid: Option<i32>,
+    pub broker_pid: Option<u32>,
     pub id: Option<String>,
     pub quiet: bool,
 }
@@ -121,7 +119,7 @@ pub fn parse(args: Vec<String>) -> Result<Asked, String> {
             Long("durable") => durable = true,
             Long("json") => json = Some(PathBuf::from(value(&mut parser, "--json")?)),
             Long("broker-pid") => {
-                broker_pid = Some(number("--broker-pid", &value(&mut parser, "--broker-pid")?, 1, i32::MAX)?)
+                broker_pid = Some(number("--broker-pid", &value(&mut parser, "--broker-pid")?, 1, u32::MAX)?)
             }
             Short('d') | Long("id") => id = Some(value(&mut parser, "--id")?),
             Long("quiet") => quiet = true,
@@ -148,7 +146,6 @@ pub fn parse(args: Vec<String>) -> Result<Asked, String> {
     Ok(Asked::Run(Box::new(Args {
         kind,
         uri: Uri::parse(&uri_text)?,
-        uri_text,
         time,
         warmup,
         in_flight,
@@ -220,7 +217,7 @@ mod tests {
             ("queues --in-flight 0", "--in-flight: 0 is no number from 1 to 2000"),
             ("channels --durable", "--durable means nothing for channels"),
             ("connections --connections 3", "--connections means nothing for connections"),
-            ("queues -h http://x", "http is not supported"),
+            ("queues -h http://x", "not an AMQP URI"),
             ("queues --wait", "invalid option"),
         ] {
             let error = read(line).expect_err(line);

@@ -8,7 +8,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-use super::uri::Uri;
+use crate::load::uri::Uri;
 
 /// One connection that is open.
 pub struct Client {
@@ -33,7 +33,7 @@ impl Client {
     /// # Errors
     /// Why there is no open connection, for the user.
     pub fn connect(uri: &Uri, timeout: Duration) -> Result<Client, String> {
-        let place = format!("{}:{}", uri.host, uri.port);
+        let place = uri.address();
         let addresses = (uri.host.as_str(), uri.port).to_socket_addrs().map_err(|error| format!("{place}: {error}"))?;
         let mut last = format!("{place}: no address");
         for address in addresses {
@@ -130,8 +130,8 @@ impl Client {
         Ok(found.unwrap_or_default())
     }
 
-    /// Hands every whole frame that is there to `take`, with the buffer for what is to be sent, and sends that. Reads the
-    /// socket once, waiting at most the timeout, when no whole frame is there yet.
+    /// Hands every whole frame that is there to `take`, with the buffer for what is to be sent, and sends that. Reads
+    /// the socket once, waiting at most the timeout, when no whole frame is there yet.
     ///
     /// # Errors
     /// The socket's, the first of `take`, or that the server closed channel or connection, and why.

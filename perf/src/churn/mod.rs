@@ -5,8 +5,7 @@ pub mod client;
 mod cycles;
 mod phase;
 mod report;
-pub mod uri;
-pub mod usage;
+mod usage;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,7 +17,9 @@ use args::{Args, Asked, Kind};
 use client::Client;
 use phase::{Phase, Tally};
 use report::Outcome;
-use usage::{Usage, Watched, own_cpu_seconds};
+use usage::Watched;
+
+use crate::load::clock;
 
 /// The longest wait for one answer of the broker.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
@@ -100,17 +101,17 @@ fn run(args: &Args, interrupted: &AtomicBool) -> Outcome {
             let start = Instant::now();
             while start.elapsed() < time && !failed() && !interrupted.load(Ordering::Relaxed) {
                 thread::sleep(Duration::from_millis(20).min(time.saturating_sub(start.elapsed())));
-                let _: Option<Usage> = watched.as_mut().and_then(Watched::usage);
+                watched.iter_mut().for_each(Watched::look);
             }
             start.elapsed()
         };
         wait(&mut watched, args.warmup);
         let before = watched.as_mut().and_then(Watched::usage);
-        let cpu_before = own_cpu_seconds();
+        let cpu_before = clock::cpu();
         phase.measure();
         outcome.seconds = wait(&mut watched, args.time).as_secs_f64();
         phase.end();
-        outcome.load_cpu_seconds = own_cpu_seconds() - cpu_before;
+        outcome.load_cpu_seconds = clock::seconds(clock::cpu() - cpu_before);
         let after = watched.as_mut().and_then(Watched::usage);
         for thread in threads {
             match thread.join().unwrap_or_else(|_| Err("a thread panicked".into())) {

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::args::Args;
 use super::phase::{Tally, histogram};
+use crate::load::report::latency;
 
 /// What was found. When `error` is there, the rest is what was reached before.
 pub struct Outcome {
@@ -71,6 +72,7 @@ impl Outcome {
     fn json(&self, args: &Args, command: &[String]) -> Value {
         let count = self.latency.len();
         let line: Vec<&str> = ["leveret-perf", "churn"].into_iter().chain(command.iter().map(String::as_str)).collect();
+        let vhost = args.uri.vhost.replace('/', "%2f");
         json!({
             "tool": "leveret-perf",
             "version": env!("CARGO_PKG_VERSION"),
@@ -80,7 +82,7 @@ impl Outcome {
             "broker_version": self.version,
             "settings": {
                 "kind": args.kind.name(),
-                "uri": args.uri_text,
+                "uri": format!("amqp://{}@{}/{vhost}", args.uri.user, args.uri.address()),
                 "time": args.time.as_secs_f64(),
                 "warmup": args.warmup.as_secs_f64(),
                 "in_flight": args.in_flight,
@@ -108,48 +110,5 @@ impl Outcome {
             "intervals": [],
             "error": self.error,
         })
-    }
-}
-
-/// Percentiles of a histogram of nanoseconds, in microseconds; none when it is empty.
-fn latency(histogram: &Histogram<u64>) -> Option<Value> {
-    if histogram.is_empty() {
-        return None;
-    }
-    let us = |nanoseconds: u64| nanoseconds as f64 / 1e3;
-    let at = |quantile: f64| us(histogram.value_at_quantile(quantile));
-    let curve: Vec<[f64; 2]> =
-        histogram.iter_quantiles(4).map(|step| [step.quantile() * 100.0, us(step.value_iterated_to())]).collect();
-    Some(json!({
-        "count": histogram.len(),
-        "min": us(histogram.min()),
-        "mean": histogram.mean() / 1e3,
-        "p50": at(0.5),
-        "p75": at(0.75),
-        "p95": at(0.95),
-        "p99": at(0.99),
-        "p99_9": at(0.999),
-        "p99_99": at(0.9999),
-        "max": us(histogram.max()),
-        "curve": curve,
-    }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn percentiles_are_microseconds() {
-        let mut histogram = histogram();
-        assert_eq!(latency(&histogram), None);
-        (1..=1000u64).for_each(|us| histogram.saturating_record(us * 1000));
-        let latency = latency(&histogram).expect("not empty");
-        assert_eq!(latency["count"], 1000);
-        assert_eq!(latency["min"], 1.0);
-        let near = |key: &str, expected: f64| (latency[key].as_f64().unwrap_or(0.0) / expected - 1.0).abs() < 0.002;
-        assert!(near("p50", 500.0) && near("p99", 990.0) && near("max", 1000.0), "{latency}");
-        let curve = latency["curve"].as_array().expect("a curve");
-        assert_eq!(curve.last().map(|point| &point[0]), Some(&json!(100.0)));
     }
 }

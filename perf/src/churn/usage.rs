@@ -1,47 +1,49 @@
-//! What another process uses: CPU time, memory, bytes written.
+//! What the broker uses while something else is measured.
 
-use procfs::process::Process;
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
-/// A process that is watched.
+use crate::load::broker_process::{BrokerProcess, Usage};
+
+/// Between two looks at its memory.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// The broker's process, with those that descend from it.
 pub struct Watched {
-    process: Process,
+    process: BrokerProcess,
+    pid: u32,
     rss_max: u64,
-}
-
-/// What a process has used so far.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Usage {
-    /// User and system time since its start.
-    pub cpu_seconds: f64,
-    /// Resident memory now.
-    pub rss_bytes: u64,
-    /// Bytes written to disk since its start; none where the system does not tell.
-    pub written_bytes: Option<u64>,
+    looked: Instant,
 }
 
 impl Watched {
     /// # Errors
     /// No such process, for the user.
-    pub fn new(pid: i32) -> Result<Watched, String> {
-        let process = Process::new(pid).map_err(|error| format!("process {pid}: {error}"))?;
-        Ok(Watched { process, rss_max: 0 })
+    pub fn new(pid: u32) -> Result<Watched, String> {
+        let mut watched = Watched { process: BrokerProcess::new(&[pid]), pid, rss_max: 0, looked: Instant::now() };
+        watched.usage().map(|_| watched).ok_or_else(|| format!("--broker-pid: there is no process {pid}"))
     }
 
     /// What it has used so far; none when it is gone.
     pub fn usage(&mut self) -> Option<Usage> {
-        let stat = self.process.stat().ok()?;
-        let cpu_seconds = (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64;
-        let rss_bytes = stat.rss * procfs::page_size();
-        self.rss_max = self.rss_max.max(rss_bytes);
-        Some(Usage { cpu_seconds, rss_bytes, written_bytes: self.process.io().ok().map(|io| io.write_bytes) })
+        self.looked = Instant::now();
+        let usage = self.process.usage()?;
+        self.rss_max = self.rss_max.max(usage.rss_bytes);
+        Some(usage)
+    }
+
+    /// Looks at its memory from time to time.
+    pub fn look(&mut self) {
+        if self.looked.elapsed() >= LOOK {
+            self.usage();
+        }
     }
 
     /// The `broker` object of a result; `count` is what the CPU time is divided by.
     pub fn report(&self, start: Usage, end: Usage, count: u64) -> Value {
         let cpu = end.cpu_seconds - start.cpu_seconds;
         json!({
-            "pid": self.process.pid(),
+            "pid": self.pid,
             "cpu_seconds": cpu,
             "cpu_ns_per_msg": (count > 0).then(|| cpu * 1e9 / count as f64),
             "rss_start_bytes": start.rss_bytes,
@@ -50,10 +52,4 @@ impl Watched {
             "written_bytes": start.written_bytes.zip(end.written_bytes).map(|(start, end)| end.saturating_sub(start)),
         })
     }
-}
-
-/// CPU time of this process in seconds.
-pub fn own_cpu_seconds() -> f64 {
-    let stat = Process::myself().and_then(|process| process.stat());
-    stat.map_or(0.0, |stat| (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64)
 }

@@ -4,8 +4,9 @@ use lexopt::prelude::*;
 use std::path::PathBuf;
 
 use super::broker::{Source, Spec};
+use super::quiet::OTHERS_MAX;
 use crate::churn::args::{number, seconds, value};
-use crate::churn::uri::Uri;
+use crate::load::uri::Uri;
 use crate::scenarios::row::{Row, Scenario};
 use crate::scenarios::{TIME, all, names_of};
 
@@ -34,6 +35,8 @@ pub struct Args {
     pub broker_cores: Option<String>,
     pub load_cores: Option<String>,
     pub retries: u32,
+    /// Cores that other processes may use.
+    pub others_max: f64,
     pub quiet_wait: f64,
     /// None: this program.
     pub load_program: Option<PathBuf>,
@@ -64,6 +67,7 @@ leveret-perf compare --from DIR/comparison.json --out DIR
                          nothing is pinned on one core, or without taskset
   --retries N            repeat a run that other processes disturbed, at most so often; default 2
   --quiet-wait S         wait for a quiet machine before each run, at most so long; default 60, 0: do not
+  --others CORES         other processes may use so much before they disturb; default 0.1
   --load PROGRAM         the program that loads; default: this one
   --help                 this text
 
@@ -81,7 +85,7 @@ pub fn parse(args: Vec<String>) -> Result<Asked, String> {
     let (mut brokers, mut pids, mut scenarios, mut patterns) = (vec![], vec![], vec![], vec![]);
     let (mut rounds, mut time, mut retries, mut quiet_wait) = (3, TIME, 2, 60.0);
     let (mut out, mut from, mut load_program) = (PathBuf::from("comparison"), None, None);
-    let (mut broker_cores, mut load_cores) = (None, None);
+    let (mut broker_cores, mut load_cores, mut others_max) = (None, None, OTHERS_MAX);
     let mut parser = lexopt::Parser::from_args(args);
     while let Some(arg) = parser.next().map_err(|error| error.to_string())? {
         match arg {
@@ -104,6 +108,7 @@ pub fn parse(args: Vec<String>) -> Result<Asked, String> {
             Long("quiet-wait") => {
                 quiet_wait = seconds("--quiet-wait", &value(&mut parser, "--quiet-wait")?)?.as_secs_f64();
             }
+            Long("others") => others_max = number("--others", &value(&mut parser, "--others")?, 0.0, 65536.0)?,
             Long("load") => load_program = Some(PathBuf::from(value(&mut parser, "--load")?)),
             other => return Err(other.unexpected().to_string()),
         }
@@ -128,6 +133,7 @@ pub fn parse(args: Vec<String>) -> Result<Asked, String> {
         broker_cores,
         load_cores,
         retries,
+        others_max,
         quiet_wait,
         load_program,
     })))
@@ -266,7 +272,7 @@ mod tests {
             (&["--broker", "qpid"], "--broker qpid: unknown, there are leveret, rabbitmq"),
             (&["--broker", "=x {port}"], "a name is expected"),
             (&["--broker", "a=run it"], "--broker a: the command has no {port}: run it"),
-            (&["--broker", "a=amqps://h"], "amqps is not supported"),
+            (&["--broker", "a=amqps://h"], "TLS is not supported"),
             (&["--broker", "leveret", "--broker", "leveret"], "--broker leveret: named twice"),
             (&["--broker", "leveret", "--pid", "leveret=1"], "--pid leveret: is started here"),
             (&["--broker", "leveret", "--pid", "x=1"], "--pid x: there is no such broker"),
@@ -276,6 +282,7 @@ mod tests {
             (&["--broker", "leveret", "--time", "0"], "--time: must be more than 0"),
             (&["--broker", "leveret", "--load-cores", "one"], "--load-cores: one is no list of cores"),
             (&["--broker", "leveret", "--from", "x"], "--from measures nothing"),
+            (&["--broker", "leveret", "--others", "-1"], "--others: -1 is no number from 0"),
             (&["--brokers", "leveret"], "invalid option '--brokers'"),
         ] {
             let error = read(words).expect_err("wrong");

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::{process, rabbitmq};
 use crate::churn::client::Client;
-use crate::churn::uri::Uri;
+use crate::load::uri::Uri;
 
 /// A broker of the comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]

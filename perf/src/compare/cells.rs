@@ -41,6 +41,7 @@ pub fn short(line: &Line<'_>, broker: usize) -> Cell {
             cell.details.extend(cpu);
         }
     }
+    cell.details.extend(text(figures.idle, bytes).map(|bytes| format!("{bytes} for each idle connection")));
     if broker > 0 {
         let figure = ratio(headline, first.headline(line.row)).map(times);
         let cpu = ratio(figures.cpu, first.cpu).map(|ratio| format!("CPU {}", times(ratio)));
@@ -125,8 +126,8 @@ pub fn glance(lines: &[Line<'_>], broker: usize) -> String {
 }
 
 /// What the overview shows.
-pub const GLANCE: &str = "Each broker in multiples of the first one: the median over the rows of a scenario. Of the rate \
-more is better, of p99 and CPU less.";
+pub const GLANCE: &str = "Each broker in multiples of the first one: the median over the rows of a scenario. Of the \
+rate more is better, of p99 and CPU less.";
 
 /// The facts at the head of a report: what, and its value.
 pub fn facts(comparison: &Comparison) -> Vec<(&'static str, String)> {
@@ -195,6 +196,6 @@ pub fn warning(comparison: &Comparison) -> Option<String> {
 }
 
 /// How to read the figures.
-pub const LEGEND: &str = "Figures are medians over the rounds, ratios (×) are to the first broker. CPU is user and system \
-time of the broker's process for each message delivered, or for each operation: the steadiest figure, and what remains \
-when the load program is the limit. Memory is the most that the broker had resident during a run.";
+pub const LEGEND: &str = "Figures are medians over the rounds, ratios (×) are to the first broker. CPU is user and \
+system time of the broker's process for each message delivered, or for each operation: the steadiest figure, and what \
+remains when the load program is the limit. Memory is the most that the broker had resident during a run.";

@@ -48,6 +48,8 @@ pub struct Settings {
     pub load_cores: Option<String>,
     /// How often a disturbed run was repeated at most.
     pub retries: u32,
+    /// Cores that other processes may use.
+    pub others_max: f64,
     /// Seconds to wait for a quiet machine at most.
     pub quiet_wait: f64,
     /// The program that loads.

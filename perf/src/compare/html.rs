@@ -43,7 +43,8 @@ fn head(comparison: &Comparison) -> String {
     for (name, value) in cells::facts(comparison) {
         text += &format!("<dt>{name}</dt><dd>{}</dd>\n", escape(&value));
     }
-    text += "</dl>\n<table>\n<thead><tr><th>broker</th><th>version</th><th>start</th><th>source</th></tr></thead>\n<tbody>\n";
+    text += "</dl>\n<table>\n";
+    text += "<thead><tr><th>broker</th><th>version</th><th>start</th><th>source</th></tr></thead>\n<tbody>\n";
     for (index, broker) in comparison.brokers.iter().enumerate() {
         let [version, start, source] = cells::version(comparison, index).map(|cell| escape(&cell));
         let name = named(index, &broker.name);

@@ -187,6 +187,7 @@ fn blank(args: &Args, cores: &Cores, load_program: &Path, command: Vec<String>) 
             broker_cores: cores.broker.clone(),
             load_cores: cores.load.clone(),
             retries: args.retries,
+            others_max: args.others_max,
             quiet_wait: args.quiet_wait,
             load_program: load_program.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         },

@@ -107,14 +107,15 @@ impl Plan<'_> {
                 return run;
             }
         };
-        (run.waited_seconds, run.was_quiet) = self.quiet(comparison.settings.quiet_wait);
+        (run.waited_seconds, run.was_quiet) =
+            self.quiet(comparison.settings.others_max, comparison.settings.quiet_wait);
         let own = self.own(&broker, kept);
         let before = Snapshot::take();
         let outcome = self.loader.run(row, &mut broker);
         let after = Snapshot::take();
         if let (Some(before), Some(after), Some((roots, but))) = (before, after, own) {
             let (others, most) = after.others_since(&before, &roots, &but);
-            run.disturbed = !quiet::is_quiet(others);
+            run.disturbed = !quiet::is_quiet(others, comparison.settings.others_max);
             run.others_cores = Some(others);
             run.others_most = most.filter(|_| run.disturbed);
         }
@@ -141,7 +142,7 @@ impl Plan<'_> {
     }
 
     /// Waits for a quiet machine: how long that took, and whether it is. With a limit of 0 nobody looks.
-    fn quiet(&self, limit: f64) -> (f64, bool) {
+    fn quiet(&self, max: f64, limit: f64) -> (f64, bool) {
         let begin = Instant::now();
         let own = [std::process::id() as i32];
         let mut said = false;
@@ -160,7 +161,7 @@ impl Plan<'_> {
             let (others, most) = after.others_since(&before, &own, &children);
             let waited = begin.elapsed().as_secs_f64();
             let most = most.unwrap_or_else(|| "processes that have ended".into());
-            match quiet::wait(others, waited, limit) {
+            match quiet::wait(others, max, waited, limit) {
                 _ if self.interrupted.load(Ordering::Relaxed) => return (waited, false),
                 Wait::Begin => return (waited, true),
                 Wait::GiveUp => {

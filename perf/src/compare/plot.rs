@@ -1,5 +1,5 @@
-//! Bars and curves as SVG, to stand in a page: they take their colours from the page's style, so that it can be light or
-//! dark.
+//! Bars and curves as SVG, to stand in a page: they take their colours from the page's style, so that it can be
+//! light or dark.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;

@@ -11,7 +11,7 @@ pub struct Sample {
     pub own: u64,
 }
 
-/// Others may use so many cores.
+/// Others may use so many cores, where nothing else is said.
 pub const OTHERS_MAX: f64 = 0.1;
 /// Seconds that the machine must be quiet before a run.
 pub const QUIET_SECONDS: f64 = 0.5;
@@ -28,9 +28,9 @@ pub fn others_cores(before: Sample, after: Sample, ticks_per_second: f64) -> f64
     busy.saturating_sub(own) as f64 / ticks_per_second / seconds
 }
 
-/// Whether the others used little enough.
-pub fn is_quiet(others_cores: f64) -> bool {
-    others_cores <= OTHERS_MAX
+/// Whether the others used little enough: at most `max` cores.
+pub fn is_quiet(others_cores: f64, max: f64) -> bool {
+    others_cores <= max
 }
 
 /// What to do after a look at the machine before a run.
@@ -45,8 +45,8 @@ pub enum Wait {
 }
 
 /// Decides after `waited` seconds, of at most `limit`.
-pub fn wait(others_cores: f64, waited: f64, limit: f64) -> Wait {
-    if is_quiet(others_cores) {
+pub fn wait(others_cores: f64, max: f64, waited: f64, limit: f64) -> Wait {
+    if is_quiet(others_cores, max) {
         Wait::Begin
     } else if waited >= limit {
         Wait::GiveUp
@@ -86,11 +86,12 @@ mod tests {
 
     #[test]
     fn a_run_begins_when_it_is_quiet_or_the_wait_is_over() {
-        assert_eq!(wait(0.05, 0.5, 60.0), Wait::Begin);
-        assert_eq!(wait(0.1, 0.5, 60.0), Wait::Begin);
-        assert_eq!(wait(0.2, 59.9, 60.0), Wait::Longer);
-        assert_eq!(wait(0.2, 60.0, 60.0), Wait::GiveUp);
-        assert_eq!(wait(0.0, 90.0, 60.0), Wait::Begin);
+        assert_eq!(wait(0.05, OTHERS_MAX, 0.5, 60.0), Wait::Begin);
+        assert_eq!(wait(0.1, OTHERS_MAX, 0.5, 60.0), Wait::Begin);
+        assert_eq!(wait(0.2, OTHERS_MAX, 59.9, 60.0), Wait::Longer);
+        assert_eq!(wait(0.2, 0.3, 59.9, 60.0), Wait::Begin);
+        assert_eq!(wait(0.2, OTHERS_MAX, 60.0, 60.0), Wait::GiveUp);
+        assert_eq!(wait(0.0, OTHERS_MAX, 90.0, 60.0), Wait::Begin);
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub struct Figures {
     pub p99_9: Option<Spread>,
     /// The most resident memory, in bytes.
     pub memory: Option<Spread>,
+    /// Memory for each idle connection, in bytes.
+    pub idle: Option<Spread>,
     /// Bytes written to disk for each message or operation.
     pub written: Option<Spread>,
     /// Percentile and µs, of the run whose p99 is in the middle.
@@ -71,7 +73,8 @@ pub fn lines(comparison: &Comparison) -> Vec<Line<'_>> {
 }
 
 fn figures(row: &RowInfo, step: usize, runs: &[&Run]) -> Figures {
-    let mut figures = Figures { disturbed: runs.iter().filter(|run| run.disturbed).count(), ..Figures::default() };
+    let disturbed = runs.iter().filter(|run| run.disturbed && run.failed.is_none()).count();
+    let mut figures = Figures { disturbed, ..Figures::default() };
     for reason in runs.iter().filter_map(|run| run.failed.as_ref()) {
         if !figures.failed.contains(reason) {
             figures.failed.push(reason.clone());
@@ -88,6 +91,7 @@ fn figures(row: &RowInfo, step: usize, runs: &[&Run]) -> Figures {
         figures.written = spread(&|result| Some(result["broker"]["written_bytes"].as_f64()? / count(result)?));
     }
     figures.memory = spread(&|result| result["broker"]["rss_max_bytes"].as_f64());
+    figures.idle = spread(&|result| result["idle_connection_bytes"].as_f64());
     if let Some(latency) = row.latency {
         let percentile = |key: &'static str| spread(&move |result| result[key_of(latency)][key].as_f64());
         (figures.p50, figures.p99, figures.p99_9) = (percentile("p50"), percentile("p99"), percentile("p99_9"));

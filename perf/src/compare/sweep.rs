@@ -4,13 +4,13 @@ use leveret::amqp::{Method, method};
 use std::time::Duration;
 
 use crate::churn::client::Client;
-use crate::churn::uri::Uri;
+use crate::load::uri::Uri;
 use crate::scenarios::row::Row;
 
 /// A queue with ten million messages takes its time.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 
-/// Deletes the queues and exchanges that the row names, and returns what there was: for each queue with messages a line.
+/// Deletes the queues and exchanges that the row names. Returns what was there: a line for each queue with messages.
 ///
 /// # Errors
 /// The broker's: then it is not known to be clean.

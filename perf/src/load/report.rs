@@ -142,8 +142,8 @@ pub struct Outcome<'a> {
     pub failure: Option<&'a Failure>,
 }
 
-/// Percentiles and the curve, in microseconds; null when nothing was measured.
-fn latency(histogram: &Histogram<u64>) -> serde_json::Value {
+/// Percentiles and the curve of a histogram of nanoseconds, in microseconds; null when nothing was measured.
+pub fn latency(histogram: &Histogram<u64>) -> serde_json::Value {
     if histogram.is_empty() {
         return serde_json::Value::Null;
     }

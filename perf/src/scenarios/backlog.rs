@@ -17,8 +17,8 @@ pub fn scenario() -> Scenario {
     ];
     Scenario::new(
         "backlog",
-        "First a queue is filled, with confirms and nobody consuming, then it is drained by one consumer with prefetch 1,000 \
-         and an acknowledgement for 100 messages. Takes as long as it takes, whatever --time says.",
+        "First a queue is filled, with confirms and nobody consuming, then it is drained by one consumer with \
+         prefetch 1,000 and an acknowledgement for 100 messages. Takes as long as it takes, whatever --time says.",
         rows,
     )
 }

@@ -18,8 +18,8 @@ pub fn scenario() -> Scenario {
     }
     Scenario::new(
         "churn",
-        "One operation opens and closes one thing; the second request follows the answer to the first. Connections are \
-         opened by as many threads as are in flight, all else on one connection.",
+        "One operation opens and closes one thing; the second request follows the answer to the first. \
+         Connections are opened by as many threads as are in flight, all else on one connection.",
         rows,
     )
 }

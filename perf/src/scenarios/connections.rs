@@ -14,8 +14,8 @@ pub fn scenario() -> Scenario {
     ];
     Scenario::new(
         "connections",
-        "One publisher and one consumer at full speed beside idle connections: look at the memory as well. Then a thousand \
-         connections that publish little, to ten queues.",
+        "One publisher and one consumer at full speed beside idle connections: look at the memory as well. Then a \
+         thousand connections that publish little, to ten queues.",
         rows,
     )
 }

@@ -24,8 +24,9 @@ pub fn scenario() -> Scenario {
     rows.push(Row::new("1 KiB, one in flight", flags).about(Latency::Confirm));
     Scenario::new(
         "durable",
-        "Persistent messages, durable queue, confirms; a pair is a publisher and a consumer. Look at the bytes written for each message: a broker that keeps \
-         them in memory writes none, and one that does not wait for the disk confirms sooner than one that does.",
+        "Persistent messages, durable queue, confirms; a pair is a publisher and a consumer. Look at the bytes \
+         written for each message: a broker that keeps them in memory writes none, and one that does not wait for \
+         the disk confirms sooner than one that does.",
         rows,
     )
 }

@@ -12,8 +12,9 @@ pub fn scenario() -> Scenario {
     ];
     Scenario::new(
         "fairness",
-        "A publisher and a consumer at 1,000/s, 16 B, alone and beside another pair at full speed, 1 KiB. The latency of the \
-         modest pair is the figure. Both load programs share the cores for the load, which is in the figure as well.",
+        "A publisher and a consumer at 1,000/s, 16 B, alone and beside another pair at full speed, 1 KiB. The \
+         latency of the modest pair is the figure. Both load programs share the cores for the load, which is in \
+         the figure as well.",
         rows,
     )
 }

@@ -17,8 +17,8 @@ pub fn scenario() -> Scenario {
     ];
     Scenario::new(
         "fanout",
-        "One publisher and a fanout exchange; each queue has a consumer on its own connection. A message counts once for \
-         each queue.",
+        "One publisher and a fanout exchange; each queue has a consumer on its own connection. A message counts \
+         once for each queue.",
         rows,
     )
 }

@@ -11,8 +11,8 @@ pub fn scenario() -> Scenario {
     let rows = vec![row("1 binding", 0), row("100 bindings", 100), row("1,000 bindings", 1000)];
     Scenario::new(
         "headers",
-        "One publisher whose messages have two headers, one queue bound by both of them, auto-ack, 16 B. The other bindings \
-         ask for what no message has.",
+        "One publisher whose messages have two headers, one queue bound by both of them, auto-ack, 16 B. The \
+         other bindings ask for what no message has.",
         rows,
     )
 }

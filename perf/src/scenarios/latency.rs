@@ -16,9 +16,9 @@ pub fn scenario() -> Scenario {
     ];
     Scenario::new(
         "latency",
-        "From the time when a message was to be published to its delivery: one publisher, one consumer, auto-ack, 16 B. A \
-         publisher that falls behind its rate counts from when it should have published. 'One in flight' publishes when the \
-         message before is confirmed, and shows the time to the confirm.",
+        "From the time when a message was to be published to its delivery: one publisher, one consumer, auto-ack, \
+         16 B. A publisher that falls behind its rate counts from when it should have published. 'One in flight' \
+         publishes when the message before is confirmed, and shows the time to the confirm.",
         rows,
     )
 }

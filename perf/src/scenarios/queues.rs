@@ -16,8 +16,8 @@ pub fn scenario() -> Scenario {
     ];
     Scenario::new(
         "queues",
-        "Pairs of a publisher and a consumer over many queues, auto-ack, 16 B. In the last row one connection publishes and one \
-         consumes, with a channel for each queue.",
+        "Pairs of a publisher and a consumer over many queues, auto-ack, 16 B. In the last row one connection \
+         publishes and one consumes, with a channel for each queue.",
         rows,
     )
 }

@@ -10,8 +10,8 @@ pub fn scenario() -> Scenario {
     };
     Scenario::new(
         "requests",
-        "A client sends requests, a server replies, over direct reply-to (amq.rabbitmq.reply-to). The latency is the round \
-         trip's.",
+        "A client sends requests, a server replies, over direct reply-to (amq.rabbitmq.reply-to). The latency is \
+         the round trip's.",
         vec![row("one in flight", 1).about(Latency::Consume), row("100 in flight", 100).with(Latency::Consume)],
     )
 }

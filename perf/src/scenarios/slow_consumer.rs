@@ -14,8 +14,8 @@ pub fn scenario() -> Scenario {
     ];
     Scenario::new(
         "slow-consumer",
-        "The slow consumer stops reading from its socket. What the others get is the figure. In the last row it has a queue \
-         of its own, which grows.",
+        "The slow consumer stops reading from its socket. What the others get is the figure. In the last row it \
+         has a queue of its own, which grows.",
         rows,
     )
 }

@@ -11,8 +11,8 @@ pub fn scenario() -> Scenario {
     let rows = vec![row("100 bindings", 100), row("10,000 bindings", 10_000), row("100,000 bindings", 100_000)];
     Scenario::new(
         "topic",
-        "One publisher with one routing key, one queue, auto-ack, 16 B. The other bindings have keys that no message has, \
-         some with wildcards.",
+        "One publisher with one routing key, one queue, auto-ack, 16 B. The other bindings have keys that no \
+         message has, some with wildcards.",
         rows,
     )
 }

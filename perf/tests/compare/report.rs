@@ -48,7 +48,8 @@ fn two_brokers_are_compared_interleaved() {
 fn steps_run_one_after_another_or_at_the_same_time() {
     // Each run notes its beginning and its end; the flood ends when it was told that the pair has been there.
     let script = format!(
-        "case \"$line\" in *leveret-perf-flood*) me=flood;; *-r\\ 1000*) me=pair;; *-y\\ 0*) me=fill;; *) me=drain;; esac\n\
+        "case \"$line\" in *leveret-perf-flood*) me=flood;; *-r\\ 1000*) me=pair;; *-y\\ 0*) me=fill;; \
+         *) me=drain;; esac\n\
          echo begin $me >> $dir/log\n{LOAD}\n\
          case $me in flood) until grep -q 'end pair' $dir/log; do sleep 0.01; done;; esac\n\
          echo end $me >> $dir/log\n"
