@@ -67,10 +67,14 @@ pub const LONG: [&str; 12] = [
     "written each",
 ];
 
-/// A line of the long table, as [`LONG`] has it.
+/// A line of the long table, as [`LONG`] has it. The range is that of the figure that the row is about.
 pub fn long(comparison: &Comparison, line: &Line<'_>, broker: usize) -> [String; 12] {
     let figures = &line.figures[broker];
     let first = &line.figures[0];
+    let write = match line.row.headline {
+        Headline::Rate => rate,
+        Headline::Latency => microseconds,
+    };
     let or_dash = |text: Option<String>| text.unwrap_or("–".into());
     let compared = |figure: Option<Spread>, first: Option<Spread>| {
         or_dash(if broker == 0 { None } else { ratio(figure, first).map(times) })
@@ -79,7 +83,7 @@ pub fn long(comparison: &Comparison, line: &Line<'_>, broker: usize) -> [String;
         line.name.clone(),
         comparison.brokers[broker].name.clone(),
         or_dash(text(figures.rate, rate)),
-        or_dash(figures.rate.map(|spread| format!("{} – {}", rate(spread.min), rate(spread.max)))),
+        or_dash(figures.headline(line.row).map(|spread| format!("{} – {}", write(spread.min), write(spread.max)))),
         compared(figures.rate, first.rate),
         or_dash(text(figures.cpu, nanoseconds)),
         compared(figures.cpu, first.cpu),

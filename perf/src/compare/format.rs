@@ -11,7 +11,7 @@ pub fn scaled(value: f64) -> String {
         v if v >= 999.5e6 => format!("{} G", digits(v / 1e9)),
         v if v >= 999_500.0 => format!("{} M", digits(v / 1e6)),
         v if v >= 9_999.5 => format!("{} k", digits(v / 1e3)),
-        v if v >= 1_000.0 => grouped(v.round() as u64),
+        v if v >= 999.5 => grouped(v.round() as u64),
         v => digits(v),
     }
 }
@@ -26,7 +26,7 @@ pub fn microseconds(value: f64) -> String {
     match value {
         v if v >= 999_500.0 => format!("{} s", digits(v / 1e6)),
         v if v >= 9_999.5 => format!("{} ms", digits(v / 1e3)),
-        v if v >= 1_000.0 => format!("{} µs", grouped(v.round() as u64)),
+        v if v >= 999.5 => format!("{} µs", grouped(v.round() as u64)),
         v => format!("{} µs", digits(v)),
     }
 }
@@ -83,6 +83,7 @@ mod tests {
             (0.5, "0.50/s"),
             (12.34, "12.3/s"),
             (999.4, "999/s"),
+            (999.6, "1,000/s"),
             (1000.4, "1,000/s"),
             (9999.0, "9,999/s"),
             (10_000.0, "10.0 k/s"),

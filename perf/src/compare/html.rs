@@ -111,29 +111,36 @@ fn short_table(comparison: &Comparison, lines: &[Line<'_>]) -> String {
 
 fn plots(comparison: &Comparison, lines: &[Line<'_>]) -> Result<String, String> {
     let (rates, latencies): (Vec<_>, Vec<_>) = lines.iter().partition(|line| line.row.headline == Headline::Rate);
+    let every: Vec<&Line<'_>> = lines.iter().collect();
+    let unit = capital(rates.first().map_or("", |line| &*line.row.unit));
+    let rates = (
+        format!("{unit} (longer is better; each row in proportion to its best)"),
+        groups(&rates, |figures| figures.rate, rate),
+        Scale::OfGroup,
+    );
+    let latencies = (
+        "p99 of the latency in µs (shorter is better; logarithmic)".to_owned(),
+        groups(&latencies, |figures| figures.p99, microseconds),
+        Scale::Log,
+    );
+    let cpu = (
+        "CPU of the broker for each message or operation, in ns (shorter is better; logarithmic)".to_owned(),
+        groups(&every, |figures| figures.cpu, nanoseconds),
+        Scale::Log,
+    );
     let mut text = String::new();
-    let mut chart = |title: &str, lines: &[&Line<'_>], get: Get, write: fn(f64) -> String, scale: Scale| {
-        let groups = groups(lines, get, write);
+    for (title, groups, scale) in [rates, latencies, cpu] {
         if groups.is_empty() {
-            return Ok(());
+            continue;
         }
-        text += &format!("<h3>{}</h3>\n{}", escape(title), legend(comparison));
-        text += &bars(&groups, scale)?;
-        text.push('\n');
-        Ok::<(), String>(())
-    };
-    let unit = rates.first().map_or("", |line| &*line.row.unit);
-    let title = format!("{} (longer is better; each row in proportion to its best)", capital(unit));
-    chart(&title, &rates, |figures| figures.rate, rate, Scale::OfGroup)?;
-    let title = "p99 of the latency in µs (shorter is better; logarithmic)";
-    chart(title, &latencies, |figures| figures.p99, microseconds, Scale::Log)?;
-    let title = "CPU of the broker for each message or operation, in ns (shorter is better; logarithmic)";
-    chart(title, &lines.iter().collect::<Vec<_>>(), |figures| figures.cpu, nanoseconds, Scale::Log)?;
+        // One legend is enough for the plots below each other.
+        let legend = if text.is_empty() { legend(comparison) } else { String::new() };
+        text += &format!("<h3>{}</h3>\n{legend}{}\n", escape(&title), bars(&groups, scale)?);
+    }
     let with: Vec<&Line<'_>> =
         lines.iter().filter(|line| line.figures.iter().any(|figures| figures.curve.len() > 1)).collect();
     if !with.is_empty() {
-        text += &format!("<h3>Latency by percentile (lower is better; logarithmic)</h3>\n{}", legend(comparison));
-        text += "<div class=\"curves\">\n";
+        text += "<h3>Latency by percentile (lower is better; logarithmic)</h3>\n<div class=\"curves\">\n";
         for line in with {
             text += &curves(&line.name, &line.figures.iter().map(|figures| figures.curve.clone()).collect())?;
             text.push('\n');

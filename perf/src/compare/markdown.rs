@@ -98,3 +98,24 @@ fn row(cells: &[String]) -> String {
     let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|").replace('\n', " ")).collect();
     format!("| {} |\n", cells.join(" | "))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two brokers, a row of two steps of which one is shown, a row about latency; a failed and a disturbed run.
+    const DATA: &str = include_str!("testdata/comparison.json");
+    const EXPECTED: &str = include_str!("testdata/comparison.md");
+
+    #[test]
+    fn a_comparison_is_written_as_expected() {
+        let comparison = Comparison::from_json(DATA).expect("data");
+        assert_eq!(page(&comparison), EXPECTED);
+    }
+
+    #[test]
+    fn data_that_does_not_fit_together_is_refused() {
+        let error = Comparison::from_json(&DATA.replace("\"row\": 1", "\"row\": 7")).expect_err("no such row");
+        assert_eq!(error, "a run is of a row or broker that is not there");
+    }
+}

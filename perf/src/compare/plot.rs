@@ -99,13 +99,18 @@ pub fn bars(groups: &[Group], scale: Scale) -> Result<String, String> {
     })
 }
 
+/// The farthest percentile that is shown has so many nines.
+const FAR: f64 = 5.0;
+
 /// Latency over percentiles, both so scaled that the far end can be seen.
 ///
 /// # Errors
 /// The drawing library's.
 pub fn curves(title: &str, curves: &Curves) -> Result<String, String> {
     let points = || curves.iter().flatten().filter(|(_, us)| *us > 0.0);
-    let far = points().map(|(percentile, _)| nines(*percentile)).fold(1.0, f64::max);
+    // The longest of all latencies is at 100 %, which is infinitely far away: it is drawn where the rest ends.
+    let inner = points().filter(|(percentile, _)| *percentile < 100.0).map(|(percentile, _)| nines(*percentile));
+    let far = inner.fold(1.0, f64::max).min(FAR).ceil();
     let least = points().map(|(_, us)| *us).fold(f64::MAX, f64::min).min(1e9);
     let most = points().map(|(_, us)| *us).fold(0.0, f64::max).max(least * 2.0);
     draw(465, 270, |root| {
@@ -115,14 +120,14 @@ pub fn curves(title: &str, curves: &Curves) -> Result<String, String> {
             .margin_right(18)
             .x_label_area_size(26)
             .y_label_area_size(66)
-            .build_cartesian_2d(0.0..far.ceil(), (least * 0.8..most * 1.25).log_scale())?;
+            .build_cartesian_2d(0.0..far, (least * 0.8..most * 1.25).log_scale())?;
         chart
             .configure_mesh()
             .bold_line_style(GRID)
             .light_line_style(TRANSPARENT)
             .axis_style(INK)
             .label_style(style(SMALL, HPos::Left, VPos::Top))
-            .x_labels(far.ceil() as usize + 1)
+            .x_labels(far as usize + 1)
             .y_labels(6)
             .x_label_formatter(&|nines| percentile_label(*nines))
             .y_label_formatter(&|us| microseconds(*us))
@@ -168,7 +173,7 @@ fn with_page_colours(svg: String) -> String {
 
 /// How many nines a percentile has: 90 has one, 99 two.
 fn nines(percentile: f64) -> f64 {
-    -(1.0 - percentile / 100.0).max(1e-6).log10()
+    -(1.0 - percentile / 100.0).max(1e-9).log10()
 }
 
 fn percentile_label(nines: f64) -> String {
@@ -191,7 +196,7 @@ mod tests {
 
     #[test]
     fn percentiles_are_spread_by_their_nines() {
-        for (percentile, expected) in [(0.0, 0.0), (90.0, 1.0), (99.0, 2.0), (99.9, 3.0), (100.0, 6.0)] {
+        for (percentile, expected) in [(0.0, 0.0), (90.0, 1.0), (99.0, 2.0), (99.9, 3.0), (100.0, 9.0)] {
             assert!((nines(percentile) - expected).abs() < 1e-9, "{percentile}");
         }
         assert_eq!([0.0, 1.0, 2.0, 4.0].map(percentile_label), ["0 %", "90 %", "99 %", "99.99 %"]);
@@ -215,7 +220,7 @@ mod tests {
         let empty = bars(&[group("x", vec![None])], Scale::Log).expect("drawn");
         assert!(empty.contains("–"));
         let svg = curves("a title", &vec![vec![(0.0, 10.0), (99.0, 70.0), (100.0, 900.0)], vec![]]).expect("drawn");
-        assert!(svg.contains("a title") && svg.contains("99.9 %") && svg.contains("var(--b0)"), "{svg}");
+        assert!(svg.contains("a title") && svg.contains("99 %") && svg.contains("var(--b0)"), "{svg}");
         assert!(curves("nothing", &vec![vec![]]).is_ok());
     }
 }

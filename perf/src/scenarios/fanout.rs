@@ -2,10 +2,15 @@
 
 use super::row::{Row, Scenario};
 
+/// At most so many deliveries wait, over all queues.
+const WAITING: u32 = 200_000;
+
 /// The scenario.
 pub fn scenario() -> Scenario {
     let row = |name: &str, queues: u32, size: u32| {
-        let flags = format!("-x 1 -y {queues} -a -t fanout -e leveret-perf -s {size} --backlog 20000 {{span}}");
+        // The bound is in messages, and each of them waits in every queue.
+        let backlog = (WAITING / queues).min(20_000);
+        let flags = format!("-x 1 -y {queues} -a -t fanout -e leveret-perf -s {size} --backlog {backlog} {{span}}");
         Row::new(name, flags).unit("deliveries/s")
     };
     let rows = vec![
