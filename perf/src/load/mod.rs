@@ -1,8 +1,8 @@
 //! `leveret-perf [FLAGS]`: loads one broker and measures it.
 //!
 //! Reading order: `args` and `validate` make [`options::Options`] of the command line; `plan` applies PerfTest's rules
-//! to them; `topology` declares and `start` opens what the plan needs; `engine` runs it on one thread, with `publish`
-//! and `incoming` (and the hot paths `batch` and `intake`); `report` says what came out.
+//! to them; `topology` declares and `start` opens what the plan needs; `engine` runs it on one thread, with `phases`,
+//! `publish` and `incoming` (and the hot paths `batch` and `intake`); `report` says what came out.
 
 mod agents;
 mod alarm;
@@ -20,6 +20,7 @@ mod intake;
 mod marks;
 mod options;
 mod pacer;
+mod phases;
 mod plan;
 mod publish;
 mod report;
@@ -100,7 +101,7 @@ fn run(mut o: Options, args: &[String]) -> Result<(), Failure> {
     let mut command = vec!["leveret-perf".to_owned()];
     command.extend(args.iter().cloned());
     let mark = stamp::mark();
-    let mut plan = Plan::new(&o, &format!("{:08x}.{}", mark, std::process::id()));
+    let mut plan = Plan::new(&o, &format!("{:x}-{:x}", std::process::id(), mark & 0xffff));
     let (mut made, mut product) = (Made::default(), Product::default());
     let result = start::raise_file_limit(&o)
         .and_then(|()| Progress::new(&o))
