@@ -15,6 +15,7 @@ use super::batch::Batch;
 use super::checks::Checks;
 use super::clock;
 use super::error::Failure;
+use super::intake::Alike;
 use super::options::Options;
 use super::plan::Plan;
 use super::report::Progress;
@@ -80,6 +81,8 @@ pub struct Engine<'a> {
     pub span: Span,
     /// The check of sequences.
     pub checks: Option<Checks>,
+    /// How the last delivery looked.
+    pub alike: Alike,
     /// Where lines of progress go.
     pub progress: Progress,
     /// The largest frame of any connection.
@@ -140,6 +143,7 @@ impl<'a> Engine<'a> {
             stats: Stats::new(now),
             span: Span::new(&o.broker_pids),
             checks: None,
+            alike: Alike::default(),
             progress,
             frame_max: 0,
             phase: Phase::Starting,

@@ -78,8 +78,16 @@ impl Engine<'_> {
         let (first, last) = (socket.first, socket.first + socket.count);
         let consumers = &mut self.consumers[first..last];
         let latency = &mut self.stats.consume;
-        let mut intake =
-            Intake::new(consumers, first, &mut socket.out, latency, self.checks.as_mut(), self.now, budget);
+        let mut intake = Intake::new(
+            consumers,
+            first,
+            &mut socket.out,
+            latency,
+            &mut self.alike,
+            self.checks.as_mut(),
+            self.now,
+            budget,
+        );
         let used = intake.take(bytes);
         intake.record();
         let (taken, foreign) = (intake.taken, intake.foreign);
