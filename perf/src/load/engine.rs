@@ -19,14 +19,14 @@ use super::intake::Alike;
 use super::options::Options;
 use super::plan::Plan;
 use super::report::Progress;
-use super::socket::{Received, Role, Socket};
+use super::socket::Socket;
 use super::span::Span;
 use super::stats::Stats;
 
 /// What one read takes at most: large, because a read costs more than what it copies.
-const READ_BYTES: usize = 1 << 20;
+pub const READ_BYTES: usize = 1 << 20;
 /// The same of consumers with a rate: what they do not take has to be kept.
-const READ_BYTES_PACED: usize = 16 << 10;
+pub const READ_BYTES_PACED: usize = 16 << 10;
 /// How often heartbeats and timeouts are looked after.
 pub const CARE: u64 = 500_000_000;
 const ALARM: Token = Token(usize::MAX);
@@ -102,11 +102,13 @@ pub struct Engine<'a> {
     /// The time at the start of the turn.
     pub now: u64,
     /// Connections to read.
-    reads: Vec<usize>,
+    pub reads: Vec<usize>,
     /// Producers that may be able to publish.
     pub ready: Vec<usize>,
     /// Producers that wait for the backlog to shrink.
     pub held: Vec<usize>,
+    /// Deliveries under way at which publishers pause.
+    pub backlog: Option<i64>,
     /// Connections with something to send at the end of the turn.
     pub dirty: Vec<usize>,
     /// When something was last delivered.
@@ -115,7 +117,8 @@ pub struct Engine<'a> {
     pub timers: BinaryHeap<Reverse<(u64, Due)>>,
     alarm: Alarm,
     poll: Poll,
-    buffer: Vec<u8>,
+    /// What one read brings.
+    pub buffer: Vec<u8>,
     interrupted: Arc<AtomicBool>,
 }
 
@@ -156,6 +159,7 @@ impl<'a> Engine<'a> {
             reads: vec![],
             ready: vec![],
             held: vec![],
+            backlog: None,
             dirty: vec![],
             delivered_at: now,
             timers: BinaryHeap::new(),
@@ -264,120 +268,6 @@ impl<'a> Engine<'a> {
         self.timers.push(Reverse((due, what)));
     }
 
-    /// There may be something to read on a connection.
-    pub fn list_read(&mut self, index: usize) {
-        let socket = &mut self.sockets[index];
-        if !socket.listed && !socket.deaf && !socket.held && !socket.closed {
-            socket.listed = true;
-            self.reads.push(index);
-        }
-    }
-
-    fn writable(&mut self, index: usize) -> Result<(), Failure> {
-        self.sockets[index].writable();
-        self.flush(index)?;
-        self.list_producers(index);
-        Ok(())
-    }
-
-    /// The producers of a connection may be able to publish again.
-    pub fn list_producers(&mut self, index: usize) {
-        let socket = &self.sockets[index];
-        if socket.role == Role::Producer && !socket.full() {
-            for producer in socket.first..socket.first + socket.count {
-                self.list_producer(producer);
-            }
-        }
-    }
-
-    /// A producer may be able to publish again.
-    pub fn list_producer(&mut self, index: usize) {
-        let producer = &mut self.producers[index];
-        if !producer.listed && !producer.done {
-            producer.listed = true;
-            self.ready.push(index);
-        }
-    }
-
-    /// Sends what is waiting.
-    pub fn flush(&mut self, index: usize) -> Result<(), Failure> {
-        let socket = &mut self.sockets[index];
-        if socket.closed || socket.idle() {
-            return Ok(());
-        }
-        socket.sent_at = self.now;
-        match socket.flush() {
-            Ok(()) => Ok(()),
-            Err(error) => self.lost(index, &error.to_string()),
-        }
-    }
-
-    /// The connection is gone: an error, unless all are being closed.
-    pub fn lost(&mut self, index: usize, why: &str) -> Result<(), Failure> {
-        self.sockets[index].shut();
-        if self.phase == Phase::Closing {
-            return Ok(());
-        }
-        // What the broker said before it hung up has been read, or never will be.
-        Err(Failure::run(format!("the connection of {} is lost: {why}", self.who(index))))
-    }
-
-    /// Whose connection this is.
-    pub fn who(&self, index: usize) -> String {
-        let role = self.sockets[index].role;
-        let number = self.sockets[..index].iter().filter(|socket| socket.role == role).count();
-        match role {
-            Role::Producer => format!("producer {number}"),
-            Role::Consumer => format!("consumer {number}"),
-            Role::Idle => format!("idle connection {number}"),
-        }
-    }
-
-    /// Reads once from a connection, and takes what came.
-    fn read(&mut self, index: usize) -> Result<(), Failure> {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let result = self.read_into(index, &mut buffer);
-        self.buffer = buffer;
-        result
-    }
-
-    fn read_into(&mut self, index: usize, buffer: &mut Vec<u8>) -> Result<(), Failure> {
-        let socket = &mut self.sockets[index];
-        if socket.closed || socket.held {
-            return Ok(());
-        }
-        let kept = socket.inbox.len();
-        if buffer.len() < kept + READ_BYTES / 2 {
-            buffer.resize(kept + READ_BYTES, 0);
-        }
-        buffer[..kept].copy_from_slice(&socket.inbox);
-        socket.inbox.clear();
-        let end = if socket.pace.is_some() { kept + READ_BYTES_PACED } else { buffer.len() };
-        let received = socket.read(&mut buffer[kept..end]);
-        self.now = clock::now();
-        let bytes = match received {
-            Ok(Received::All(bytes) | Received::More(bytes)) => bytes,
-            Ok(Received::End) | Err(_) => 0,
-        };
-        if bytes > 0 {
-            self.sockets[index].received_at = self.now;
-        }
-        if kept + bytes > 0 {
-            self.frames(index, &buffer[..kept + bytes])?;
-        }
-        match received {
-            Ok(Received::All(_)) => {}
-            Ok(Received::More(_)) => self.list_read(index),
-            Ok(Received::End) if self.sockets[index].closed => {}
-            Ok(Received::End) => self.lost(index, "the broker has closed it without a word")?,
-            Err(error) => self.lost(index, &error.to_string())?,
-        }
-        if !self.sockets[index].idle() {
-            self.flush(index)?;
-        }
-        Ok(())
-    }
-
     fn due(&mut self, what: Due) -> Result<(), Failure> {
         match what {
             Due::Phase => {} // `advance` looks at the clock
@@ -388,6 +278,7 @@ impl<'a> Engine<'a> {
                 }
             }
             Due::Care => {
+                self.release_from(1);
                 self.care()?;
                 self.at(self.now + CARE, Due::Care);
             }

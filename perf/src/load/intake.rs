@@ -316,8 +316,8 @@ mod tests {
         delivery(&mut one, 3, 7, &[1; 20], 4096);
         delivery(&mut two, 3, 8, &[2; 20], 4096);
         delivery(&mut other, 4, 8, &[2; 20], 4096);
-        let lengths = (8..one.len()).find_map(|at| (one[at - 1] == 0xCE && one[at] == 2).then_some(at));
-        let method = lengths.unwrap() - 8;
+        let header_at = (8..one.len()).find(|at| one[at - 1] == 0xCE && one[*at] == 2);
+        let method = header_at.unwrap() - 8;
         let alike = Alike::of(2, &one, method, 14, 20).unwrap();
         assert_eq!(alike.total, one.len());
         assert_eq!(alike.read(&one), Some((7, false, &[1; 20][..])));

@@ -32,6 +32,7 @@ fn wrong_usage_is_told_before_anything_is_sent() {
         ("-x", "missing argument"),
         ("-mp priority=x", "priority=x: not possible"),
         ("-h amqps://h", "TLS is not supported"),
+        ("--broker-pid 4294967295", "no such process"),
         ("-ms", "PerfTest's and not supported"),
     ] {
         let ended = run(nobody, line);
@@ -178,5 +179,8 @@ fn a_file_that_cannot_be_written_is_told() {
     let server = server(1);
     let ended = run(server.local_addr(), "-C 1 --csv /nowhere/x.csv");
     failed(&ended, "csv", "cannot write /nowhere/x.csv");
+    // The last one counts, as with every option.
+    let ended = run(server.local_addr(), "-C 1 --json /nowhere/x.json");
+    assert_eq!((ended.status, ended.err.contains("cannot write /nowhere/x.json")), (1, true), "{}", ended.err);
     server.shutdown();
 }

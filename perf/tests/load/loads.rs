@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use leveret::{Config, Server};
 use serde_json::Value;
 
 use crate::peer::Peer;
@@ -63,27 +64,29 @@ fn loads_of_all_kinds_lose_nothing_and_leave_nothing() {
     for shards in [1, 2] {
         let server = server(shards);
         let address = server.local_addr();
-        for (line, published) in [
-            ("-C 500 -c 50 -q 20 -A 10", 500),
-            ("-C 500 -t fanout -y 5 -a", 500),
-            ("-C 200 -x 4 -y 4 -qp q%d -qpt 4 -f persistent -c 7", 800),
-            ("-C 200 -x 3 -y 5 -qp q%02d -qpt 2 -t fanout --backlog 10", 600),
-            ("-C 20 -s 300000 -y 2 -u q", 20),
-            ("-C 100 -m 7 -n 20 -A 10", 100),
-            ("-C 300 -t topic --bindings 50 -k a.b.c", 300),
-            ("-C 300 -t headers --headers a=1,b=x --bindings 20 -e h", 300),
-            ("-C 20 -X 20 -Y 20 -u q -ad false", 400),
-            ("-C 20 -x 50 -r 1000 -y 3 -u q", 1000),
-            ("-C 100 -R 2000 -q 5", 100),
-            ("-C 100 -R 2000 -a -s 9000", 100),
-            ("-C 100 -e amq.default -x 2 -y 2", 200),
-            ("-C 100 -e amq.topic -t topic -k a -y 2", 100),
-            ("-C 100 -f mandatory -mp priority=3,contentType=text/plain,h=1 -y 2 -b 1 -M 4096 -s 5000", 100),
-            ("-C 100 -P 0.001 -qq -u q", 100),
+        // Messages published, and how often each is to be delivered.
+        for (line, published, copies) in [
+            ("-C 500 -c 50 -q 20 -A 10", 500, 1),
+            ("-C 500 -t fanout -y 5 -a", 500, 5),
+            ("-C 200 -x 4 -y 4 -qp q%d -qpt 4 -f persistent -c 7", 800, 1),
+            ("-C 200 -x 3 -y 5 -qp q%02d -qpt 2 -t fanout --backlog 10", 600, 2),
+            ("-C 20 -s 300000 -y 2 -u q", 20, 1),
+            ("-C 100 -m 7 -n 20 -A 10", 100, 1),
+            ("-C 300 -t topic --bindings 50 -k a.b.c", 300, 1),
+            ("-C 300 -t headers --headers a=1,b=x --bindings 20 -e h", 300, 1),
+            ("-C 20 -X 20 -Y 20 -u q -ad false", 400, 1),
+            ("-C 20 -x 50 -r 1000 -y 3 -u q", 1000, 1),
+            ("-C 100 -R 2000 -q 5", 100, 1),
+            ("-C 100 -R 2000 -a -s 9000", 100, 1),
+            ("-C 100 -e amq.default -x 2 -y 2", 200, 1),
+            ("-C 100 -e amq.topic -t topic -k a -y 2", 100, 2),
+            ("-C 100 -f mandatory -mp priority=3,contentType=text/plain,h=1 -y 2 -b 1 -M 4096 -s 5000", 100, 2),
+            ("-C 100 -P 0.001 -qq -u q", 100, 1),
         ] {
             let all = format!("{line} --check --quiet");
             let ended = run(address, &all).good(line);
             assert_eq!(ended.number("published"), published, "{line}");
+            assert_eq!(ended.number("consumed_total"), published * copies, "{line}");
             assert_eq!(ended.json["checks"], serde_json::json!({ "lost": 0, "doubled": 0, "reordered": 0 }), "{line}");
             let mut peer = Peer::open(address);
             for exchange in ["direct", "fanout", "topic", "headers", "h"] {
@@ -195,6 +198,17 @@ fn ctrl_c_ends_a_run_orderly() {
         assert!(ended.out.contains("test stopped (Interrupted)") && ended.number("published") > 0);
         assert_eq!(Peer::open(server.local_addr()).messages("q"), None);
     }
+    server.shutdown();
+}
+
+#[test]
+fn brokers_may_be_several_and_have_ipv6_addresses() {
+    let listen = vec!["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()];
+    let server = Server::start(Config { listen, ..Config::default() }).expect("the server starts");
+    let uris: Vec<String> =
+        server.local_addrs().iter().map(|address| format!("amqp://guest:guest@{address}/%2f")).collect();
+    let line = format!("-H {} -x 3 -y 3 -C 50 -u q --check --quiet", uris.join(","));
+    assert_eq!(run(server.local_addr(), &line).good(&line).number("consumed_total"), 150);
     server.shutdown();
 }
 
