@@ -5,9 +5,10 @@ use leveret::amqp::method::BasicPublish;
 
 use super::stamp;
 
-/// Bytes of a batch, if more than one message fits. Small enough for the processor's second cache, and large enough
-/// that the system call does not count.
+/// Bytes of a batch, if more than one message fits: large enough that the system call does not count.
 const BATCH_BYTES: usize = 256 << 10;
+/// Bytes of all batches together, so that many of them stay in the processor's caches.
+const ALL_BYTES: usize = 4 << 20;
 /// Digits of a random routing key.
 const KEY_DIGITS: usize = 16;
 
@@ -46,6 +47,8 @@ pub struct Batch {
     bytes: Vec<u8>,
     /// The channel of the units in `bytes`.
     channel: u16,
+    /// The most messages of one batch.
+    most: u64,
     random: u64,
 }
 
@@ -72,7 +75,9 @@ impl Batch {
             at += header.size as usize + OVERHEAD_BYTES;
         }
         let random = u64::from(shape.mark) << 32 | 1;
-        Batch { shape, unit, channels, body, key, bytes: vec![], channel: 1, random }
+        let mut batch = Batch { shape, unit, channels, body, key, bytes: vec![], channel: 1, most: 1, random };
+        batch.share(1);
+        batch
     }
 
     /// What the messages have in common.
@@ -82,7 +87,12 @@ impl Batch {
 
     /// The most messages of one batch.
     pub fn most(&self) -> u64 {
-        (BATCH_BYTES / self.unit.len()).max(1) as u64
+        self.most
+    }
+
+    /// Makes do with a share of the memory, being one of `count` batches.
+    pub fn share(&mut self, count: usize) {
+        self.most = (BATCH_BYTES.min(ALL_BYTES / count.max(1)) / self.unit.len()).max(1) as u64;
     }
 
     /// `count` messages of `producer` on `channel` with the sequences from `sequence` on, message number `i` stamped
@@ -209,6 +219,16 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn many_batches_are_small_and_never_empty() {
+        let mut batch = Batch::new(shape(1000, Some("k")));
+        let most = batch.most();
+        batch.share(100);
+        assert!(batch.most() > 1 && batch.most() < most / 4);
+        batch.share(1_000_000);
+        assert_eq!(batch.most(), 1);
     }
 
     #[test]

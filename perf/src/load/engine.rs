@@ -7,8 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use leveret::amqp::frame::{write_heartbeat, write_method};
-use leveret::amqp::method::ConnectionClose;
 use mio::{Events, Poll, Token};
 
 use super::agents::{Consumer, Producer};
@@ -17,19 +15,20 @@ use super::batch::Batch;
 use super::checks::Checks;
 use super::clock;
 use super::error::Failure;
+use super::intake::Alike;
 use super::options::Options;
 use super::plan::Plan;
 use super::report::Progress;
-use super::socket::{Received, Role, Socket};
+use super::socket::Socket;
 use super::span::Span;
 use super::stats::Stats;
 
 /// What one read takes at most: large, because a read costs more than what it copies.
-const READ_BYTES: usize = 1 << 20;
+pub const READ_BYTES: usize = 1 << 20;
 /// The same of consumers with a rate: what they do not take has to be kept.
-const READ_BYTES_PACED: usize = 16 << 10;
+pub const READ_BYTES_PACED: usize = 16 << 10;
 /// How often heartbeats and timeouts are looked after.
-const CARE: u64 = 500_000_000;
+pub const CARE: u64 = 500_000_000;
 const ALARM: Token = Token(usize::MAX);
 
 /// Where a run is.
@@ -82,6 +81,8 @@ pub struct Engine<'a> {
     pub span: Span,
     /// The check of sequences.
     pub checks: Option<Checks>,
+    /// How the last delivery looked.
+    pub alike: Alike,
     /// Where lines of progress go.
     pub progress: Progress,
     /// The largest frame of any connection.
@@ -89,7 +90,7 @@ pub struct Engine<'a> {
     /// Where the run is.
     pub phase: Phase,
     /// When the phase is over, if at a certain time.
-    phase_ends: Option<u64>,
+    pub phase_ends: Option<u64>,
     /// Consumers that the broker has not confirmed yet.
     pub starting: usize,
     /// Producers and consumers with a limit that they have not reached.
@@ -101,19 +102,23 @@ pub struct Engine<'a> {
     /// The time at the start of the turn.
     pub now: u64,
     /// Connections to read.
-    reads: Vec<usize>,
+    pub reads: Vec<usize>,
     /// Producers that may be able to publish.
     pub ready: Vec<usize>,
     /// Producers that wait for the backlog to shrink.
     pub held: Vec<usize>,
+    /// Deliveries under way at which publishers pause.
+    pub backlog: Option<i64>,
     /// Connections with something to send at the end of the turn.
     pub dirty: Vec<usize>,
     /// When something was last delivered.
     pub delivered_at: u64,
-    timers: BinaryHeap<Reverse<(u64, Due)>>,
+    /// What happens when.
+    pub timers: BinaryHeap<Reverse<(u64, Due)>>,
     alarm: Alarm,
     poll: Poll,
-    buffer: Vec<u8>,
+    /// What one read brings.
+    pub buffer: Vec<u8>,
     interrupted: Arc<AtomicBool>,
 }
 
@@ -141,6 +146,7 @@ impl<'a> Engine<'a> {
             stats: Stats::new(now),
             span: Span::new(&o.broker_pids),
             checks: None,
+            alike: Alike::default(),
             progress,
             frame_max: 0,
             phase: Phase::Starting,
@@ -153,6 +159,7 @@ impl<'a> Engine<'a> {
             reads: vec![],
             ready: vec![],
             held: vec![],
+            backlog: None,
             dirty: vec![],
             delivered_at: now,
             timers: BinaryHeap::new(),
@@ -194,9 +201,7 @@ impl<'a> Engine<'a> {
                 self.stop("Interrupted");
                 self.close();
             }
-            if let Err(failure) = self.advance() {
-                self.fail(failure);
-            }
+            self.advance();
             if self.phase == Phase::Closing && self.sockets.iter().all(|socket| socket.closed) {
                 break;
             }
@@ -205,10 +210,15 @@ impl<'a> Engine<'a> {
     }
 
     fn fail(&mut self, failure: Failure) {
-        if self.failure.is_none() && self.phase != Phase::Closing {
-            self.failure = Some(failure);
-            self.stop("The run has failed");
+        // The turn was broken off: whatever was listed is listed anew.
+        self.reads.clear();
+        for index in 0..self.sockets.len() {
+            self.sockets[index].listed = false;
+            self.list_read(index);
         }
+        // Also while closing: that the broker did not like the last messages is to be known.
+        self.failure.get_or_insert(failure);
+        self.stop("The run has failed");
         self.close();
     }
 
@@ -258,120 +268,6 @@ impl<'a> Engine<'a> {
         self.timers.push(Reverse((due, what)));
     }
 
-    fn list_read(&mut self, index: usize) {
-        let socket = &mut self.sockets[index];
-        if !socket.listed && !socket.deaf && !socket.held && !socket.closed {
-            socket.listed = true;
-            self.reads.push(index);
-        }
-    }
-
-    fn writable(&mut self, index: usize) -> Result<(), Failure> {
-        self.sockets[index].writable();
-        self.flush(index)?;
-        self.list_producers(index);
-        Ok(())
-    }
-
-    /// The producers of a connection may be able to publish again.
-    pub fn list_producers(&mut self, index: usize) {
-        let socket = &self.sockets[index];
-        if socket.role == Role::Producer && !socket.full() {
-            for producer in socket.first..socket.first + socket.count {
-                self.list_producer(producer);
-            }
-        }
-    }
-
-    /// A producer may be able to publish again.
-    pub fn list_producer(&mut self, index: usize) {
-        let producer = &mut self.producers[index];
-        if !producer.listed && !producer.done {
-            producer.listed = true;
-            self.ready.push(index);
-        }
-    }
-
-    /// Sends what is waiting.
-    fn flush(&mut self, index: usize) -> Result<(), Failure> {
-        let socket = &mut self.sockets[index];
-        if socket.closed || socket.idle() {
-            return Ok(());
-        }
-        socket.sent_at = self.now;
-        match socket.flush() {
-            Ok(()) => Ok(()),
-            Err(error) => self.lost(index, &error.to_string()),
-        }
-    }
-
-    /// The connection is gone: an error, unless all are being closed.
-    pub fn lost(&mut self, index: usize, why: &str) -> Result<(), Failure> {
-        self.sockets[index].shut();
-        if self.phase == Phase::Closing {
-            return Ok(());
-        }
-        // What the broker said before it hung up has been read, or never will be.
-        Err(Failure::run(format!("the connection of {} is lost: {why}", self.who(index))))
-    }
-
-    /// Whose connection this is.
-    pub fn who(&self, index: usize) -> String {
-        let role = self.sockets[index].role;
-        let number = self.sockets[..index].iter().filter(|socket| socket.role == role).count();
-        match role {
-            Role::Producer => format!("producer {number}"),
-            Role::Consumer => format!("consumer {number}"),
-            Role::Idle => format!("idle connection {number}"),
-        }
-    }
-
-    /// Reads once from a connection, and takes what came.
-    fn read(&mut self, index: usize) -> Result<(), Failure> {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let result = self.read_into(index, &mut buffer);
-        self.buffer = buffer;
-        result
-    }
-
-    fn read_into(&mut self, index: usize, buffer: &mut Vec<u8>) -> Result<(), Failure> {
-        let socket = &mut self.sockets[index];
-        if socket.closed || socket.held {
-            return Ok(());
-        }
-        let kept = socket.inbox.len();
-        if buffer.len() < kept + READ_BYTES / 2 {
-            buffer.resize(kept + READ_BYTES, 0);
-        }
-        buffer[..kept].copy_from_slice(&socket.inbox);
-        socket.inbox.clear();
-        let end = if socket.pace.is_some() { kept + READ_BYTES_PACED } else { buffer.len() };
-        let received = socket.read(&mut buffer[kept..end]);
-        self.now = clock::now();
-        let bytes = match received {
-            Ok(Received::All(bytes) | Received::More(bytes)) => bytes,
-            Ok(Received::End) | Err(_) => 0,
-        };
-        if bytes > 0 {
-            self.sockets[index].received_at = self.now;
-        }
-        if kept + bytes > 0 {
-            let used = self.frames(index, &buffer[..kept + bytes])?;
-            self.sockets[index].inbox.extend_from_slice(&buffer[used..kept + bytes]);
-        }
-        match received {
-            Ok(Received::All(_)) => {}
-            Ok(Received::More(_)) => self.list_read(index),
-            Ok(Received::End) if self.sockets[index].closed => {}
-            Ok(Received::End) => self.lost(index, "the broker has closed it without a word")?,
-            Err(error) => self.lost(index, &error.to_string())?,
-        }
-        if !self.sockets[index].idle() {
-            self.flush(index)?;
-        }
-        Ok(())
-    }
-
     fn due(&mut self, what: Due) -> Result<(), Failure> {
         match what {
             Due::Phase => {} // `advance` looks at the clock
@@ -382,6 +278,7 @@ impl<'a> Engine<'a> {
                 }
             }
             Due::Care => {
+                self.release_from(1);
                 self.care()?;
                 self.at(self.now + CARE, Due::Care);
             }
@@ -394,178 +291,13 @@ impl<'a> Engine<'a> {
                 let socket = &mut self.sockets[index];
                 socket.held = false;
                 let kept = std::mem::take(&mut socket.inbox);
-                let used = self.frames(index, &kept)?;
-                let socket = &mut self.sockets[index];
-                socket.inbox.extend_from_slice(&kept[used..]);
-                if !socket.held {
+                self.frames(index, &kept)?;
+                if !self.sockets[index].held {
                     self.list_read(index);
                 }
                 self.flush(index)?;
             }
         }
         Ok(())
-    }
-
-    /// Heartbeats, and confirms that do not come.
-    fn care(&mut self) -> Result<(), Failure> {
-        let heartbeat = u64::from(self.o.heartbeat) * clock::SECOND;
-        for index in 0..self.sockets.len() {
-            let socket = &mut self.sockets[index];
-            if heartbeat == 0 || socket.closed {
-                continue;
-            }
-            if self.now - socket.sent_at >= heartbeat / 2 && socket.idle() {
-                write_heartbeat(&mut socket.out);
-                self.flush(index)?;
-            }
-            let socket = &self.sockets[index];
-            let silent = self.now.saturating_sub(socket.received_at) > 2 * heartbeat + CARE;
-            if silent && !socket.deaf && !socket.held {
-                self.lost(index, "the broker has sent no heartbeats")?;
-            }
-        }
-        let timeout = self.o.confirm_timeout.as_nanos() as u64;
-        for producer in &self.producers {
-            if let Some((confirms, _)) = &producer.confirms
-                && let Some(oldest) = confirms.oldest()
-                && self.now.saturating_sub(oldest.max(producer.heard_at)) > timeout
-                && !self.sockets[producer.socket].blocked
-                && self.phase != Phase::Closing
-            {
-                let (waiting, seconds) = (confirms.outstanding(), self.o.confirm_timeout.as_secs_f64());
-                let who = self.who(producer.socket);
-                return Err(Failure::run(format!(
-                    "{who} has waited {seconds} s for the confirms of {waiting} messages (--confirm-timeout)"
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    /// Starts the load, once all consumers are there.
-    fn begin(&mut self) {
-        self.now = clock::now();
-        self.schedule();
-        if self.o.warmup.is_zero() {
-            self.measure();
-        } else {
-            self.stats.begin(self.now);
-            self.span.begin(self.now);
-            self.enter(Phase::WarmUp, Some(self.o.warmup));
-            self.at(self.span.next_interval(self.now, self.o.interval), Due::Interval);
-        }
-        for index in 0..self.producers.len() {
-            self.list_producer(index);
-        }
-    }
-
-    fn measure(&mut self) {
-        // Intervals are counted from here on.
-        self.timers.retain(|Reverse((_, what))| *what != Due::Interval);
-        self.stats.begin(self.now);
-        self.span.begin(self.now);
-        self.enter(Phase::Measuring, self.o.time);
-        self.at(self.span.next_interval(self.now, self.o.interval), Due::Interval);
-    }
-
-    fn enter(&mut self, phase: Phase, lasts: Option<Duration>) {
-        self.phase = phase;
-        self.phase_ends = lasts.map(|duration| self.now + duration.as_nanos() as u64);
-        if let Some(ends) = self.phase_ends {
-            self.at(ends, Due::Phase);
-        }
-    }
-
-    /// Ends an interval.
-    fn roll(&mut self) {
-        let measured = self.phase == Phase::Measuring;
-        if let Some(interval) = self.stats.roll(self.span.start, self.now) {
-            self.progress.interval(self.o, &interval, measured);
-        }
-        self.span.sample();
-    }
-
-    /// Goes on to the next phase when it is time.
-    fn advance(&mut self) -> Result<(), Failure> {
-        let over = self.phase_ends.is_some_and(|ends| self.now >= ends);
-        match self.phase {
-            Phase::Starting if self.starting == 0 => self.begin(),
-            Phase::WarmUp if over => self.measure(),
-            Phase::Measuring if over => self.stop("Reached time limit"),
-            Phase::Measuring if self.limited == 0 && self.has_limits() => self.stop(&self.limits_reached()),
-            Phase::Draining if over || self.drained() => self.close(),
-            Phase::Closing if over => self.sockets.iter_mut().for_each(Socket::shut),
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn has_limits(&self) -> bool {
-        let producers = self.o.pmessages.is_some() && !self.producers.is_empty();
-        producers || self.o.cmessages.is_some() && !self.consumers.is_empty()
-    }
-
-    fn limits_reached(&self) -> String {
-        match (self.o.pmessages.is_some(), self.o.cmessages.is_some()) {
-            (true, true) => "Producers and consumers reached message limit".into(),
-            (true, false) => "Producers reached message limit".into(),
-            _ => "Consumers reached message limit".into(),
-        }
-    }
-
-    /// Ends the measured time, and publishing.
-    fn stop(&mut self, reason: &str) {
-        if matches!(self.phase, Phase::Draining | Phase::Closing) {
-            return;
-        }
-        self.reason = reason.to_owned();
-        if self.phase == Phase::Measuring {
-            self.roll();
-            self.span.end(self.now, &self.stats.now.since(&self.stats.base));
-        }
-        self.enter(Phase::Draining, Some(self.o.drain_time()));
-        self.delivered_at = self.now;
-        self.commit_all();
-    }
-
-    /// Whether nothing is under way any more.
-    fn drained(&self) -> bool {
-        if self.producers.iter().any(|producer| producer.unsettled() > 0) {
-            return false;
-        }
-        if self.o.rpc {
-            return self.producers.iter().all(|producer| producer.requests.is_none_or(|(waiting, _)| waiting == 0));
-        }
-        // Where it is not known what the messages lead to, a second of silence has to do.
-        let known = self.producers.iter().all(|producer| producer.copies > 0) && !self.producers.is_empty();
-        if known { self.stats.now.in_flight <= 0 } else { self.now - self.delivered_at > clock::SECOND }
-    }
-
-    /// Asks the broker to close all connections.
-    fn close(&mut self) {
-        if self.phase == Phase::Closing {
-            return;
-        }
-        self.stop("Stopped");
-        self.enter(Phase::Closing, Some(self.o.shutdown_timeout));
-        self.settle_consumers();
-        for index in 0..self.sockets.len() {
-            let socket = &mut self.sockets[index];
-            if socket.closed {
-                continue;
-            }
-            let close = ConnectionClose { reply_code: 200, reply_text: "bye", class_id: 0, method_id: 0 };
-            write_method(&mut socket.out, 0, &close);
-            let silent = socket.deaf || socket.blocked;
-            socket.held = false;
-            // The first may fail, which closes the connection.
-            let _ = self.flush(index);
-            if silent {
-                // It cannot hear the answer, or is not heard itself.
-                self.sockets[index].shut();
-            } else {
-                self.list_read(index);
-            }
-        }
     }
 }

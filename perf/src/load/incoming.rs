@@ -20,33 +20,39 @@ fn malformed(what: &str) -> Failure {
 }
 
 impl Engine<'_> {
-    /// Takes the frames that are whole; how many bytes they had.
-    pub fn frames(&mut self, index: usize, bytes: &[u8]) -> Result<usize, Failure> {
+    /// Takes the frames that are whole, and keeps what is left for the next time, also after an error.
+    pub fn frames(&mut self, index: usize, bytes: &[u8]) -> Result<(), Failure> {
         let mut at = 0;
+        let result = self.frames_from(index, bytes, &mut at);
+        self.sockets[index].inbox.extend_from_slice(&bytes[at..]);
+        result
+    }
+
+    fn frames_from(&mut self, index: usize, bytes: &[u8], at: &mut usize) -> Result<(), Failure> {
         let hot = self.sockets[index].role == Role::Consumer && !self.o.rpc;
         loop {
             if hot && self.phase != Phase::Closing {
                 let budget = self.budget(index);
                 if budget > 0 {
-                    at += self.take_deliveries(index, &bytes[at..], budget);
+                    *at += self.take_deliveries(index, &bytes[*at..], budget);
                 }
                 if self.budget(index) == 0 {
                     self.hold(index);
                     break;
                 }
             }
-            let Some(header) = FrameHeader::read(&bytes[at..]) else { break };
+            let Some(header) = FrameHeader::read(&bytes[*at..]) else { break };
             if header.size as usize + OVERHEAD_BYTES > self.frame_max as usize {
                 return Err(malformed("a frame larger than was agreed"));
             }
-            let Some(frame) = Frame::read(&bytes[at..]) else { break };
+            let Some(frame) = Frame::read(&bytes[*at..]) else { break };
             if frame.end != END {
                 return Err(malformed("a frame without its end"));
             }
-            at += frame.wire_bytes();
+            *at += frame.wire_bytes();
             self.frame(index, frame)?;
         }
-        Ok(at)
+        Ok(())
     }
 
     /// Messages that the consumers of a connection may take now.
@@ -72,8 +78,16 @@ impl Engine<'_> {
         let (first, last) = (socket.first, socket.first + socket.count);
         let consumers = &mut self.consumers[first..last];
         let latency = &mut self.stats.consume;
-        let mut intake =
-            Intake::new(consumers, first, &mut socket.out, latency, self.checks.as_mut(), self.now, budget);
+        let mut intake = Intake::new(
+            consumers,
+            first,
+            &mut socket.out,
+            latency,
+            &mut self.alike,
+            self.checks.as_mut(),
+            self.now,
+            budget,
+        );
         let used = intake.take(bytes);
         intake.record();
         let (taken, foreign) = (intake.taken, intake.foreign);

@@ -16,6 +16,8 @@ pub struct Intake<'a> {
     pub out: &'a mut Vec<u8>,
     /// Where latencies go.
     pub latency: &'a mut Latency,
+    /// How the last delivery looked.
+    pub alike: &'a mut Alike,
     /// Where sequences go.
     pub checks: Option<&'a mut Checks>,
     /// When the read has ended.
@@ -59,6 +61,67 @@ fn deliver(payload: &[u8]) -> Option<(u64, bool)> {
     Some((u64::from_be_bytes(*tag), *redelivered & 1 == 1))
 }
 
+/// How the last delivery looked. The next ones mostly look the same, and are then read with a few comparisons.
+#[derive(Debug, Clone, Default)]
+pub struct Alike {
+    /// Its consumer, by channel.
+    at: usize,
+    /// Where the delivery tag, the content header's frame and the body's frame are.
+    tag_at: usize,
+    header_at: usize,
+    body_at: usize,
+    /// All bytes; 0: there was none.
+    total: usize,
+    /// What stands at the places that have to be the same, see `Alike::look`.
+    looks: [u64; 6],
+}
+
+/// Eight bytes, to be compared.
+#[inline]
+fn load(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..)?.first_chunk().map(|chunk| u64::from_ne_bytes(*chunk))
+}
+
+impl Alike {
+    /// The looks of the delivery at the start of `bytes`, whose payloads are so long. `None` when it has no body.
+    fn of(at: usize, bytes: &[u8], method: usize, header: usize, body: usize) -> Option<Alike> {
+        let header_at = method + 8;
+        let body_at = header_at + header + 8;
+        let total = body_at + body + 8;
+        let tag_at = 12 + usize::from(*bytes.get(11)?);
+        let mut alike = Alike { at, tag_at, header_at, body_at, total, looks: [0; 6] };
+        alike.looks = alike.look(bytes.get(..total).filter(|_| body > 0)?)?;
+        Some(alike)
+    }
+
+    /// Everything but names, tag, flag, properties and body: the frames' headers, each together with the end of the
+    /// frame before it, the method's ids and the length of the consumer tag, and the body's size.
+    #[inline]
+    fn look(&self, whole: &[u8]) -> Option<[u64; 6]> {
+        Some([
+            load(whole, 0)?,
+            load(whole, 4)?,
+            load(whole, self.header_at - 1)?,
+            load(whole, self.header_at + 7)?,
+            load(whole, self.header_at + 11)?,
+            load(whole, self.body_at - 1)?,
+        ])
+    }
+
+    /// Tag, redelivered flag and body of a delivery that looks the same; of any other, `None`.
+    #[inline]
+    fn read<'b>(&self, whole: &'b [u8]) -> Option<(u64, bool, &'b [u8])> {
+        let Some([body @ .., 0xCE]) = whole.get(self.body_at + 7..) else { return None };
+        let [tag @ .., redelivered] = whole.get(self.tag_at..)?.first_chunk::<9>()?;
+        // Not `==`, which would call a function for so many bytes.
+        let other = self.look(whole)?.iter().zip(&self.looks).fold(0, |other, (a, b)| other | (a ^ b));
+        if other != 0 {
+            return None;
+        }
+        Some((u64::from_be_bytes(*tag), *redelivered & 1 == 1, body))
+    }
+}
+
 impl<'a> Intake<'a> {
     /// An intake that has taken nothing yet.
     pub fn new(
@@ -66,11 +129,12 @@ impl<'a> Intake<'a> {
         first: usize,
         out: &'a mut Vec<u8>,
         latency: &'a mut Latency,
+        alike: &'a mut Alike,
         checks: Option<&'a mut Checks>,
         now: u64,
         budget: u64,
     ) -> Intake<'a> {
-        Intake { consumers, first, out, latency, checks, now, budget, taken: 0, foreign: 0, run: (0, 0) }
+        Intake { consumers, first, out, latency, alike, checks, now, budget, taken: 0, foreign: 0, run: (0, 0) }
     }
 
     /// Takes whole deliveries with bodies of one frame at most, from the start of `bytes` on. Stops before anything
@@ -78,6 +142,11 @@ impl<'a> Intake<'a> {
     pub fn take(&mut self, bytes: &[u8]) -> usize {
         let mut rest = bytes;
         while self.taken < self.budget {
+            let alike = self.take_alike(rest);
+            if alike > 0 {
+                rest = &rest[alike..];
+                continue;
+            }
             let Some(after) = self.one(rest) else { break };
             rest = after;
         }
@@ -104,12 +173,44 @@ impl<'a> Intake<'a> {
             (body, rest)
         };
         let at = usize::from(channel).wrapping_sub(1);
-        let consumer = self.consumers.get_mut(at)?;
-        if consumer.left == 0 {
-            return None;
-        }
+        let consumer = self.consumers.get_mut(at).filter(|consumer| consumer.left > 0)?;
         consumer.take(tag, self.out);
         let queue = consumer.queue;
+        self.accept(queue, at, redelivered, body);
+        *self.alike = Alike::of(at, bytes, method.len(), header.len(), body.len()).unwrap_or_default();
+        Some(rest)
+    }
+
+    /// Takes deliveries that look like the last one; how many bytes they had.
+    #[inline]
+    fn take_alike(&mut self, bytes: &[u8]) -> usize {
+        let alike = std::mem::take(self.alike);
+        let before = self.taken;
+        if alike.total > 0 {
+            self.take_like(&alike, bytes);
+        }
+        let bytes = (self.taken - before) as usize * alike.total;
+        *self.alike = alike;
+        bytes
+    }
+
+    #[inline]
+    fn take_like(&mut self, alike: &Alike, bytes: &[u8]) {
+        for whole in bytes.chunks_exact(alike.total) {
+            let Some((tag, redelivered, body)) = alike.read(whole) else { break };
+            let Some(consumer) = self.consumers.get_mut(alike.at) else { break };
+            if consumer.left == 0 || self.taken == self.budget {
+                break;
+            }
+            consumer.take(tag, self.out);
+            let queue = consumer.queue;
+            self.accept(queue, alike.at, redelivered, body);
+        }
+    }
+
+    /// Counts and measures a message.
+    #[inline(always)]
+    fn accept(&mut self, queue: usize, at: usize, redelivered: bool, body: &[u8]) {
         let head = Head::read(body);
         if let Some(checks) = &mut self.checks {
             checks.see(queue, self.first + at, head, redelivered);
@@ -118,9 +219,8 @@ impl<'a> Intake<'a> {
         match head.word {
             Some(word) if word == self.run.0 => self.run.1 += 1,
             Some(word) => self.turn_to(word),
-            None => self.foreign += u64::from(size >= stamp::TIME_BYTES as u64),
+            None => self.foreign += u64::from(body.len() >= stamp::TIME_BYTES),
         }
-        Some(rest)
     }
 
     #[inline]
@@ -181,8 +281,8 @@ mod tests {
 
     /// Bytes taken, messages taken, bytes acknowledged.
     fn take(bytes: &[u8], consumers: &mut [Consumer], latency: &mut Latency, budget: u64) -> (usize, u64, Vec<u8>) {
-        let mut out = vec![];
-        let mut intake = Intake::new(consumers, 0, &mut out, latency, None, 1_000, budget);
+        let (mut out, mut alike) = (vec![], Alike::default());
+        let mut intake = Intake::new(consumers, 0, &mut out, latency, &mut alike, None, 1_000, budget);
         let (used, taken) = (intake.take(bytes), intake.taken);
         intake.record();
         (used, taken, out)
@@ -208,6 +308,32 @@ mod tests {
             let (used, taken, _) = take(&bytes[..cut], &mut [consumer(1, 9), consumer(2, 9)], &mut Latency::new(), 100);
             assert!(used <= cut && taken < 3 && (taken == 0 || used > 40), "{cut} {first}");
         }
+    }
+
+    #[test]
+    fn a_delivery_that_looks_like_the_last_one_is_read_alike() {
+        let (mut one, mut two, mut other) = (vec![], vec![], vec![]);
+        delivery(&mut one, 3, 7, &[1; 20], 4096);
+        delivery(&mut two, 3, 8, &[2; 20], 4096);
+        delivery(&mut other, 4, 8, &[2; 20], 4096);
+        let header_at = (8..one.len()).find(|at| one[at - 1] == 0xCE && one[*at] == 2);
+        let method = header_at.unwrap() - 8;
+        let alike = Alike::of(2, &one, method, 14, 20).unwrap();
+        assert_eq!(alike.total, one.len());
+        assert_eq!(alike.read(&one), Some((7, false, &[1; 20][..])));
+        assert_eq!(alike.read(&two), Some((8, false, &[2; 20][..])));
+        assert_eq!(alike.read(&other), None);
+        // Whatever is different, but for tag, redelivered flag, names, properties and body, makes it another one.
+        for at in 0..two.len() {
+            let mut changed = two.clone();
+            changed[at] ^= 1;
+            let free = (12..method + 7).contains(&at)
+                || (method + 8 + 19..method + 8 + 21).contains(&at)
+                || (two.len() - 21..two.len() - 1).contains(&at);
+            assert_eq!(alike.read(&changed).is_some(), free, "{at}");
+        }
+        assert_eq!(Alike::of(2, &one, method, 14, 0).map(|alike| alike.total), None);
+        assert_eq!(Alike::default().read(&[]), None);
     }
 
     #[test]

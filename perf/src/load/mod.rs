@@ -1,8 +1,8 @@
 //! `leveret-perf [FLAGS]`: loads one broker and measures it.
 //!
 //! Reading order: `args` and `validate` make [`options::Options`] of the command line; `plan` applies PerfTest's rules
-//! to them; `topology` declares and `start` opens what the plan needs; `engine` runs it on one thread, with `publish`
-//! and `incoming` (and the hot paths `batch` and `intake`); `report` says what came out.
+//! to them; `topology` declares and `start` opens what the plan needs; `engine` runs it on one thread, with `phases`,
+//! `traffic`, `publish` and `incoming` (and the hot paths `batch` and `intake`); `report` says what came out.
 
 mod agents;
 mod alarm;
@@ -20,6 +20,7 @@ mod intake;
 mod marks;
 mod options;
 mod pacer;
+mod phases;
 mod plan;
 mod publish;
 pub mod report;
@@ -29,10 +30,12 @@ mod stamp;
 mod start;
 mod stats;
 mod topology;
+mod traffic;
 pub mod uri;
 mod validate;
 mod wire;
 
+use std::fs::File;
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -40,6 +43,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use args::Command;
+use broker_process::BrokerProcess;
 use checks::Findings;
 use error::Failure;
 use options::Options;
@@ -94,13 +98,22 @@ fn run(mut o: Options, args: &[String]) -> Result<(), Failure> {
     }
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, interrupted.clone())
+        // The first ends the run orderly. If nobody has seen that when the second comes, it ends the process.
+        signal_hook::flag::register_conditional_default(signal, interrupted.clone())
+            .and_then(|_| signal_hook::flag::register(signal, interrupted.clone()))
             .map_err(|error| Failure::run(format!("cannot watch for signals: {error}")))?;
+    }
+    if !o.broker_pids.is_empty() && BrokerProcess::new(&o.broker_pids).usage().is_none() {
+        return Err(Failure::usage("--broker-pid: there is no such process, or the system does not tell about it"));
+    }
+    if let Some(path) = o.json.as_deref().filter(|path| *path != "-") {
+        // Known before the run rather than after it.
+        File::create(path).map_err(|error| Failure::run(format!("cannot write {path}: {error}")))?;
     }
     let mut command = vec!["leveret-perf".to_owned()];
     command.extend(args.iter().cloned());
     let mark = stamp::mark();
-    let mut plan = Plan::new(&o, &format!("{:08x}.{}", mark, std::process::id()));
+    let mut plan = Plan::new(&o, &format!("{:x}-{:x}", std::process::id(), mark & 0xffff));
     let (mut made, mut product) = (Made::default(), Product::default());
     let result = start::raise_file_limit(&o)
         .and_then(|()| Progress::new(&o))

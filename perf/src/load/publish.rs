@@ -44,20 +44,15 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// Deliveries under way at which publishers pause.
-    fn backlog(&self) -> Option<i64> {
-        let copies = self.producers.iter().map(|producer| producer.copies).max().unwrap_or(1).max(1);
-        self.o.backlog.map(|backlog| backlog.saturating_mul(copies).min(i64::MAX as u64) as i64)
-    }
-
     /// Lets the producers go on that wait for the backlog: when a quarter of it is free, for larger batches.
     fn release(&mut self) {
-        if self.held.is_empty() {
-            return;
-        }
-        let Some(backlog) = self.backlog() else { return };
-        let free = backlog - self.stats.now.in_flight;
-        if free >= (backlog / 4).max(1) {
+        self.release_from(self.backlog.unwrap_or(0) / 4);
+    }
+
+    /// Lets them go on if there is so much room. Now and then any room is enough: perhaps the rest is not to come.
+    pub fn release_from(&mut self, room: i64) {
+        let free = self.backlog.unwrap_or(i64::MAX).saturating_sub(self.stats.now.in_flight);
+        if !self.held.is_empty() && free >= room.max(1) {
             for producer in std::mem::take(&mut self.held) {
                 self.list_producer(producer);
             }
@@ -143,7 +138,7 @@ impl Engine<'_> {
 
     /// Messages that the backlog leaves room for; `None` when there is no bound.
     fn room(&self, index: usize) -> Option<u64> {
-        let backlog = self.backlog()?;
+        let backlog = self.backlog?;
         let producer = &self.producers[index];
         // Nobody reads its messages: it fills its queue, and then stops.
         let Some(copies) = Some(producer.copies).filter(|copies| *copies > 0) else {

@@ -205,6 +205,9 @@ pub fn json(o: &Options, engine: Option<&Engine<'_>>, outcome: &Outcome<'_>) -> 
             "returned": counted.returned,
             "consumed": counted.consumed,
             "in_flight_end": counted.in_flight.max(0),
+            "published_total": stats.now.published,
+            "consumed_total": stats.now.consumed,
+            "served": stats.served,
             "foreign": stats.foreign,
             "publish_rate": per_second(counted.published),
             "confirm_rate": per_second(counted.confirmed),
@@ -217,12 +220,15 @@ pub fn json(o: &Options, engine: Option<&Engine<'_>>, outcome: &Outcome<'_>) -> 
             "intervals": intervals,
         })
     });
+    // A run that has not begun has the same keys.
     let measured = measured.unwrap_or_else(|| {
         json!({
-            "seconds": 0.0, "ended": null, "published": 0, "confirmed": 0, "nacked": 0, "returned": 0, "consumed": 0,
-            "in_flight_end": 0, "foreign": 0, "publish_rate": 0.0, "confirm_rate": 0.0, "consume_rate": 0.0,
-            "consume_latency_us": null, "confirm_latency_us": null, "load_cpu_ns_per_msg": null,
-            "load_cpu_seconds": 0.0, "broker": null, "intervals": [],
+            "seconds": 0.0, "ended": null,
+            "published": 0, "confirmed": 0, "nacked": 0, "returned": 0, "consumed": 0,
+            "in_flight_end": 0, "published_total": 0, "consumed_total": 0, "served": 0, "foreign": 0,
+            "publish_rate": 0.0, "confirm_rate": 0.0, "consume_rate": 0.0,
+            "consume_latency_us": null, "confirm_latency_us": null,
+            "load_cpu_ns_per_msg": null, "load_cpu_seconds": 0.0, "broker": null, "intervals": [],
         })
     });
     let rest = json!({

@@ -240,6 +240,10 @@ pub fn engine<'a>(
             engine.producers.push(producer);
         }
     }
+    let batches = engine.batches.len();
+    engine.batches.iter_mut().for_each(|batch| batch.share(batches));
+    let copies = plan.producers.iter().map(|producer| producer.copies).max().unwrap_or(1).max(1);
+    engine.backlog = o.backlog.map(|backlog| backlog.saturating_mul(copies).min(i64::MAX as u64) as i64);
     Ok((engine, idle_bytes))
 }
 
