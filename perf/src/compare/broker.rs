@@ -71,7 +71,7 @@ impl Source {
     /// The command or URI, for a person.
     pub fn text(&self, cores: Option<&str>) -> String {
         match self {
-            Source::Leveret => leveret_command(cores).unwrap_or_else(|_| "leveret".into()),
+            Source::Leveret => format!("leveret {}", leveret_options(cores)),
             Source::RabbitMq => "rabbitmq-server as packaged, its files in a scratch folder".into(),
             Source::Command(command) => command.clone(),
             Source::Running { uri, .. } => uri.clone(),
@@ -86,8 +86,12 @@ fn leveret_command(cores: Option<&str>) -> Result<String, String> {
     if !binary.is_file() {
         return Err(format!("{} is not there: build it with cargo build --release", binary.display()));
     }
-    let shards = cores.map_or(1, count_cores);
-    Ok(format!("{} --port {{port}} --shards {shards} --log-level warning", quoted(&binary)))
+    Ok(format!("{} {}", quoted(&binary), leveret_options(cores)))
+}
+
+/// One shard for each core.
+fn leveret_options(cores: Option<&str>) -> String {
+    format!("--port {{port}} --shards {} --log-level warning", cores.map_or(1, count_cores))
 }
 
 /// How many cores a list such as `0,2-3` has; at least 1.

@@ -81,7 +81,8 @@ fn overview(comparison: &Comparison, lines: &[Line<'_>]) -> String {
 /// A broker's name with its colour.
 fn named(index: usize, name: &str) -> String {
     let colour = index % COLOURS;
-    format!("<span class=\"key\" style=\"background: var(--b{colour})\"></span>{}", escape(name))
+    let key = format!("<span class=\"key\" style=\"background: var(--b{colour})\"></span>");
+    format!("<span class=\"who\">{key}{}</span>", escape(name))
 }
 
 fn short_table(comparison: &Comparison, lines: &[Line<'_>]) -> String {

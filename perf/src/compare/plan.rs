@@ -111,7 +111,7 @@ impl Plan<'_> {
             self.quiet(comparison.settings.others_max, comparison.settings.quiet_wait);
         let own = self.own(&broker, kept);
         let before = Snapshot::take();
-        let outcome = self.loader.run(row, &mut broker);
+        let outcome = self.loader.run(row, &mut broker, !comparison.brokers[index].kept);
         let after = Snapshot::take();
         if let (Some(before), Some(after), Some((roots, but))) = (before, after, own) {
             let (others, most) = after.others_since(&before, &roots, &but);

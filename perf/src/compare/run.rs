@@ -46,11 +46,12 @@ const DYING: Duration = Duration::from_secs(1);
 
 impl Loader<'_> {
     /// Runs the row's steps. The first that fails ends it.
-    pub fn run(&self, row: &Row, broker: &mut Broker) -> Outcome {
+    /// On a `fresh` broker, which is stopped afterwards, nothing is cleared away: not every broker can do that.
+    pub fn run(&self, row: &Row, broker: &mut Broker, fresh: bool) -> Outcome {
         let mut outcome = Outcome { results: vec![None; row.steps.len()], failed: None };
         let mut beside: Vec<(usize, Started)> = vec![];
         for (index, step) in row.steps.iter().enumerate() {
-            let mut started = match self.start(step, index, broker) {
+            let mut started = match self.start(step, index, broker, fresh) {
                 Ok(started) => started,
                 Err(error) => {
                     outcome.failed = Some(error);
@@ -83,13 +84,16 @@ impl Loader<'_> {
         }
     }
 
-    fn start(&self, step: &Step, index: usize, broker: &Broker) -> Result<Started, String> {
+    fn start(&self, step: &Step, index: usize, broker: &Broker, fresh: bool) -> Result<Started, String> {
         let json = self.dir.join(format!("{index}.json"));
         let errors = self.dir.join(format!("{index}.err"));
         // What an earlier run has left there must not pass for this one's.
         let _ = fs::remove_file(&json);
         let mut command = pinned(&self.program.to_string_lossy(), self.cores);
         command.args(step.arguments(self.time)).args(["-h", &broker.uri, "--quiet", "--json"]).arg(&json);
+        if fresh && !step.is_churn() {
+            command.arg("--keep");
+        }
         if let Some(pid) = broker.pid {
             command.args(["--broker-pid", &pid.to_string()]);
         }

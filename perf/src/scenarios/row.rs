@@ -146,6 +146,11 @@ impl Step {
         line + " -h " + uri
     }
 
+    /// Whether it opens and closes things, and sends no messages.
+    pub fn is_churn(&self) -> bool {
+        self.flags.starts_with("churn ")
+    }
+
     /// The names of the queues and the exchange that its flags name.
     pub fn names(&self) -> Names {
         let words: Vec<&str> = self.flags.split_whitespace().collect();

@@ -4,7 +4,7 @@ use crate::world::{LOAD, World, broker, run};
 
 #[test]
 fn two_brokers_are_compared_interleaved() {
-    let world = World::new(LOAD);
+    let world = World::new(&format!("echo $line >> $dir/log\n{LOAD}"));
     let words = ["--scenario", "latency", "--row", "/1,000/s", "--row", "one in flight", "--rounds", "2"];
     let mut compare = world.compare(&words);
     compare.args(["--broker", &broker("first"), "--broker", &broker("second")]);
@@ -28,6 +28,9 @@ fn two_brokers_are_compared_interleaved() {
         .collect();
     assert_eq!(order, ["100", "101", "110", "111", "200", "201", "210", "211"]);
     assert_eq!(data["brokers"][1]["product"], "Leveret");
+    // A broker that is stopped anyway need not be cleaned.
+    let flags = world.read("log");
+    assert_eq!(flags.lines().filter(|line| line.ends_with("--keep") || line.contains("--keep ")).count(), 8, "{flags}");
     // The process that listens was found and told to the load program.
     assert!(data["runs"][0]["results"][0]["broker"]["pid"].as_u64().is_some_and(|pid| pid > 1));
 
