@@ -17,9 +17,12 @@ impl Engine<'_> {
 
     /// The system takes more from a connection.
     pub fn writable(&mut self, index: usize) -> Result<(), Failure> {
-        self.sockets[index].writable();
-        self.flush(index)?;
-        self.list_producers(index);
+        // Every event says so; it is news only to who waits for it.
+        if self.sockets[index].full() {
+            self.sockets[index].writable();
+            self.flush(index)?;
+            self.list_producers(index);
+        }
         Ok(())
     }
 
