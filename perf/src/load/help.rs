@@ -225,6 +225,7 @@ Without options: one producer, one consumer, one queue, 12 bytes, manual acknowl
 A producer is a channel of a producer's connection; rates and counts are of each. Without -u and -qp every consumer has
 a queue of its own, so each message goes to all consumers. With -qp producer and consumer number i have queue number i,
 from the first again after the last. Under a rate, latency counts from the time when a message was due.
+--backlog counts deliveries to consumers that are not slow; a queue that slow ones share keeps some for them.
 What was declared is deleted at the end; what existed before, or is used with -p, is left alone.
 
 Examples:

@@ -152,6 +152,9 @@ fn run(mut o: Options, args: &[String]) -> Result<(), Failure> {
     let findings = engine.checks.take().map(|checks| checks.finish(&plan, &published));
     let mut failure = engine.failure.take();
     let cleaned = clean_up(&o, &made);
+    if let (Some(_), Err(error)) = (&failure, &cleaned) {
+        engine.progress.note(&o, &format!("what was declared could not be deleted: {error}"));
+    }
     failure = failure.or(cleaned.err()).or_else(|| wrong(findings));
     let outcome = Outcome { command: &command, product: &product, findings, idle_bytes, failure: failure.as_ref() };
     let summary = format!("test stopped ({})\n{}", engine.reason, report::summary(&o, &engine, &outcome));

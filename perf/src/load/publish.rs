@@ -123,7 +123,7 @@ impl Engine<'_> {
             self.dirty.push(socket);
         }
         if let Err(error) = sent {
-            self.lost(socket, &error.to_string())?;
+            self.unsendable(socket, error.to_string())?;
         }
         if commit {
             self.commit(index);

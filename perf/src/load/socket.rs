@@ -48,6 +48,8 @@ pub struct Socket {
     pub pace: Option<(Pacer, u64)>,
     /// Nothing is ever read: a slow consumer.
     pub deaf: bool,
+    /// Sending has failed, and why. There may still be something to read that says more.
+    pub failed: Option<String>,
     /// The broker has said connection.blocked.
     pub blocked: bool,
     /// The close handshake is over, or the connection is lost.
@@ -90,6 +92,7 @@ impl Socket {
             held: false,
             pace: None,
             deaf: false,
+            failed: None,
             blocked: false,
             closed: false,
             received_at: now,
@@ -180,7 +183,10 @@ impl Socket {
                 Ok(more) => sent += more,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.full = true,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    self.full = true;
+                    return Err(error);
+                }
             }
         }
         Ok(sent)

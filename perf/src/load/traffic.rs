@@ -17,9 +17,12 @@ impl Engine<'_> {
 
     /// The system takes more from a connection.
     pub fn writable(&mut self, index: usize) -> Result<(), Failure> {
-        self.sockets[index].writable();
-        self.flush(index)?;
-        self.list_producers(index);
+        // Every event says so; it is news only to who waits for it.
+        if self.sockets[index].full() {
+            self.sockets[index].writable();
+            self.flush(index)?;
+            self.list_producers(index);
+        }
         Ok(())
     }
 
@@ -51,8 +54,19 @@ impl Engine<'_> {
         socket.sent_at = self.now;
         match socket.flush() {
             Ok(()) => Ok(()),
-            Err(error) => self.lost(index, &error.to_string()),
+            Err(error) => self.unsendable(index, error.to_string()),
         }
+    }
+
+    /// Sending has failed: an error, as soon as what the broker may have said before has been read.
+    pub fn unsendable(&mut self, index: usize, why: String) -> Result<(), Failure> {
+        let socket = &mut self.sockets[index];
+        if socket.deaf || socket.held {
+            return self.lost(index, &why);
+        }
+        socket.failed = Some(why);
+        self.list_read(index);
+        Ok(())
     }
 
     /// The connection is gone: an error, unless all are being closed.
@@ -109,7 +123,11 @@ impl Engine<'_> {
             self.frames(index, &buffer[..kept + bytes])?;
         }
         match received {
-            Ok(Received::All(_)) => {}
+            Ok(Received::All(_)) => {
+                if let Some(why) = self.sockets[index].failed.take() {
+                    self.lost(index, &why)?;
+                }
+            }
             Ok(Received::More(_)) => self.list_read(index),
             Ok(Received::End) if self.sockets[index].closed => {}
             Ok(Received::End) => self.lost(index, "the broker has closed it without a word")?,

@@ -121,6 +121,7 @@ fn a_broker_that_stops_leaves_the_results() {
         failed(&ended, "shutdown", "320 CONNECTION_FORCED");
         assert!(ended.number("published") > 0 && ended.number("consumed") > 0);
         assert!(ended.out.contains("test stopped (The run has failed)"));
+        assert!(ended.out.contains("what was declared could not be deleted: cannot connect"), "{}", ended.out);
     }
 }
 
