@@ -91,9 +91,7 @@ impl Loader<'_> {
         let _ = fs::remove_file(&json);
         let mut command = pinned(&self.program.to_string_lossy(), self.cores);
         command.args(step.arguments(self.time)).args(["-h", &broker.uri, "--quiet", "--json"]).arg(&json);
-        if fresh && !step.is_churn() {
-            command.arg("--keep");
-        }
+        command.args(step.keep().filter(|_| fresh));
         if let Some(pid) = broker.pid {
             command.args(["--broker-pid", &pid.to_string()]);
         }

@@ -80,6 +80,15 @@ pub fn main(args: Vec<String>) -> ExitCode {
     }
 }
 
+/// Whether these arguments make a run.
+#[cfg(test)]
+pub fn check(args: &[String]) -> Result<(), String> {
+    match args::parse(args).map_err(|failure| failure.to_string())? {
+        Command::Run(options) => validate::validate(&options).map_err(|failure| failure.to_string()),
+        Command::Help | Command::Version => Err("not a run".into()),
+    }
+}
+
 fn say(text: &str) {
     // A pipe that was closed is no failure of ours.
     let _ = std::io::stdout().write_all(text.as_bytes());

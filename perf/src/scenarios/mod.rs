@@ -134,6 +134,25 @@ mod tests {
         }
     }
 
+    /// With what the comparison adds to them.
+    #[test]
+    fn the_load_program_takes_the_flags_of_every_row() {
+        for scenario in all() {
+            for step in scenario.rows.iter().flat_map(|row| &row.steps) {
+                let added = ["-h", "amqp://127.0.0.1:1", "--quiet", "--json", "x", "--broker-pid", "1"];
+                let words: Vec<String> = step.arguments(0.5).into_iter().chain(added.map(str::to_owned)).collect();
+                for keep in [None, step.keep()] {
+                    let words: Vec<String> = words.iter().cloned().chain(keep.map(str::to_owned)).collect();
+                    let taken = match words.strip_prefix(&["churn".to_owned()]) {
+                        Some(words) => crate::churn::args::parse(words.to_vec()).map(drop),
+                        None => crate::load::check(&words),
+                    };
+                    assert_eq!(taken, Ok(()), "{}: {}", scenario.name, words.join(" "));
+                }
+            }
+        }
+    }
+
     #[test]
     fn the_listing_has_every_row_or_those_that_are_asked_for() {
         let text = listing(&[]).expect("all");

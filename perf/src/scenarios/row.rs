@@ -146,9 +146,11 @@ impl Step {
         line + " -h " + uri
     }
 
-    /// Whether it opens and closes things, and sends no messages.
-    pub fn is_churn(&self) -> bool {
-        self.flags.starts_with("churn ")
+    /// The flag that leaves what the step declared on the broker; none where it declares nothing, or has the flag.
+    pub fn keep(&self) -> Option<&'static str> {
+        const KEEP: &str = "--keep";
+        let keeps = |word: &str| ["churn", "-p", KEEP].contains(&word);
+        (!self.flags.split_whitespace().any(keeps)).then_some(KEEP)
     }
 
     /// The names of the queues and the exchange that its flags name.
