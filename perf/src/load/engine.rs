@@ -95,6 +95,8 @@ pub struct Engine<'a> {
     pub starting: usize,
     /// Producers and consumers with a limit that they have not reached.
     pub limited: usize,
+    /// The drain was over before everything had come.
+    pub undrained: bool,
     /// Why the run ended.
     pub reason: String,
     /// What went wrong first.
@@ -153,6 +155,7 @@ impl<'a> Engine<'a> {
             phase_ends: None,
             starting: 0,
             limited: 0,
+            undrained: false,
             reason: String::new(),
             failure: None,
             now,

@@ -56,9 +56,15 @@ impl Engine<'_> {
     }
 
     /// Messages that the consumers of a connection may take now.
-    fn budget(&self, index: usize) -> u64 {
-        match &self.sockets[index].pace {
-            Some((pacer, taken)) => pacer.count(self.now).saturating_sub(*taken),
+    fn budget(&mut self, index: usize) -> u64 {
+        match &mut self.sockets[index].pace {
+            Some((pacer, taken)) => {
+                let due = pacer.count(self.now);
+                // Time without messages is not made up for by a burst, but for the hundredth of a second that we may
+                // have been late ourselves.
+                *taken = (*taken).max(due.saturating_sub(pacer.per_hundredth()));
+                due.saturating_sub(*taken)
+            }
             None => u64::MAX,
         }
     }

@@ -164,7 +164,7 @@ fn run(mut o: Options, args: &[String]) -> Result<(), Failure> {
     if let (Some(_), Err(error)) = (&failure, &cleaned) {
         engine.progress.note(&o, &format!("what was declared could not be deleted: {error}"));
     }
-    failure = failure.or(cleaned.err()).or_else(|| wrong(findings));
+    failure = failure.or(cleaned.err()).or_else(|| wrong(findings, engine.undrained));
     let outcome = Outcome { command: &command, product: &product, findings, idle_bytes, failure: failure.as_ref() };
     let summary = format!("test stopped ({})\n{}", engine.reason, report::summary(&o, &engine, &outcome));
     if o.json.as_deref() == Some("-") {
@@ -179,10 +179,11 @@ fn run(mut o: Options, args: &[String]) -> Result<(), Failure> {
     }
 }
 
-fn wrong(findings: Option<Findings>) -> Option<Failure> {
+fn wrong(findings: Option<Findings>, undrained: bool) -> Option<Failure> {
     let found = findings.filter(|found| !found.clean())?;
     let (lost, doubled, reordered) = (found.lost, found.doubled, found.reordered);
-    Some(Failure::run(format!("{lost} messages lost, {doubled} doubled, {reordered} reordered")))
+    let hint = if undrained { " (the drain was over before all had come: see --drain)" } else { "" };
+    Some(Failure::run(format!("{lost} messages lost, {doubled} doubled, {reordered} reordered{hint}")))
 }
 
 /// Deletes what was made for the run.

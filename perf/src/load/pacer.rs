@@ -14,6 +14,11 @@ impl Pacer {
         Pacer { start, period: 1e9 / rate }
     }
 
+    /// How many come in a hundredth of a second; at least one.
+    pub fn per_hundredth(&self) -> u64 {
+        ((1e7 / self.period) as u64).max(1)
+    }
+
     /// When number `number`, from 0, is due.
     #[inline]
     pub fn due(&self, number: u64) -> u64 {
@@ -52,6 +57,13 @@ mod tests {
                 assert_eq!(pacer.count(due), number + 1, "{rate} {number}");
                 assert!(pacer.count(due - 1) <= number + u64::from(number == 0), "{rate} {number}");
             }
+        }
+    }
+
+    #[test]
+    fn a_hundredth_of_a_second_has_at_least_one() {
+        for (rate, expected) in [(0.1, 1), (100.0, 1), (1000.0, 10), (1e6, 10_000)] {
+            assert_eq!(Pacer::new(0, rate).per_hundredth(), expected, "{rate}");
         }
     }
 

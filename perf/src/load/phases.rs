@@ -110,7 +110,11 @@ impl Engine<'_> {
             Phase::WarmUp if over => self.measure(),
             Phase::Measuring if over => self.stop("Reached time limit"),
             Phase::Measuring if self.limited == 0 && self.has_limits() => self.stop(&self.limits_reached()),
-            Phase::Draining if over || self.drained() => self.close(),
+            Phase::Draining if self.drained() => self.close(),
+            Phase::Draining if over => {
+                self.undrained = true;
+                self.close();
+            }
             Phase::Closing if over => self.sockets.iter_mut().for_each(Socket::shut),
             _ => {}
         }

@@ -199,6 +199,7 @@ pub fn json(o: &Options, engine: Option<&Engine<'_>>, outcome: &Outcome<'_>) -> 
         json!({
             "seconds": span.seconds,
             "ended": engine.reason,
+            "drained": !engine.undrained,
             "published": counted.published,
             "confirmed": counted.confirmed,
             "nacked": counted.nacked,
@@ -223,7 +224,7 @@ pub fn json(o: &Options, engine: Option<&Engine<'_>>, outcome: &Outcome<'_>) -> 
     // A run that has not begun has the same keys.
     let measured = measured.unwrap_or_else(|| {
         json!({
-            "seconds": 0.0, "ended": null,
+            "seconds": 0.0, "ended": null, "drained": true,
             "published": 0, "confirmed": 0, "nacked": 0, "returned": 0, "consumed": 0,
             "in_flight_end": 0, "published_total": 0, "consumed_total": 0, "served": 0, "foreign": 0,
             "publish_rate": 0.0, "confirm_rate": 0.0, "consume_rate": 0.0,

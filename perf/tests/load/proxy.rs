@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -15,6 +16,8 @@ pub struct Proxy {
     pub address: SocketAddr,
     /// The sockets towards the tool.
     clients: Arc<Mutex<Vec<TcpStream>>>,
+    /// Nobody is let in any more.
+    gone: Arc<AtomicBool>,
 }
 
 /// What it does.
@@ -39,9 +42,10 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let clients: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
-        let all = clients.clone();
+        let gone: Arc<AtomicBool> = Arc::default();
+        let (all, over) = (clients.clone(), gone.clone());
         thread::spawn(move || {
-            for client in listener.incoming() {
+            for client in listener.incoming().take_while(|_| !over.load(Ordering::Relaxed)) {
                 let (client, broker) = (client.unwrap(), TcpStream::connect(broker).unwrap());
                 client.set_nodelay(true).unwrap();
                 broker.set_nodelay(true).unwrap();
@@ -51,11 +55,12 @@ impl Proxy {
                 thread::spawn(move || meddling(broker, client, meddle));
             }
         });
-        Proxy { address, clients }
+        Proxy { address, clients, gone }
     }
 
-    /// Cuts all connections.
+    /// Cuts all connections, and lets nobody in any more.
     pub fn cut(&self) {
+        self.gone.store(true, Ordering::Relaxed);
         for client in &*self.clients.lock().unwrap() {
             let _ = client.shutdown(Shutdown::Both);
         }
