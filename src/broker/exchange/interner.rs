@@ -32,10 +32,13 @@ impl<T: Default> Slots<T> {
         self.free.push(slot);
         std::mem::take(&mut self.rows[slot as usize])
     }
+}
 
-    /// All rows in the order of their slots; those of free slots are defaults.
-    pub(super) fn rows(&self) -> &[T] {
-        &self.rows
+#[cfg(test)]
+impl<T> Slots<T> {
+    /// How many slots are in use.
+    pub(super) fn len(&self) -> usize {
+        self.rows.len() - self.free.len()
     }
 }
 
@@ -131,8 +134,9 @@ where
     }
 
     /// All values with their leaves, in the order of their slots.
+    #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = (&V, &L)> {
-        self.entries.rows().iter().filter_map(|entry| Some((entry.value.as_deref()?, &entry.leaf)))
+        self.entries.rows.iter().filter_map(|entry| Some((entry.value.as_deref()?, &entry.leaf)))
     }
 }
 

@@ -23,7 +23,7 @@ use smallvec::SmallVec;
 use super::arguments;
 use crate::amqp::Table;
 use fanout::Fanout;
-use headers::Rule;
+use headers::{Headers, Rule};
 use interner::Interner;
 use topic::{Leaf, Topic};
 
@@ -89,7 +89,7 @@ enum Matching {
     Direct,
     Fanout(Fanout),
     Topic(Topic),
-    Headers,
+    Headers(Headers),
 }
 
 impl RoutingTable {
@@ -103,7 +103,7 @@ impl RoutingTable {
                 ExchangeKind::Direct => Matching::Direct,
                 ExchangeKind::Fanout => Matching::Fanout(Fanout::new(hash)),
                 ExchangeKind::Topic => Matching::Topic(Topic::new(hash)),
-                ExchangeKind::Headers => Matching::Headers,
+                ExchangeKind::Headers => Matching::Headers(Headers::new(hash)),
             },
         }
     }
@@ -133,7 +133,7 @@ impl RoutingTable {
             Matching::Direct => self.keys.leaf_mut(key).members.add(destination),
             Matching::Fanout(fanout) => fanout.add(destination),
             Matching::Topic(topic) => topic.add(&mut self.keys, key, destination),
-            Matching::Headers => headers::add(&mut self.arguments, arguments, destination),
+            Matching::Headers(headers) => headers.add(&mut self.arguments, arguments, destination),
         }
         true
     }
@@ -186,13 +186,13 @@ impl RoutingTable {
             Matching::Direct => direct::route(&self.keys, key, out),
             Matching::Fanout(fanout) => fanout.route(out),
             Matching::Topic(topic) => topic.route(&self.keys, key, out),
-            Matching::Headers => headers::route(&self.arguments, headers.unwrap_or_default(), out),
+            Matching::Headers(table) => table.route(&self.arguments, headers.unwrap_or_default(), out),
         }
     }
 
     /// Whether [`RoutingTable::route`] looks at the headers, so that its result holds for one message only.
     pub fn needs_headers(&self) -> bool {
-        matches!(self.matching, Matching::Headers)
+        matches!(self.matching, Matching::Headers(_))
     }
 
     fn find(&self, destination: Destination, key: &str, arguments: &[u8]) -> Option<(u32, u32)> {
@@ -207,7 +207,7 @@ impl RoutingTable {
             Matching::Direct => self.keys.leaf_mut(key).members.remove(destination),
             Matching::Fanout(fanout) => fanout.remove(destination),
             Matching::Topic(topic) => topic.remove(&mut self.keys, key, destination),
-            Matching::Headers => self.arguments.leaf_mut(arguments).members.remove(destination),
+            Matching::Headers(headers) => headers.remove(&mut self.arguments, arguments, destination),
         }
         self.keys.release(key);
         self.arguments.release(arguments);

@@ -5,9 +5,14 @@ pub(super) const NONE: u32 = u32::MAX;
 
 /// Open addressing with linear probing, 8 bytes a cell, at most four fifths full. Never walked, so that nothing can
 /// depend on its order.
+///
+/// All cells are in the order of their hashes, as their places are: whoever looks for a hash that is not there stops at
+/// the first greater one, not at the end of a run. Cells behind the last place are the end of the last run.
 #[derive(Debug, Default)]
 pub(super) struct SlotIndex {
     cells: Vec<Cell>,
+    /// How many places there are
+    places: usize,
     len: usize,
 }
 
@@ -17,32 +22,45 @@ struct Cell {
     slot: u32,
 }
 
-const VACANT: Cell = Cell { hash: 0, slot: NONE };
-const CELLS_MIN: usize = 8;
+const VACANT: Cell = Cell { hash: u32::MAX, slot: NONE };
+const PLACES_MIN: usize = 8;
 
 impl SlotIndex {
     /// The slot of this hash that `is_it` accepts.
     pub(super) fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         let hash = fold(hash);
-        let mut at = self.home(hash);
-        loop {
-            let cell = self.cells.get(at)?;
-            if cell.slot == NONE {
+        for cell in self.cells.get(self.place(hash)..)? {
+            if cell.hash < hash {
+                continue;
+            }
+            if cell.hash > hash || cell.slot == NONE {
                 return None;
             }
-            if cell.hash == hash && is_it(cell.slot) {
+            if is_it(cell.slot) {
                 return Some(cell.slot);
             }
-            at = self.after(at);
         }
+        None
     }
 
     /// Adds a slot that is not there.
     pub(super) fn insert(&mut self, hash: u64, slot: u32) {
-        if (self.len + 1) * 5 > self.cells.len() * 4 {
-            self.resize((self.cells.len() + self.cells.len() / 4).max(CELLS_MIN));
+        if (self.len + 1) * 5 > self.places * 4 {
+            self.resize((self.places + self.places / 4).max(PLACES_MIN));
         }
-        self.place(Cell { hash: fold(hash), slot });
+        let mut cell = Cell { hash: fold(hash), slot };
+        let mut at = self.place(cell.hash);
+        // Greater ones move on.
+        while let Some(other) = self.cells.get_mut(at) {
+            if other.slot == NONE {
+                break;
+            }
+            if other.hash > cell.hash {
+                std::mem::swap(other, &mut cell);
+            }
+            at += 1;
+        }
+        self.put(at, cell);
         self.len += 1;
     }
 
@@ -51,51 +69,47 @@ impl SlotIndex {
         if self.find(hash, |found| found == slot).is_none() {
             return;
         }
-        let mut hole = self.home(fold(hash));
+        let mut hole = self.place(fold(hash));
         while self.cells[hole].slot != slot {
-            hole = self.after(hole);
+            hole += 1;
         }
-        // Whoever stands behind the hole moves up, unless it would pass its own place.
-        let mut at = self.after(hole);
-        while self.cells[at].slot != NONE {
-            if self.distance(self.home(self.cells[at].hash), at) >= self.distance(hole, at) {
-                self.cells[hole] = self.cells[at];
-                hole = at;
-            }
-            at = self.after(at);
+        // Whoever stands behind the hole moves up, up to one that is in its place.
+        while let Some(&next) = self.cells.get(hole + 1)
+            && next.slot != NONE
+            && self.place(next.hash) <= hole
+        {
+            self.cells[hole] = next;
+            hole += 1;
         }
         self.cells[hole] = VACANT;
         self.len -= 1;
-        if self.cells.len() > CELLS_MIN * 2 && self.len * 4 < self.cells.len() {
-            self.resize(self.cells.len() / 2);
+        if self.places > PLACES_MIN * 2 && self.len * 4 < self.places {
+            self.resize(self.places / 2);
         }
     }
 
-    /// Where a hash belongs: its share of the range, for any number of cells.
-    fn home(&self, hash: u32) -> usize {
-        ((u64::from(hash) * self.cells.len() as u64) >> 32) as usize
+    /// Where a hash belongs: its share of the range, for any number of places.
+    fn place(&self, hash: u32) -> usize {
+        ((u64::from(hash) * self.places as u64) >> 32) as usize
     }
 
-    fn after(&self, at: usize) -> usize {
-        if at + 1 == self.cells.len() { 0 } else { at + 1 }
-    }
-
-    /// Steps from one cell on to another.
-    fn distance(&self, from: usize, to: usize) -> usize {
-        if to >= from { to - from } else { to + self.cells.len() - from }
-    }
-
-    fn place(&mut self, cell: Cell) {
-        let mut at = self.home(cell.hash);
-        while self.cells[at].slot != NONE {
-            at = self.after(at);
+    fn put(&mut self, at: usize, cell: Cell) {
+        if at == self.cells.len() {
+            self.cells.reserve_exact(1 + self.places / 64);
+            self.cells.push(VACANT);
         }
         self.cells[at] = cell;
     }
 
-    fn resize(&mut self, cell_count: usize) {
-        let old = std::mem::replace(&mut self.cells, vec![VACANT; cell_count]);
-        old.into_iter().filter(|cell| cell.slot != NONE).for_each(|cell| self.place(cell));
+    fn resize(&mut self, places: usize) {
+        let old = std::mem::replace(&mut self.cells, vec![VACANT; places]);
+        self.places = places;
+        let mut free = 0;
+        for cell in old.into_iter().filter(|cell| cell.slot != NONE) {
+            let at = self.place(cell.hash).max(free);
+            self.put(at, cell);
+            free = at + 1;
+        }
     }
 }
 
@@ -141,7 +155,7 @@ mod tests {
         let mut index = SlotIndex::default();
         (0..1000).for_each(|slot| index.insert(u64::from(slot) << 22, slot));
         (0..1000).for_each(|slot| index.remove(u64::from(slot) << 22, slot));
-        assert!(index.cells.len() <= CELLS_MIN * 2);
+        assert!(index.cells.len() <= PLACES_MIN * 2 + 8);
         assert_eq!(index.find(3, |_| true), None);
     }
 }

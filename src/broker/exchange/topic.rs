@@ -4,6 +4,8 @@
 //! word a step. Matching walks the message's words once and carries the *set* of nodes reached so far, so any number
 //! of `#` costs at most words × nodes: no backtracking, no combinations (CVE-2026-67419), no recursion.
 
+use std::hash::{BuildHasher, Hasher};
+
 use ahash::RandomState;
 use smallvec::SmallVec;
 
@@ -36,6 +38,8 @@ pub(super) struct Topic {
     /// (parent, word) → child, for words that are no wildcards
     edges: SlotIndex,
     hash: RandomState,
+    /// Mixes a parent into the hash of a word; as secret as the seeds
+    edge_seed: u64,
 }
 
 #[derive(Debug)]
@@ -60,11 +64,11 @@ impl Default for Node {
 
 const ROOT: u32 = 0;
 
-type NodeSet = SmallVec<[u32; 32]>;
+type NodeSet = SmallVec<[u32; 16]>;
 
 /// More than two `#` are refused with RabbitMQ's text.
 pub(super) fn validate(key: &str) -> Result<(), String> {
-    let count = words(key).filter(|word| *word == "#").count();
+    let count = words(key).filter(|word| *word == b"#").count();
     if count <= HASH_WILDCARDS_MAX {
         return Ok(());
     }
@@ -72,19 +76,20 @@ pub(super) fn validate(key: &str) -> Result<(), String> {
 }
 
 /// The empty key has no words at all, not one empty word.
-fn words(key: &str) -> impl Iterator<Item = &str> {
-    key.split('.').take(if key.is_empty() { 0 } else { usize::MAX })
+fn words(key: &str) -> impl Iterator<Item = &[u8]> {
+    key.as_bytes().split(|octet| *octet == b'.').take(if key.is_empty() { 0 } else { usize::MAX })
 }
 
 impl Topic {
     pub(super) fn new(hash: RandomState) -> Topic {
         let mut nodes = Slots::default();
         nodes.insert(Node::default());
-        Topic { nodes, edges: SlotIndex::default(), hash }
+        let edge_seed = hash.hash_one("edge") | 1;
+        Topic { nodes, edges: SlotIndex::default(), hash, edge_seed }
     }
 
     pub(super) fn add(&mut self, keys: &mut Keys, key: u32, destination: Destination) {
-        if keys.leaf(key).node == NONE && words(keys.value(key)).any(|word| matches!(word, "*" | "#")) {
+        if keys.leaf(key).node == NONE && words(keys.value(key)).any(|word| matches!(word, b"*" | b"#")) {
             let node = self.plant(keys, key);
             keys.leaf_mut(key).node = node;
         }
@@ -108,21 +113,21 @@ impl Topic {
         let mut anchored = 0;
         for word in words(keys.value(key)) {
             let known = match word {
-                "*" => self.nodes[node].star,
-                "#" => self.nodes[node].hash,
-                _ => self.child(keys, node, word, self.hash.hash_one(word)).unwrap_or(NONE),
+                b"*" => self.nodes[node].star,
+                b"#" => self.nodes[node].hash,
+                _ => self.child(keys, node, word, self.word_hash(word)).unwrap_or(NONE),
             };
             let parent = node;
             node = known;
             if known == NONE {
-                let anchor = if matches!(word, "*" | "#") { NONE } else { key };
+                let anchor = if matches!(word, b"*" | b"#") { NONE } else { key };
                 node = self.nodes.insert(Node { parent, anchor, word_start, ..Node::default() });
                 self.nodes[parent].child_count += 1;
                 match word {
-                    "*" => self.nodes[parent].star = node,
-                    "#" => self.nodes[parent].hash = node,
+                    b"*" => self.nodes[parent].star = node,
+                    b"#" => self.nodes[parent].hash = node,
                     _ => {
-                        self.edges.insert(self.edge_hash(parent, self.hash.hash_one(word)), node);
+                        self.edges.insert(self.edge_hash(parent, self.word_hash(word)), node);
                         anchored += 1;
                     }
                 }
@@ -143,7 +148,7 @@ impl Topic {
             } else if self.nodes[parent].hash == node {
                 self.nodes[parent].hash = NONE;
             } else {
-                let hash = self.edge_hash(parent, self.hash.hash_one(self.word(keys, node)));
+                let hash = self.edge_hash(parent, self.word_hash(self.word(keys, node)));
                 self.edges.remove(hash, node);
                 keys.release(self.nodes[node].anchor);
             }
@@ -153,19 +158,35 @@ impl Topic {
         }
     }
 
-    fn word<'k>(&self, keys: &'k Keys, node: u32) -> &'k str {
+    fn word<'k>(&self, keys: &'k Keys, node: u32) -> &'k [u8] {
+        words(self.rest(keys, node)).next().unwrap_or_default()
+    }
+
+    /// The anchor of a node from the node's word on.
+    fn rest<'k>(&self, keys: &'k Keys, node: u32) -> &'k str {
         let Node { anchor, word_start, .. } = self.nodes[node];
-        let rest = keys.value(anchor).get(word_start as usize..).unwrap_or_default();
-        rest.split('.').next().unwrap_or_default()
+        keys.value(anchor).get(word_start as usize..).unwrap_or_default()
     }
 
+    fn word_hash(&self, word: &[u8]) -> u64 {
+        let mut hasher = self.hash.build_hasher();
+        hasher.write(word);
+        hasher.finish()
+    }
+
+    /// The word was hashed with secret seeds already: to mix the parent in, one multiplication is enough.
     fn edge_hash(&self, parent: u32, word_hash: u64) -> u64 {
-        self.hash.hash_one((parent, word_hash))
+        let product = u128::from(word_hash ^ u64::from(parent)) * u128::from(self.edge_seed);
+        product as u64 ^ (product >> 64) as u64
     }
 
-    fn child(&self, keys: &Keys, parent: u32, word: &str, word_hash: u64) -> Option<u32> {
+    fn child(&self, keys: &Keys, parent: u32, word: &[u8], word_hash: u64) -> Option<u32> {
         self.edges.find(self.edge_hash(parent, word_hash), |node| {
-            self.nodes[node].parent == parent && self.word(keys, node) == word
+            self.nodes[node].parent == parent
+                && match self.rest(keys, node).as_bytes().strip_prefix(word) {
+                    Some(rest) => matches!(rest.first(), None | Some(b'.')),
+                    None => false,
+                }
         })
     }
 
@@ -181,63 +202,81 @@ impl Topic {
             }
         }
         if self.nodes[ROOT].child_count > 0 {
-            let (ends, hash_nodes) = self.reached(keys, key);
-            for &node in ends.iter().chain(&hash_nodes) {
-                let key = self.nodes[node].key;
-                if key != NONE {
-                    keys.leaf(key).members.append_to(out);
-                    keys_matched += 1;
-                }
-            }
+            keys_matched += self.route_wild(keys, key, out);
         }
         if keys_matched > 1 {
             sort_unique(out, start);
         }
     }
 
-    /// The nodes that fit all words: those where exactly these words lead, and the `#` among the nodes, sorted.
+    /// Appends the destinations of the keys with wildcards; returns of how many keys.
     ///
     /// A node that is no `#` is reached through its one parent only, so at most once a word; a `#` once reached is
-    /// reached for good, and is kept in a sorted set of its own. So no node is looked at twice for the same word.
-    fn reached(&self, keys: &Keys, key: &str) -> (NodeSet, NodeSet) {
+    /// reached for good, and is kept in a set of its own. So no node is looked at twice for the same word.
+    fn route_wild(&self, keys: &Keys, key: &str, out: &mut Routes) -> usize {
         let mut nodes = NodeSet::new();
         let mut hash_nodes = NodeSet::new();
-        let mut next = NodeSet::new();
-        let mut fresh = NodeSet::new();
-        self.reach(ROOT, &mut nodes, &hash_nodes, &mut fresh);
-        hash_nodes.append(&mut fresh);
+        let mut known = 0; // so many at its front are of words before the one at hand, and sorted
+        nodes.push(ROOT);
         for word in words(key) {
-            hash_nodes.sort_unstable();
             if nodes.is_empty() && hash_nodes.is_empty() {
                 break;
             }
-            let word_hash = self.hash.hash_one(word);
-            for &node in nodes.iter().chain(&hash_nodes) {
+            let word_hash = self.word_hash(word);
+            let before = nodes.len(); // behind these come those that this word leads to
+            let step = |node: u32, next: &mut NodeSet| {
                 let Node { star, hash, child_count, .. } = self.nodes[node];
                 if star != NONE {
-                    self.reach(star, &mut next, &hash_nodes, &mut fresh);
+                    next.push(star);
                 }
                 let wildcards = u32::from(star != NONE) + u32::from(hash != NONE);
-                let child = if child_count > wildcards { self.child(keys, node, word, word_hash) } else { None };
-                if let Some(child) = child {
-                    self.reach(child, &mut next, &hash_nodes, &mut fresh);
+                if child_count > wildcards
+                    && let Some(child) = self.child(keys, node, word, word_hash)
+                {
+                    next.push(child);
                 }
+                hash
+            };
+            // A `#` right behind a node fits no words at all too, and takes the same step.
+            for at in 0..before {
+                let node = nodes[at];
+                add_hash(&mut hash_nodes, known, step(node, &mut nodes));
             }
-            std::mem::swap(&mut nodes, &mut next);
-            next.clear();
-            hash_nodes.append(&mut fresh);
+            let mut at = 0;
+            while let Some(&node) = hash_nodes.get(at) {
+                add_hash(&mut hash_nodes, known, step(node, &mut nodes));
+                at += 1;
+            }
+            if hash_nodes.len() > known {
+                hash_nodes.sort_unstable();
+                known = hash_nodes.len();
+            }
+            nodes.copy_within(before.., 0);
+            nodes.truncate(nodes.len() - before);
         }
-        (nodes, hash_nodes)
+        for &node in &nodes {
+            let mut hash = self.nodes[node].hash;
+            while hash != NONE {
+                add_hash(&mut hash_nodes, known, hash);
+                hash = self.nodes[hash].hash;
+            }
+        }
+        // The nodes where exactly these words lead, and every `#` on the way.
+        let mut keys_matched = 0;
+        for &node in nodes.iter().chain(&hash_nodes) {
+            let key = self.nodes[node].key;
+            if key != NONE {
+                keys.leaf(key).members.append_to(out);
+                keys_matched += 1;
+            }
+        }
+        keys_matched
     }
+}
 
-    /// Adds a node, and every `#` right behind it, which fits no words at all too.
-    fn reach(&self, node: u32, nodes: &mut NodeSet, hash_nodes: &NodeSet, fresh: &mut NodeSet) {
-        nodes.push(node);
-        let mut hash = self.nodes[node].hash;
-        while hash != NONE && hash_nodes.binary_search(&hash).is_err() {
-            fresh.push(hash);
-            hash = self.nodes[hash].hash;
-        }
+fn add_hash(hash_nodes: &mut NodeSet, known: usize, hash: u32) {
+    if hash != NONE && hash_nodes[..known].binary_search(&hash).is_err() {
+        hash_nodes.push(hash);
     }
 }
 

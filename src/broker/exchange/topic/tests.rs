@@ -1,7 +1,10 @@
 use super::super::tests::{bind, routed, table};
 use super::super::{Destination, Destination::Queue, ExchangeKind, RoutingTable};
-use super::words;
 use crate::amqp::Table;
+
+fn words(key: &str) -> impl Iterator<Item = &str> {
+    key.split('.').filter(|_| !key.is_empty())
+}
 
 /// All pairs of rest of pattern and rest of words, one by one: slow and plain.
 fn fits(pattern: &[&str], key: &[&str]) -> bool {
