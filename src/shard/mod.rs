@@ -17,6 +17,7 @@ mod names;
 mod owner;
 mod pace;
 mod receive;
+mod record;
 mod reply_to;
 mod routes;
 mod timer;
