@@ -69,6 +69,16 @@ struct Outgoing {
 }
 
 impl Outgoing {
+    /// Appends keys to the content. Returns where it goes on.
+    #[inline]
+    fn write_keys(&mut self, keys: &Keys) -> usize {
+        for key in keys {
+            self.content.extend_from_slice(&key.slot.to_le_bytes());
+            self.content.extend_from_slice(&key.generation.to_le_bytes());
+        }
+        self.content.len()
+    }
+
     fn keep_spare(&mut self, memory: Memory) {
         if self.spare.len() < SPARE_MAX {
             self.spare.push(memory);
@@ -120,11 +130,7 @@ impl Mesh {
         let Some(peer) = self.peers.get_mut(to as usize) else {
             return true;
         };
-        for key in keys {
-            peer.content.extend_from_slice(&key.slot.to_le_bytes());
-            peer.content.extend_from_slice(&key.generation.to_le_bytes());
-        }
-        let at = peer.content.len();
+        let at = peer.write_keys(keys);
         let bytes = content.record_bytes();
         if own.is_none() {
             content.write_record(&mut peer.content);
@@ -132,6 +138,19 @@ impl Mesh {
         let len = peer.content.len() - at;
         peer.records.push(Record::Publish { keys: keys.len(), at, len, own: own.cloned() });
         peer.credit -= bytes as i64;
+        peer.credit > 0
+    }
+
+    /// Appends publishes of one stream for queues of `to`: `frames` of [`Stream`](crate::connection::stream::Stream),
+    /// as they were received. Returns whether credit is left.
+    pub fn publish_stream(&mut self, to: u8, keys: &Keys, frames: &[u8]) -> bool {
+        let Some(peer) = self.peers.get_mut(to as usize) else {
+            return true;
+        };
+        let at = peer.write_keys(keys);
+        peer.content.extend_from_slice(frames);
+        peer.records.push(Record::Stream { keys: keys.len(), at, len: frames.len() });
+        peer.credit -= frames.len() as i64;
         peer.credit > 0
     }
 

@@ -233,6 +233,10 @@ impl Shard {
                 *published += content.record_bytes() as i64;
                 self.enqueue(keys_before(bytes, at, keys), &content, own.as_ref());
             }
+            Record::Stream { keys, at, len } => {
+                *published += len as i64;
+                self.stream_from_afar(keys_before(bytes, at, keys), part(at, len));
+            }
             Record::Deliver(remote) => {
                 let frames = part(remote.at, remote.len);
                 self.delivered(from, remote, frames);

@@ -192,6 +192,15 @@ pub enum Record {
         /// The record by reference.
         own: Option<Bytes>,
     },
+    /// Publishes of one stream for queues of the receiver.
+    Stream {
+        /// How many queues: their keys lie in the batch in front of the publishes.
+        keys: usize,
+        /// Where the publishes lie in the batch, in the frames that they came in.
+        at: usize,
+        /// Bytes of publishes in the batch.
+        len: usize,
+    },
     /// A delivery.
     Deliver(RemoteDelivery),
     /// What became of deliveries: the entries from one position to another that the taker holds.

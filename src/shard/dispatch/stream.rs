@@ -10,7 +10,7 @@ use crate::broker::message::MessageRef;
 use crate::broker::queue::{Life, Queue};
 use crate::broker::routing::Route;
 use crate::broker::topology::QueueKey;
-use crate::connection::stream::{Stream, publish_names, single_ack};
+use crate::connection::stream::{Stream, Taken, publish_names, single_ack};
 use crate::shard::delivery::{Delivery, Noted, Outlet};
 use crate::shard::mesh::{Caller, DeliveryKind, Verdict};
 use crate::shard::unacked::Unacked;
@@ -45,7 +45,7 @@ impl Shard {
             let caller = Caller { shard: self.id.0, connection: id, channel: slot, generation };
             count = self.stream_along(caller, &cached.route, &mut stream);
         }
-        let left = stream.bytes_left();
+        let left = stream.left().len();
         self.routes.put_back(cached, route_at);
         *input = &input[input.len() - left..];
         if count > 0
@@ -92,42 +92,68 @@ impl Shard {
         true
     }
 
-    /// Sends a stream to several queues, or to other shards: some publishes at a time, and each queue takes all of them
-    /// before the next one does. Returns how many there were.
+    /// Sends a stream to several queues, or to other shards, some publishes at a time. Returns how many there were.
     fn stream_along(&mut self, caller: Caller, route: &Route, stream: &mut Stream<'_>) -> u64 {
         let mut count = 0;
-        let mut some: SmallVec<[Content<'_>; BATCH_MAX]> = SmallVec::new();
         for (owner, _) in &route.remote {
             self.touch(caller, *owner);
         }
         while self.exhausted == 0 {
-            let mut bytes = 0;
-            some.clear();
-            while some.len() < BATCH_MAX
-                && bytes < BATCH_BYTES_MAX
-                && let Some(content) = stream.next_publish()
-            {
-                bytes += content.record_bytes();
-                some.push(content);
-            }
-            if some.is_empty() {
+            let input = stream.left();
+            let some = self.stream_some(&route.local, || stream.next_publish());
+            if some == 0 {
                 break;
             }
-            count += some.len() as u64;
-            let mut kept = [None; BATCH_MAX];
-            for key in &route.local {
-                let mut contents = some.iter().copied();
-                self.stream_into(*key, &mut kept, || contents.next());
-            }
+            count += some;
+            let frames = input.get(..input.len() - stream.left().len()).unwrap_or(&[]);
             for (owner, keys) in &route.remote {
-                for content in &some {
-                    if !self.mesh.publish(*owner, keys, content, None) {
-                        self.exhausted |= 1 << *owner;
-                    }
+                if !self.mesh.publish_stream(*owner, keys, frames) {
+                    self.exhausted |= 1 << *owner;
                 }
             }
         }
         count
+    }
+
+    /// Puts some publishes into queues of this shard: each queue takes all of them before the next one does. Returns how
+    /// many there were.
+    fn stream_some<'a>(&mut self, keys: &[QueueKey], mut next: impl FnMut() -> Option<Content<'a>>) -> u64 {
+        let mut bytes = 0;
+        let mut count = 0;
+        if keys.is_empty() {
+            while bytes < BATCH_BYTES_MAX
+                && let Some(content) = next()
+            {
+                bytes += content.record_bytes();
+                count += 1;
+            }
+            return count;
+        }
+        let mut some: SmallVec<[Content<'_>; BATCH_MAX]> = SmallVec::new();
+        while some.len() < BATCH_MAX
+            && bytes < BATCH_BYTES_MAX
+            && let Some(content) = next()
+        {
+            bytes += content.record_bytes();
+            some.push(content);
+        }
+        let mut kept = [None; BATCH_MAX];
+        for key in keys {
+            let mut contents = some.iter().copied();
+            self.stream_into(*key, &mut kept, || contents.next());
+        }
+        some.len() as u64
+    }
+
+    /// Puts publishes of a stream on another shard into queues of this one.
+    pub(in crate::shard) fn stream_from_afar(&mut self, keys: impl Iterator<Item = QueueKey>, frames: &[u8]) {
+        let mut taken = Taken::new(frames);
+        let keys: SmallVec<[QueueKey; 8]> = keys.collect();
+        if let [key] = keys[..] {
+            self.stream_into(key, &mut [], || taken.next_publish());
+            return;
+        }
+        while self.stream_some(&keys, || taken.next_publish()) > 0 {}
     }
 
     /// Puts publishes into one queue of this shard, each kept where `kept` says when it goes to others, too. Returns how
