@@ -86,6 +86,42 @@ impl Outgoing {
     }
 }
 
+/// Deliveries for a peer, joined to runs where they follow each other to the same taker.
+#[derive(Debug)]
+pub(super) struct Deliveries<'a> {
+    peer: &'a mut Outgoing,
+    /// The last record is ours.
+    has_begun: bool,
+}
+
+impl Deliveries<'_> {
+    /// The content buffer that frames are appended to.
+    #[inline]
+    pub(super) fn content(&mut self) -> &mut Vec<u8> {
+        &mut self.peer.content
+    }
+
+    /// Notes a delivery to the same taker as the last, if its entry and its frames follow. Returns whether it did.
+    #[inline]
+    pub(super) fn extend(&mut self, position: Position, len: usize) -> bool {
+        match self.peer.records.last_mut() {
+            Some(Record::Deliver(run)) if self.has_begun => run.extend(position, len),
+            _ => false,
+        }
+    }
+
+    /// Notes a delivery.
+    pub(super) fn begin(&mut self, first: RemoteDelivery) {
+        self.has_begun = first.body.is_none();
+        if let Some(Record::Deliver(run)) = self.peer.records.last_mut()
+            && run.join(&first)
+        {
+            return;
+        }
+        self.peer.records.push(Record::Deliver(first));
+    }
+}
+
 /// One shard's ends of the mesh.
 #[derive(Debug)]
 pub struct Mesh {
@@ -118,10 +154,10 @@ impl Mesh {
         }
     }
 
-    /// The content buffer for `to`; what is appended to it must be named by a record.
+    /// The way for deliveries to one taker on `to`.
     #[inline]
-    pub fn content(&mut self, to: u8) -> Option<&mut Vec<u8>> {
-        self.peers.get_mut(to as usize).map(|peer| &mut peer.content)
+    pub(super) fn deliveries(&mut self, to: u8) -> Option<Deliveries<'_>> {
+        self.peers.get_mut(to as usize).map(|peer| Deliveries { peer, has_begun: false })
     }
 
     /// Appends a message for queues of `to`. Returns whether credit is left.

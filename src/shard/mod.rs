@@ -14,6 +14,7 @@ mod member;
 mod members;
 pub mod mesh;
 mod names;
+mod outlet;
 mod owner;
 mod pace;
 mod receive;

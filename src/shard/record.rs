@@ -134,7 +134,7 @@ pub enum Reply {
     Refused(Box<Exception>),
 }
 
-/// A delivery for a connection on another shard, encoded but for its delivery tag.
+/// Deliveries to one taker for a connection on another shard, behind each other, encoded but for their delivery tags.
 #[derive(Debug)]
 pub struct RemoteDelivery {
     /// To whom.
@@ -143,18 +143,48 @@ pub struct RemoteDelivery {
     pub key: QueueKey,
     /// Which taker of it.
     pub taker: u32,
-    /// Which entry of it.
+    /// Which entry of it, for the first; those of the others follow, if acknowledgements are due.
     pub position: Position,
+    /// How many there are.
+    pub count: u32,
     /// Whether an acknowledgement is due, and of what kind.
     pub kind: DeliveryKind,
     /// Where the frames lie in the batch.
     pub at: usize,
     /// Bytes of frames in the batch.
     pub len: usize,
-    /// Where in the frames the delivery tag belongs.
+    /// Where in the frames of each the delivery tag belongs.
     pub tag_at: u16,
-    /// A body that goes by reference, in frames yet to be made.
-    pub body: Option<Bytes>,
+    /// A body that goes by reference, in frames yet to be made: that of a single delivery.
+    pub body: Option<Box<Bytes>>,
+}
+
+impl RemoteDelivery {
+    /// Takes a delivery in behind the others whose entry is at `position` and whose frames, of `len` bytes, follow
+    /// theirs, if these are to the same taker. Returns whether it did.
+    #[inline]
+    pub(super) fn extend(&mut self, position: Position, len: usize) -> bool {
+        let follows = !self.kind.needs_ack() || self.position + u64::from(self.count) == position;
+        if follows {
+            self.count += 1;
+            self.len += len;
+        }
+        follows
+    }
+
+    /// Whether another delivery, that is none by reference, is to the same taker and its frames follow.
+    fn is_joined_by(&self, next: &RemoteDelivery) -> bool {
+        self.body.is_none()
+            && next.body.is_none()
+            && (self.to, self.key, self.taker, self.kind, self.tag_at)
+                == (next.to, next.key, next.taker, next.kind, next.tag_at)
+            && self.at + self.len == next.at
+    }
+
+    /// Takes a single delivery in behind the others, if it continues them. Returns whether it did.
+    pub(super) fn join(&mut self, next: &RemoteDelivery) -> bool {
+        self.is_joined_by(next) && self.extend(next.position, next.len)
+    }
 }
 
 /// How a delivery came about.
@@ -201,7 +231,7 @@ pub enum Record {
         /// Bytes of publishes in the batch.
         len: usize,
     },
-    /// A delivery.
+    /// Deliveries.
     Deliver(RemoteDelivery),
     /// What became of deliveries: the entries from one position to another that the taker holds.
     Settle {

@@ -5,14 +5,15 @@ use smallvec::SmallVec;
 
 use super::publish::{LOOKED_AT, count_publishes};
 use crate::amqp::Content;
-use crate::broker::entries::Position;
-use crate::broker::message::MessageRef;
-use crate::broker::queue::{Life, Queue};
+use crate::broker::entries::{Entries, Position};
+use crate::broker::message::{Blocks, MessageRef};
+use crate::broker::queue::{Life, Queue, Taker};
 use crate::broker::routing::Route;
 use crate::broker::topology::QueueKey;
 use crate::connection::stream::{Stream, Taken, publish_names, single_ack};
-use crate::shard::delivery::{Delivery, Noted, Outlet};
+use crate::shard::delivery::Delivery;
 use crate::shard::mesh::{Caller, DeliveryKind, Verdict};
+use crate::shard::outlet::{self, Noted, Outlet, Way, Ways};
 use crate::shard::unacked::Unacked;
 use crate::shard::{ConnectionId, Shard};
 
@@ -195,12 +196,42 @@ impl Shard {
         let high = self.outbound_high_bytes();
         let key = queue.key;
         let Some((taker, entries)) = queue.taker_and_entries(id) else { return 0 };
-        let outlet = Outlet::to_taker(&mut self.members, &self.owner, self.id, taker)
-            .filter(|outlet| outlet.bytes_waiting() < high);
-        let Some(mut outlet) = outlet else {
+        let (here, members, mesh, owner) = (self.id, &mut self.members, &mut self.mesh, &mut self.owner);
+        let way = Ways { here, members, mesh, owner, high }.open_to(taker);
+        let Some(way) = way else {
             self.enqueue_in(queue, &first, None, kept.first_mut().unwrap_or(&mut None));
             return 1;
         };
+        let passage = Passage { key, id, taker, entries, blocks: &mut self.blocks, kept };
+        let count = match way {
+            Way::Here(outlet) => passage.into(outlet, first, next),
+            Way::There(outlet) => passage.into(outlet, first, next),
+        };
+        queue.leave_if_spent(id);
+        count
+    }
+}
+
+/// An idle queue, and the consumer that takes whatever comes.
+struct Passage<'a> {
+    key: QueueKey,
+    id: u32,
+    taker: &'a mut Taker,
+    entries: &'a mut Entries,
+    blocks: &'a mut Blocks,
+    kept: &'a mut [Option<MessageRef>],
+}
+
+impl Passage<'_> {
+    /// Hands publishes to the consumer for as long as it takes them. Returns how many.
+    #[inline]
+    fn into<'a>(
+        self,
+        mut outlet: impl Outlet,
+        first: Content<'a>,
+        next: &mut impl FnMut() -> Option<Content<'a>>,
+    ) -> usize {
+        let Passage { key, id, taker, entries, blocks, kept } = self;
         let mut head = None;
         let (mut content, mut count) = (first, 0);
         loop {
@@ -208,25 +239,23 @@ impl Shard {
                 (0, DeliveryKind::NoAck)
             } else {
                 taker.unacked += 1;
-                let message = self.blocks.keep_once(&content, None, kept.get_mut(count).unwrap_or(&mut None));
+                let message = blocks.keep_once(&content, None, kept.get_mut(count).unwrap_or(&mut None));
                 (entries.push_taken(message, id), DeliveryKind::Consumer)
             };
             count += 1;
             if count == 1 || content.body.len() > outlet.part_bytes_max() {
                 outlet.deliver(&taker.prefix, &Delivery::new(content, None, key, id, position, kind));
             } else {
-                let head = head.get_or_insert_with(|| Outlet::head(&taker.prefix, content.names));
+                let head = head.get_or_insert_with(|| outlet::head(&taker.prefix, content.names));
                 outlet.pass(head, taker.prefix.len(), &content, Noted { key, taker: id, position, kind });
             }
-            if outlet.bytes_waiting() >= high || !taker.has_credit() {
-                break;
+            if !outlet.is_open() || !taker.has_credit() {
+                return count;
             }
             match next() {
                 Some(next) => content = next,
-                None => break,
+                None => return count,
             }
         }
-        queue.leave_if_spent(id);
-        count
     }
 }
