@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::Shard;
 use super::delivery::{Delivery, get_prefix};
 use super::mesh::DeliveryKind;
-use super::outlet::{Outlet, Way, Ways};
+use super::outlet::{Marks, Outlet, Way, Ways};
 use crate::amqp::Content;
 use crate::broker::entries::{Entries, Taken};
 use crate::broker::message::{Blocks, MessageRef};
@@ -140,12 +140,12 @@ impl Shard {
         own: Option<&Bytes>,
         kept: &mut Option<MessageRef>,
     ) -> bool {
-        let high = self.outbound_high_bytes();
+        let marks = self.marks();
         let key = queue.key;
         let Some(id) = queue.next_taker() else { return false };
         let Some((taker, entries)) = queue.taker_and_entries(id) else { return false };
         let (here, members, mesh, owner) = (self.id, &mut self.members, &mut self.mesh, &mut self.owner);
-        let Some(way) = (Ways { here, members, mesh, owner, high }).open_to(taker) else { return false };
+        let Some(way) = (Ways { here, members, mesh, owner, marks }).open_to(taker) else { return false };
         let (position, kind) = if taker.no_ack {
             (0, DeliveryKind::NoAck)
         } else {
@@ -164,7 +164,7 @@ impl Shard {
     #[inline]
     fn ways(&mut self) -> Ways<'_> {
         let (here, members, mesh, owner) = (self.id, &mut self.members, &mut self.mesh, &mut self.owner);
-        Ways { here, members, mesh, owner, high: usize::MAX }
+        Ways { here, members, mesh, owner, marks: Marks::NONE }
     }
 
     /// Delivers a kept message.
@@ -182,7 +182,7 @@ impl Shard {
             left: queue.entries.ready() as u32,
         };
         let (here, members, mesh, owner) = (self.id, &mut self.members, &mut self.mesh, &mut self.owner);
-        hand_over(Ways { here, members, mesh, owner, high: usize::MAX }, queue, &delivery)
+        hand_over(Ways { here, members, mesh, owner, marks: Marks::NONE }, queue, &delivery)
     }
 
     /// The next consumer that can take a message now, and whether it does not acknowledge. Those that cannot are set
@@ -198,7 +198,7 @@ impl Shard {
                 let high = self.outbound_high_bytes();
                 self.members.get(holder.caller.connection).is_some_and(|member| member.outbound.len() < high)
             } else {
-                self.owner.links.get(holder.link as usize).is_some_and(|link| link.window > 0)
+                self.owner.links.get(holder.link as usize).is_some_and(|link| link.window > self.closed_window())
             };
             if !open {
                 self.stall(queue, id, holder_id);
@@ -275,11 +275,11 @@ impl Shard {
     /// Delivers to the one consumer whose turn it always is, until nothing is left, it can take no more, or `bytes_max`
     /// are delivered. Returns how many bytes were; none when more than its own limit counts.
     fn deliver_run(&mut self, queue: &mut Queue, id: u32, bytes_max: usize) -> usize {
-        let high = self.outbound_high_bytes();
+        let marks = self.marks();
         let key = queue.key;
         let Some((taker, entries)) = queue.taker_and_entries(id) else { return 0 };
         let (here, members, mesh, owner) = (self.id, &mut self.members, &mut self.mesh, &mut self.owner);
-        let way = Ways { here, members, mesh, owner, high }.open_to(taker);
+        let way = Ways { here, members, mesh, owner, marks }.open_to(taker);
         let run = Run { key, id, taker, entries, blocks: &mut self.blocks };
         let bytes = match way {
             Some(Way::Here(outlet)) => run.into(outlet, bytes_max),

@@ -7,7 +7,7 @@ use super::delivery::{Delivery, append_frames, encode, push_shared_body};
 use super::member::ChannelState;
 use super::members::Members;
 use super::mesh::{Caller, ChannelWire, Deliveries, DeliveryKind, Mesh, RemoteDelivery, ShardId};
-use super::owner::{Holder, Owner};
+use super::owner::Owner;
 use super::unacked::Unacked;
 use crate::amqp::Content;
 use crate::amqp::frame::{self, END};
@@ -147,24 +147,20 @@ impl Outlet for Here<'_> {
 pub struct There<'a> {
     deliveries: Deliveries<'a>,
     window: &'a mut i64,
+    under_way: &'a mut i64,
     to: Caller,
     wire: ChannelWire,
+    closed_window: i64,
 }
 
-impl<'a> There<'a> {
-    /// The way to a holder on another shard, which is open while its connection has window.
-    #[inline]
-    pub(super) fn find(mesh: &'a mut Mesh, window: &'a mut i64, holder: &Holder) -> Option<There<'a>> {
-        let (to, wire) = (holder.caller, holder.wire);
-        Some(There { deliveries: mesh.deliveries(to.shard)?, window, to, wire })
-    }
-
+impl There<'_> {
     /// Notes what was appended since the content had `before` bytes. Returns its bytes.
     #[inline]
     fn add(&mut self, tag_at: usize, before: usize, body: Option<Bytes>, noted: Noted) -> usize {
         let len = self.deliveries.content().len() - before;
         let bytes = len + body.as_ref().map_or(0, Bytes::len);
         *self.window -= bytes as i64;
+        *self.under_way += bytes as i64;
         let Noted { key, taker, position, kind } = noted;
         if body.is_some() || !self.deliveries.extend(position, len) {
             let (to, count, tag_at) = (self.to, 1, tag_at as u16);
@@ -179,7 +175,7 @@ impl<'a> There<'a> {
 impl Outlet for There<'_> {
     #[inline]
     fn is_open(&self) -> bool {
-        *self.window > 0
+        *self.window > self.closed_window
     }
 
     #[inline]
@@ -210,14 +206,27 @@ pub(super) enum Way<'a> {
     There(There<'a>),
 }
 
+/// When connections take no more.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Marks {
+    /// So many bytes wait for a socket of this shard.
+    pub(super) high: usize,
+    /// The window of a connection of another shard is not above this.
+    pub(super) closed_window: i64,
+}
+
+impl Marks {
+    /// They always do.
+    pub(super) const NONE: Marks = Marks { high: usize::MAX, closed_window: i64::MIN };
+}
+
 /// The parts of a shard that ways lead through, apart from the blocks that deliveries are read from.
 pub(super) struct Ways<'a> {
     pub(super) here: ShardId,
     pub(super) members: &'a mut Members,
     pub(super) mesh: &'a mut Mesh,
     pub(super) owner: &'a mut Owner,
-    /// Bytes that wait for a socket, from which on its connection takes no more.
-    pub(super) high: usize,
+    pub(super) marks: Marks,
 }
 
 impl<'a> Ways<'a> {
@@ -226,10 +235,17 @@ impl<'a> Ways<'a> {
     pub(super) fn to(self, taker: &Taker) -> Option<Way<'a>> {
         let holder = self.owner.holders.get(taker.holder as usize)?;
         if holder.caller.shard == self.here.0 {
-            return Here::find(self.members, holder.caller, holder.wire, self.high).map(Way::Here);
+            return Here::find(self.members, holder.caller, holder.wire, self.marks.high).map(Way::Here);
         }
-        let window = &mut self.owner.links.get_mut(holder.link as usize)?.window;
-        There::find(self.mesh, window, holder).map(Way::There)
+        let (to, wire) = (holder.caller, holder.wire);
+        Some(Way::There(There {
+            deliveries: self.mesh.deliveries(to.shard)?,
+            window: &mut self.owner.links.get_mut(holder.link as usize)?.window,
+            under_way: &mut self.owner.under_way,
+            to,
+            wire,
+            closed_window: self.marks.closed_window,
+        }))
     }
 
     /// The way to a consumer that takes a delivery now, and for which only its own prefetch limit counts.

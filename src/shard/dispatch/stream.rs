@@ -116,8 +116,8 @@ impl Shard {
         count
     }
 
-    /// Puts some publishes into queues of this shard: each queue takes all of them before the next one does. Returns how
-    /// many there were.
+    /// Puts some publishes into queues of this shard: each queue takes all of them before the next one does. Returns
+    /// how many there were.
     fn stream_some<'a>(&mut self, keys: &[QueueKey], mut next: impl FnMut() -> Option<Content<'a>>) -> u64 {
         let mut bytes = 0;
         let mut count = 0;
@@ -157,8 +157,8 @@ impl Shard {
         while self.stream_some(&keys, || taken.next_publish()) > 0 {}
     }
 
-    /// Puts publishes into one queue of this shard, each kept where `kept` says when it goes to others, too. Returns how
-    /// many there were.
+    /// Puts publishes into one queue of this shard, each kept where `kept` says when it goes to others, too. Returns
+    /// how many there were.
     fn stream_into<'a>(
         &mut self,
         key: QueueKey,
@@ -193,11 +193,11 @@ impl Shard {
         kept: &mut [Option<MessageRef>],
         next: &mut impl FnMut() -> Option<Content<'a>>,
     ) -> usize {
-        let high = self.outbound_high_bytes();
+        let marks = self.marks();
         let key = queue.key;
         let Some((taker, entries)) = queue.taker_and_entries(id) else { return 0 };
         let (here, members, mesh, owner) = (self.id, &mut self.members, &mut self.mesh, &mut self.owner);
-        let way = Ways { here, members, mesh, owner, high }.open_to(taker);
+        let way = Ways { here, members, mesh, owner, marks }.open_to(taker);
         let Some(way) = way else {
             self.enqueue_in(queue, &first, None, kept.first_mut().unwrap_or(&mut None));
             return 1;
