@@ -44,10 +44,16 @@ pub struct Limits {
     pub gathered_frame_max: u32,
     /// Memory reserved at once for a body that was only announced.
     pub body_reserve_max: usize,
-    /// Bytes of unacknowledged or unsent deliveries under way from one shard to a connection of another.
+    /// Bytes of deliveries under way from one shard to a connection of another: as much as may wait for its socket, or
+    /// a single read of a publisher stops its consumers.
     pub link_window_bytes: i64,
-    /// Bytes of publishes under way from one shard to another.
+    /// Bytes of deliveries under way from one shard to all connections of others, above which each may have a fraction
+    /// of its window.
+    pub links_bytes_max: i64,
+    /// Bytes of publishes under way from one shard to another: about as much as it reads in a turn.
     pub publish_credit_bytes: i64,
+    /// Bytes of publishes under way between all shards together.
+    pub mesh_bytes_max: i64,
     /// Routes that a shard remembers, by exchange and routing key.
     pub route_cache_max: usize,
     /// Time for a connection to get from the first byte to connection.open-ok.
@@ -81,8 +87,10 @@ impl Default for Limits {
             tx_entries_max: 1 << 20,
             gathered_frame_max: 4 << 20,
             body_reserve_max: 256 << 10,
-            link_window_bytes: 256 << 10,
-            publish_credit_bytes: 1 << 20,
+            link_window_bytes: 1 << 20,
+            links_bytes_max: 256 << 20,
+            publish_credit_bytes: 4 << 20,
+            mesh_bytes_max: 1 << 30,
             route_cache_max: 16 << 10,
             handshake_ms: 10_000,
             refusal_delay_ms: 3_000,

@@ -2,7 +2,7 @@
 //! receive buffer. The hot path of a publisher's stream: comparing bytes with those of the publish before spares
 //! reading the method, checking names and looking up the route.
 
-use crate::amqp::frame::{END, HEADER_BYTES, OVERHEAD_BYTES, part_bytes_max};
+use crate::amqp::frame::{END, FrameHeader, HEADER_BYTES, OVERHEAD_BYTES, part_bytes_max};
 use crate::amqp::{Content, Properties};
 use crate::limits::Limits;
 
@@ -62,9 +62,10 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// Bytes that were not taken.
-    pub fn bytes_left(&self) -> usize {
-        self.input.len()
+    /// What was not taken.
+    #[inline]
+    pub fn left(&self) -> &'a [u8] {
+        self.input
     }
 
     /// The next publish.
@@ -108,6 +109,40 @@ impl<'a> Stream<'a> {
     }
 }
 
+/// The publishes that a [`Stream`] took once more, from the same bytes on another shard: there is no doubt about them.
+#[derive(Debug)]
+pub struct Taken<'a> {
+    names: &'a [u8],
+    input: &'a [u8],
+}
+
+impl<'a> Taken<'a> {
+    /// The publishes in `input`.
+    pub fn new(input: &'a [u8]) -> Taken<'a> {
+        let size = FrameHeader::read(input).map_or(0, |header| header.size as usize);
+        Taken { names: input.get(NAMES_AT..size + HEADER_BYTES - 1).unwrap_or(&[]), input }
+    }
+
+    /// The next publish.
+    #[inline]
+    pub fn next_publish(&mut self) -> Option<Content<'a>> {
+        let frames = self.input.get(NAMES_AT + self.names.len() + 2..)?;
+        let [2, _, _, s0, s1, s2, s3, _, _, _, _, _, _, _, _, b0, b1, b2, b3] =
+            *frames.first_chunk::<{ HEADER_BYTES + 12 }>()?
+        else {
+            return None;
+        };
+        let header_end = u32::from_be_bytes([s0, s1, s2, s3]) as usize + OVERHEAD_BYTES;
+        let body_len = u32::from_be_bytes([b0, b1, b2, b3]) as usize;
+        let end = if body_len == 0 { header_end } else { header_end + OVERHEAD_BYTES + body_len };
+        let (frames, rest) = frames.split_at_checked(end)?;
+        let properties = frames.get(HEADER_BYTES + 12..header_end - 1)?;
+        let body = if body_len == 0 { &[][..] } else { frames.get(header_end + HEADER_BYTES..end - 1)? };
+        self.input = rest;
+        Some(Content { names: self.names, properties, body, frames })
+    }
+}
+
 /// The delivery tag of the basic.ack at the front of `input`, if that is on channel `number` and of a single delivery;
 /// and what is behind it.
 #[inline]
@@ -140,12 +175,23 @@ mod tests {
         assert_eq!(publish_names(input, 8), None);
         let mut stream = Stream::new(NAMES, input, 4096, |properties| properties.headers.is_none(), &Limits::default());
         let mut bodies = vec![];
+        let mut contents = vec![];
         while let Some(content) = stream.next_publish() {
             assert_eq!((content.exchange(), content.routing_key()), ("e", "rk"));
             assert_eq!(content.frames.last(), Some(&END));
             bodies.push(content.body.to_vec());
+            contents.push(content);
         }
-        (bodies, stream.bytes_left())
+        let left = stream.left().len();
+        let mut again = Taken::new(&input[..input.len() - left]);
+        for content in contents {
+            let parts = |content: Content<'_>| {
+                [content.names, content.properties, content.body, content.frames].map(<[u8]>::to_vec)
+            };
+            assert_eq!(again.next_publish().map(parts), Some(parts(content)));
+        }
+        assert!(again.next_publish().is_none());
+        (bodies, left)
     }
 
     #[test]

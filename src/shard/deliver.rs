@@ -3,49 +3,68 @@
 use bytes::Bytes;
 
 use super::Shard;
-use super::delivery::{Delivery, Outlet, deliver_there, get_prefix};
-use super::members::Members;
-use super::mesh::{DeliveryKind, Mesh};
-use super::owner::Owner;
+use super::delivery::{Delivery, get_prefix};
+use super::mesh::DeliveryKind;
+use super::outlet::{Marks, Outlet, Way, Ways};
 use crate::amqp::Content;
-use crate::broker::entries::Taken;
-use crate::broker::message::MessageRef;
-use crate::broker::queue::{Life, Queue, Standing};
+use crate::broker::entries::{Entries, Taken};
+use crate::broker::message::{Blocks, MessageRef};
+use crate::broker::queue::{Life, Queue, Standing, Taker};
 use crate::broker::topology::QueueKey;
 
-/// Where deliveries go: the parts of a shard that take them, apart from the blocks that they are read from.
-struct Sinks<'a> {
-    here: u8,
-    members: &'a mut Members,
-    mesh: &'a mut Mesh,
-    owner: &'a mut Owner,
+/// Encodes a delivery to a taker that can take it. Returns its bytes.
+#[inline]
+fn hand_over(ways: Ways<'_>, queue: &Queue, delivery: &Delivery<'_>) -> usize {
+    let Some(taker) = queue.taker(delivery.taker) else {
+        return 0;
+    };
+    let get;
+    let prefix = match delivery.kind {
+        DeliveryKind::Consumer | DeliveryKind::NoAck => &taker.prefix[..],
+        DeliveryKind::Get | DeliveryKind::GetNoAck => {
+            let Some(holder) = ways.owner.holders.get(taker.holder as usize) else { return 0 };
+            get = get_prefix(holder.wire.number);
+            &get[..]
+        }
+    };
+    match ways.to(taker) {
+        Some(Way::Here(mut outlet)) => outlet.deliver(prefix, delivery),
+        Some(Way::There(mut outlet)) => outlet.deliver(prefix, delivery),
+        None => 0,
+    }
 }
 
-impl Sinks<'_> {
-    /// Encodes a delivery to a taker that can take it. Returns its bytes.
+/// The messages of a queue, and who takes them: see [`Shard::deliver_run`].
+struct Run<'a> {
+    key: QueueKey,
+    id: u32,
+    taker: &'a mut Taker,
+    entries: &'a mut Entries,
+    blocks: &'a mut Blocks,
+}
+
+impl Run<'_> {
+    /// Delivers until nothing is left, the taker can take no more, or `bytes_max` are delivered. Returns how many bytes
+    /// were.
     #[inline]
-    fn hand_over(&mut self, queue: &Queue, delivery: &Delivery<'_>) -> usize {
-        let Some(taker) = queue.taker(delivery.taker) else {
-            return 0;
-        };
-        let Some(holder) = self.owner.holders.get(taker.holder as usize) else {
-            return 0;
-        };
-        let get;
-        let prefix = match delivery.kind {
-            DeliveryKind::Consumer | DeliveryKind::NoAck => &taker.prefix[..],
-            DeliveryKind::Get | DeliveryKind::GetNoAck => {
-                get = get_prefix(holder.wire.number);
-                &get[..]
+    fn into(self, mut outlet: impl Outlet, bytes_max: usize) -> usize {
+        let Run { key, id, taker, entries, blocks } = self;
+        let kind = if taker.no_ack { DeliveryKind::NoAck } else { DeliveryKind::Consumer };
+        let mut bytes = 0;
+        while bytes < bytes_max && outlet.is_open() && taker.has_credit() {
+            let Some(Taken { position, message, redelivered }) =
+                (if taker.no_ack { entries.pop() } else { entries.take(id) })
+            else {
+                break;
+            };
+            let (content, own) = blocks.content(message);
+            let delivery = Delivery { content, own, key, taker: id, position, redelivered, kind, left: 0 };
+            bytes += outlet.deliver(&taker.prefix, &delivery);
+            if taker.no_ack {
+                blocks.release(message);
+            } else {
+                taker.unacked += 1;
             }
-        };
-        if holder.caller.shard == self.here {
-            let outlet = Outlet::find(self.members, holder.caller, holder.wire);
-            return outlet.map_or(0, |mut outlet| outlet.deliver(prefix, delivery));
-        }
-        let bytes = deliver_there(self.mesh, holder.caller, holder.wire, prefix, delivery);
-        if let Some(link) = self.owner.links.get_mut(holder.link as usize) {
-            link.window -= bytes as i64;
         }
         bytes
     }
@@ -91,7 +110,7 @@ impl Shard {
             // Straight from where it was received: nobody else needs it.
             Some((taker, true)) => {
                 let delivery = Delivery::new(*content, own, queue.key, taker, 0, DeliveryKind::NoAck);
-                self.sinks().hand_over(queue, &delivery);
+                hand_over(self.ways(), queue, &delivery);
                 queue.took_turn(taker);
             }
             Some((taker, false)) => {
@@ -111,8 +130,8 @@ impl Shard {
         }
     }
 
-    /// Hands a message to the consumer whose turn it is, from where it was received, if that is on this shard, only its
-    /// own prefetch limit counts, and its connection takes more: the common case. Returns whether it did.
+    /// Hands a message to the consumer whose turn it is, from where it was received, if its connection takes more and
+    /// only its own prefetch limit counts: the common case. Returns whether it did.
     #[inline]
     fn pass_on(
         &mut self,
@@ -121,29 +140,33 @@ impl Shard {
         own: Option<&Bytes>,
         kept: &mut Option<MessageRef>,
     ) -> bool {
-        let high = self.outbound_high_bytes();
+        let marks = self.marks();
         let key = queue.key;
         let Some(id) = queue.next_taker() else { return false };
         let Some((taker, entries)) = queue.taker_and_entries(id) else { return false };
-        let Some(mut outlet) = Outlet::to_taker(&mut self.members, &self.owner, self.id, taker) else { return false };
-        if outlet.bytes_waiting() >= high {
-            return false;
-        }
-        if taker.no_ack {
-            outlet.deliver(&taker.prefix, &Delivery::new(*content, own, key, id, 0, DeliveryKind::NoAck));
-        } else {
+        let (here, members, mesh, owner) = (self.id, &mut self.members, &mut self.mesh, &mut self.owner);
+        let Some(way) = (Ways { here, members, mesh, owner, marks }).open_to(taker) else { return false };
+        let (mut own, mut position, mut kind) = (own, 0, DeliveryKind::NoAck);
+        if !taker.no_ack {
             let message = self.blocks.keep_once(content, own, kept);
-            let position = entries.push_taken(message, id);
-            let own = self.blocks.content(message).1;
-            outlet.deliver(&taker.prefix, &Delivery::new(*content, own, key, id, position, DeliveryKind::Consumer));
+            own = self.blocks.content(message).1;
+            position = entries.push_taken(message, id);
+            kind = DeliveryKind::Consumer;
         }
+        let delivery = Delivery::new(*content, own, key, id, position, kind);
+        match way {
+            Way::Here(mut outlet) => outlet.deliver(&taker.prefix, &delivery),
+            Way::There(mut outlet) => outlet.deliver(&taker.prefix, &delivery),
+        };
         queue.took_turn(id);
         true
     }
 
+    /// The ways for deliveries that are due, whatever waits for a socket.
     #[inline]
-    fn sinks(&mut self) -> Sinks<'_> {
-        Sinks { here: self.id.0, members: &mut self.members, mesh: &mut self.mesh, owner: &mut self.owner }
+    fn ways(&mut self) -> Ways<'_> {
+        let (here, members, mesh, owner) = (self.id, &mut self.members, &mut self.mesh, &mut self.owner);
+        Ways { here, members, mesh, owner, marks: Marks::NONE }
     }
 
     /// Delivers a kept message.
@@ -160,9 +183,8 @@ impl Shard {
             kind,
             left: queue.entries.ready() as u32,
         };
-        let mut sinks =
-            Sinks { here: self.id.0, members: &mut self.members, mesh: &mut self.mesh, owner: &mut self.owner };
-        sinks.hand_over(queue, &delivery)
+        let (here, members, mesh, owner) = (self.id, &mut self.members, &mut self.mesh, &mut self.owner);
+        hand_over(Ways { here, members, mesh, owner, marks: Marks::NONE }, queue, &delivery)
     }
 
     /// The next consumer that can take a message now, and whether it does not acknowledge. Those that cannot are set
@@ -178,7 +200,7 @@ impl Shard {
                 let high = self.outbound_high_bytes();
                 self.members.get(holder.caller.connection).is_some_and(|member| member.outbound.len() < high)
             } else {
-                self.owner.links.get(holder.link as usize).is_some_and(|link| link.window > 0)
+                self.owner.links.get(holder.link as usize).is_some_and(|link| link.window > self.closed_window())
             };
             if !open {
                 self.stall(queue, id, holder_id);
@@ -259,29 +281,19 @@ impl Shard {
     }
 
     /// Delivers to the one consumer whose turn it always is, until nothing is left, it can take no more, or `bytes_max`
-    /// are delivered. Returns how many bytes were; none when it is on another shard.
-    fn deliver_run(&mut self, queue: &mut Queue, id: u32, no_ack: bool, bytes_max: usize) -> usize {
-        let high = self.outbound_high_bytes();
+    /// are delivered. Returns how many bytes were; none when more than its own limit counts.
+    fn deliver_run(&mut self, queue: &mut Queue, id: u32, bytes_max: usize) -> usize {
+        let marks = self.marks();
         let key = queue.key;
         let Some((taker, entries)) = queue.taker_and_entries(id) else { return 0 };
-        let Some(mut outlet) = Outlet::to_taker(&mut self.members, &self.owner, self.id, taker) else { return 0 };
-        let kind = if no_ack { DeliveryKind::NoAck } else { DeliveryKind::Consumer };
-        let mut bytes = 0;
-        while bytes < bytes_max && outlet.bytes_waiting() < high && taker.has_credit() {
-            let Some(Taken { position, message, redelivered }) =
-                (if no_ack { entries.pop() } else { entries.take(id) })
-            else {
-                break;
-            };
-            let (content, own) = self.blocks.content(message);
-            let delivery = Delivery { content, own, key, taker: id, position, redelivered, kind, left: 0 };
-            bytes += outlet.deliver(&taker.prefix, &delivery);
-            if no_ack {
-                self.blocks.release(message);
-            } else {
-                taker.unacked += 1;
-            }
-        }
+        let (here, members, mesh, owner) = (self.id, &mut self.members, &mut self.mesh, &mut self.owner);
+        let way = Ways { here, members, mesh, owner, marks }.open_to(taker);
+        let run = Run { key, id, taker, entries, blocks: &mut self.blocks };
+        let bytes = match way {
+            Some(Way::Here(outlet)) => run.into(outlet, bytes_max),
+            Some(Way::There(outlet)) => run.into(outlet, bytes_max),
+            None => 0,
+        };
         queue.leave_if_spent(id);
         bytes
     }
@@ -299,7 +311,7 @@ impl Shard {
                 return (bytes, false);
             };
             if queue.is_sole(id) {
-                let run = self.deliver_run(queue, id, no_ack, self.settings.limits.deliver_slice_bytes - bytes);
+                let run = self.deliver_run(queue, id, self.settings.limits.deliver_slice_bytes - bytes);
                 bytes += run;
                 if run > 0 {
                     continue;

@@ -1,20 +1,15 @@
-//! Deliveries as frames, into the outbound buffer of a connection here or into the batch for its shard.
+//! Deliveries as frames.
 
-use bytes::Bytes;
-use smallvec::SmallVec;
+use std::ops::RangeInclusive;
 
-use super::member::ChannelState;
-use super::members::Members;
-use super::mesh::{Caller, ChannelWire, DeliveryKind, Mesh, Record, RemoteDelivery, ShardId};
-use super::owner::Owner;
-use super::unacked::Unacked;
+use super::mesh::{ChannelWire, DeliveryKind};
 use crate::amqp::codec::Filler;
 use crate::amqp::content::Content;
-use crate::amqp::frame::{self, END};
+use crate::amqp::frame::{self, END, FrameHeader};
 use crate::broker::entries::Position;
-use crate::broker::queue::Taker;
 use crate::broker::topology::QueueKey;
 use crate::connection::outbound::Outbound;
+use bytes::Bytes;
 
 /// The frame of a basic.deliver up to and with the consumer tag.
 pub fn deliver_prefix(number: u16, tag: &str) -> Box<[u8]> {
@@ -66,10 +61,9 @@ impl<'a> Delivery<'a> {
     }
 }
 
-/// Appends method and header frame; returns where the delivery tag is. Few appends of fixed size: this runs once per
-/// delivery.
+/// Appends method and header frame. Few appends of fixed size: this runs once per delivery.
 #[inline]
-fn encode_head(out: &mut Vec<u8>, prefix: &[u8], tag: u64, wire: ChannelWire, delivery: &Delivery<'_>) -> usize {
+fn encode_head(out: &mut Vec<u8>, prefix: &[u8], tag: u64, wire: ChannelWire, delivery: &Delivery<'_>) {
     let content = &delivery.content;
     let is_get = matches!(delivery.kind, DeliveryKind::Get | DeliveryKind::GetNoAck);
     let size = prefix.len() - frame::HEADER_BYTES + 9 + content.names.len() + if is_get { 4 } else { 0 };
@@ -92,7 +86,6 @@ fn encode_head(out: &mut Vec<u8>, prefix: &[u8], tag: u64, wire: ChannelWire, de
         END, 2, c[0], c[1], s[0], s[1], s[2], s[3], 0, 60, 0, 0, b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7],
     ]);
     out.extend_from_slice(content.properties);
-    start + prefix.len()
 }
 
 /// Appends the header frame's end and the body frames.
@@ -132,9 +125,72 @@ fn encode_small(out: &mut Vec<u8>, prefix: &[u8], tag: u64, wire: ChannelWire, d
     out[start + 3..start + 7].copy_from_slice(&(size as u32).to_be_bytes());
 }
 
+/// Appends a delivery's frames. Returns the body if that goes by reference behind them: see [`push_shared_body`].
+#[inline]
+pub(super) fn encode(
+    out: &mut Vec<u8>,
+    prefix: &[u8],
+    tag: u64,
+    wire: ChannelWire,
+    delivery: &Delivery<'_>,
+) -> Option<Bytes> {
+    let body = delivery.content.body;
+    if delivery.own.is_none()
+        && matches!(delivery.kind, DeliveryKind::Consumer | DeliveryKind::NoAck)
+        && (1..=frame::part_bytes_max(wire.frame_max)).contains(&body.len())
+    {
+        if delivery.content.frames.is_empty() {
+            encode_small(out, prefix, tag, wire, delivery);
+        } else {
+            encode_passed(out, prefix, tag, wire, delivery);
+        }
+        return None;
+    }
+    encode_head(out, prefix, tag, wire, delivery);
+    match delivery.own {
+        Some(own) => {
+            out.push(END);
+            Some(shared_body(own, body.len()))
+        }
+        None => {
+            encode_body(out, wire, body);
+            None
+        }
+    }
+}
+
+/// Bytes of the delivery at the front of `frames`, which were encoded by [`encode`].
+#[inline]
+fn delivery_bytes(frames: &[u8], frame_max: u32) -> Option<usize> {
+    let method_end = FrameHeader::read(frames)?.size as usize + frame::OVERHEAD_BYTES;
+    let header = frames.get(method_end..)?;
+    let header_end = method_end + FrameHeader::read(header)?.size as usize + frame::OVERHEAD_BYTES;
+    let body = u64::from_be_bytes(*header.get(frame::HEADER_BYTES + 4..)?.first_chunk()?) as usize;
+    let part_max = frame::part_bytes_max(frame_max);
+    let parts = if body <= part_max { usize::from(body > 0) } else { body.div_ceil(part_max) };
+    Some(header_end + body + parts * frame::OVERHEAD_BYTES)
+}
+
+/// Writes delivery tags into deliveries that lie behind each other, `tag_at` bytes from the beginning of each.
+#[inline]
+pub(super) fn give_tags(mut frames: &mut [u8], tag_at: usize, tags: RangeInclusive<u64>, frame_max: u32) {
+    let last = *tags.end();
+    for tag in tags {
+        if let Some(place) = frames.get_mut(tag_at..tag_at + 8) {
+            place.copy_from_slice(&tag.to_be_bytes());
+        }
+        // What is behind the last one does not count: its body may go by reference.
+        if tag < last
+            && let Some(bytes) = delivery_bytes(frames, frame_max)
+        {
+            frames = std::mem::take(&mut frames).get_mut(bytes..).unwrap_or_default();
+        }
+    }
+}
+
 /// Appends a message's frames as they were received, with another channel number.
 #[inline]
-fn append_frames(out: &mut Vec<u8>, content: &Content<'_>, number: u16) {
+pub(super) fn append_frames(out: &mut Vec<u8>, content: &Content<'_>, number: u16) {
     let at = out.len();
     out.extend_from_slice(content.frames);
     let number = number.to_be_bytes();
@@ -185,168 +241,33 @@ fn shared_body(own: &Bytes, body_len: usize) -> Bytes {
     own.slice(own.len() - body_len..)
 }
 
-/// What is noted of a delivery that needs an acknowledgement.
-#[derive(Debug, Clone, Copy)]
-pub struct Noted {
-    /// From which queue.
-    pub key: QueueKey,
-    /// To which taker of it.
-    pub taker: u32,
-    /// Which entry of it.
-    pub position: Position,
-    /// How it came about.
-    pub kind: DeliveryKind,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// A channel of this shard that takes deliveries, looked up once for as many as there are.
-pub struct Outlet<'a> {
-    outbound: &'a mut Outbound,
-    channel: &'a mut ChannelState,
-    wire: ChannelWire,
-    shard: u8,
-}
-
-impl<'a> Outlet<'a> {
-    /// The way to a channel; `None` when it is gone.
-    #[inline]
-    pub fn find(members: &'a mut Members, to: Caller, wire: ChannelWire) -> Option<Outlet<'a>> {
-        let member = members.sink_of(to.connection)?;
-        let channel = member.channels.get_mut(to.channel as usize)?.as_deref_mut()?;
-        if channel.generation != to.generation {
-            return None;
-        }
-        Some(Outlet { outbound: &mut member.outbound, channel, wire, shard: to.shard })
-    }
-
-    /// The way to a consumer, if it is on this shard and only its own prefetch limit counts.
-    #[inline]
-    pub(super) fn to_taker(
-        members: &'a mut Members,
-        owner: &Owner,
-        here: ShardId,
-        taker: &Taker,
-    ) -> Option<Outlet<'a>> {
-        let holder = owner.holders.get(taker.holder as usize)?;
-        if holder.caller.shard != here.0 || holder.wire.global {
-            return None;
-        }
-        Outlet::find(members, holder.caller, holder.wire)
-    }
-
-    /// Bytes that wait for the socket.
-    #[inline]
-    pub fn bytes_waiting(&self) -> usize {
-        self.outbound.len()
-    }
-
-    /// The next delivery tag; the delivery is noted as unacknowledged if that is due.
-    #[inline]
-    fn next_tag(&mut self, Noted { key, taker, position, kind }: Noted) -> u64 {
-        self.channel.delivery_tag += 1;
-        let tag = self.channel.delivery_tag;
-        if kind.needs_ack() {
-            let consumer = kind == DeliveryKind::Consumer;
-            self.channel.unacked.push(Unacked::new(tag, position, key, taker, self.shard, consumer));
-        }
-        tag
-    }
-
-    /// Encodes a delivery and notes it as unacknowledged if that is due. Returns its bytes.
-    #[inline]
-    pub fn deliver(&mut self, prefix: &[u8], delivery: &Delivery<'_>) -> usize {
-        let Delivery { key, taker, position, kind, .. } = *delivery;
-        let tag = self.next_tag(Noted { key, taker, position, kind });
-        let (outbound, wire) = (&mut *self.outbound, self.wire);
-        let body = delivery.content.body;
-        if delivery.own.is_none()
-            && matches!(delivery.kind, DeliveryKind::Consumer | DeliveryKind::NoAck)
-            && (1..=frame::part_bytes_max(wire.frame_max)).contains(&body.len())
-        {
-            let out = outbound.buffer();
-            let before = out.len();
-            if delivery.content.frames.is_empty() {
-                encode_small(out, prefix, tag, wire, delivery);
-            } else {
-                encode_passed(out, prefix, tag, wire, delivery);
+    #[test]
+    fn tags_given_later_are_where_they_would_have_been() {
+        let frame_max = 4096;
+        let wire = ChannelWire { number: 7, frame_max, global: false };
+        let prefix = deliver_prefix(7, "consumer");
+        let bodies: Vec<Vec<u8>> =
+            [0, 1, 16, 4087, 4088, 4089, 8176, 8177, 20_000, 0, 3].iter().map(|&len| vec![1; len]).collect();
+        let encoded = |first: Option<u64>| {
+            let mut out = vec![];
+            for (n, body) in bodies.iter().enumerate() {
+                let properties: &[u8] = if n % 3 == 0 { &[0, 0] } else { &[0x10, 0, 2] };
+                let content = Content { names: b"\x01e\x02rk", properties, body, frames: &[] };
+                let key = QueueKey { slot: 0, generation: 0 };
+                let mut delivery = Delivery::new(content, None, key, 0, 0, DeliveryKind::Consumer);
+                delivery.redelivered = n % 2 == 0;
+                let tag = first.map_or(0, |first| first + n as u64);
+                assert!(encode(&mut out, &prefix, tag, wire, &delivery).is_none());
             }
-            return out.len() - before;
-        }
-        let before = outbound.len();
-        encode_head(outbound.buffer(), prefix, tag, wire, delivery);
-        match delivery.own {
-            Some(own) => {
-                outbound.buffer().push(END);
-                push_shared_body(outbound, wire.number, wire.frame_max, &shared_body(own, body.len()));
-            }
-            None => encode_body(outbound.buffer(), wire, body),
-        }
-        outbound.len() - before
+            out
+        };
+        let mut later = encoded(None);
+        let tags = 0x0102_0304_0506_0708..=0x0102_0304_0506_0708 + bodies.len() as u64 - 1;
+        give_tags(&mut later, prefix.len(), tags.clone(), frame_max);
+        assert!(later == encoded(Some(*tags.start())));
     }
-
-    /// What deliveries to a consumer begin with, up to their content's frames: for [`Outlet::pass`].
-    pub fn head(prefix: &[u8], names: &[u8]) -> SmallVec<[u8; 96]> {
-        let mut head = SmallVec::from_slice(prefix);
-        head.extend_from_slice(&[0; 9]);
-        head.extend_from_slice(names);
-        head.push(END);
-        let size = (head.len() - frame::OVERHEAD_BYTES) as u32;
-        if let Some(place) = head.get_mut(3..7) {
-            place.copy_from_slice(&size.to_be_bytes());
-        }
-        head
-    }
-
-    /// Passes a publish on as it was received: behind the `head` of deliveries to this consumer, whose delivery tag
-    /// is at `tag_at`, its frames with another channel number.
-    #[inline]
-    pub fn pass(&mut self, head: &[u8], tag_at: usize, content: &Content<'_>, noted: Noted) {
-        let tag = self.next_tag(noted);
-        let out = self.outbound.buffer();
-        let at = out.len();
-        out.reserve(head.len() + content.frames.len());
-        out.extend_from_slice(head);
-        if let Some(place) = out.get_mut(at + tag_at..at + tag_at + 8) {
-            place.copy_from_slice(&tag.to_be_bytes());
-        }
-        append_frames(out, content, self.wire.number);
-    }
-
-    /// The most that goes into one body frame.
-    #[inline]
-    pub fn part_bytes_max(&self) -> usize {
-        frame::part_bytes_max(self.wire.frame_max)
-    }
-}
-
-/// Encodes a delivery for a channel of another shard. Returns its bytes.
-pub fn deliver_there(mesh: &mut Mesh, to: Caller, wire: ChannelWire, prefix: &[u8], delivery: &Delivery<'_>) -> usize {
-    let Some(out) = mesh.content(to.shard) else { return 0 };
-    let at = out.len();
-    let tag_at = encode_head(out, prefix, 0, wire, delivery) - at;
-    let body = delivery.content.body;
-    let shared = match delivery.own {
-        Some(own) => {
-            out.push(END);
-            Some(shared_body(own, body.len()))
-        }
-        None => {
-            encode_body(out, wire, body);
-            None
-        }
-    };
-    let len = out.len() - at;
-    let bytes = len + shared.as_ref().map_or(0, Bytes::len);
-    let remote = RemoteDelivery {
-        to,
-        key: delivery.key,
-        taker: delivery.taker,
-        position: delivery.position,
-        kind: delivery.kind,
-        at,
-        len,
-        tag_at: tag_at as u16,
-        body: shared,
-    };
-    mesh.send(to.shard, Record::Deliver(remote));
-    bytes
 }

@@ -3,259 +3,19 @@
 //! Blocks never cross: small content is copied into the batch, which the receiver reads like a second receive ring;
 //! large bodies cross by reference. The transport never blocks; bytes under way are bounded by credit.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::ConnectionId;
+pub use super::record::*;
 use crate::amqp::Content;
-use crate::amqp::Exception;
 use crate::broker::entries::Position;
 use crate::broker::routing::Keys;
-use crate::broker::topology::{Change, QueueKey};
+use crate::broker::topology::QueueKey;
 
 /// A shard's number, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShardId(pub u8);
-
-/// A channel, seen from any shard. Answers that come too late die by its generation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Caller {
-    /// The shard of its connection.
-    pub shard: u8,
-    /// Its connection.
-    pub connection: ConnectionId,
-    /// The channel's slot in the connection; [`Caller::WHOLE`] for the connection as a whole.
-    pub channel: u32,
-    /// The channel's generation.
-    pub generation: u32,
-}
-
-impl Caller {
-    /// Stands for all channels of a connection.
-    pub const WHOLE: u32 = u32::MAX;
-}
-
-/// What becomes of a delivery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// Acknowledged, or rejected for good.
-    Settle,
-    /// Back to its place in the queue.
-    Requeue,
-}
-
-/// The part of a channel that a queue's owner must know to encode deliveries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ChannelWire {
-    /// The channel number.
-    pub number: u16,
-    /// The connection's frame_max.
-    pub frame_max: u32,
-    /// Whether a prefetch limit holds over all of the channel's consumers.
-    pub global: bool,
-}
-
-/// A consumer to be.
-#[derive(Debug)]
-pub struct ConsumeRequest {
-    /// Of which channel.
-    pub wire: ChannelWire,
-    /// Its tag.
-    pub tag: Box<str>,
-    /// Without acknowledgements.
-    pub no_ack: bool,
-    /// With the queue to itself.
-    pub exclusive: bool,
-    /// Unacknowledged deliveries allowed; 0: no limit.
-    pub prefetch: u32,
-    /// Its priority.
-    pub priority: i32,
-}
-
-/// A command about a living queue, for its owner.
-#[derive(Debug)]
-pub enum QueueRequest {
-    /// Its counts, for declare-ok.
-    Counts,
-    /// Removes what is ready.
-    Purge,
-    /// Deletes it.
-    Delete {
-        /// Only without consumers.
-        if_unused: bool,
-        /// Only without ready messages.
-        if_empty: bool,
-    },
-    /// One message, for basic.get.
-    Get {
-        /// Of which channel.
-        wire: ChannelWire,
-        /// Without acknowledgement.
-        no_ack: bool,
-    },
-    /// A new consumer.
-    Consume(Box<ConsumeRequest>),
-    /// The end of a consumer.
-    Cancel(Box<str>),
-}
-
-/// A change of names, for shard 0.
-#[derive(Debug)]
-pub struct NamesRequest {
-    /// The change.
-    pub change: Change,
-    /// Refuse to delete an exchange that has bindings.
-    pub if_unused: bool,
-    /// Shard 0 chooses where a new queue lives.
-    pub place: bool,
-}
-
-/// The answer to a request.
-#[derive(Debug)]
-pub enum Reply {
-    /// Done.
-    Done,
-    /// Ready messages and consumers.
-    Counts {
-        /// Ready messages.
-        messages: u32,
-        /// Consumers.
-        consumers: u32,
-    },
-    /// Messages purged or deleted.
-    Count(u32),
-    /// basic.get found nothing.
-    Empty,
-    /// basic.get found something; the delivery came before.
-    Got,
-    /// The queue is being deleted.
-    NotFound,
-    /// The exchange, or the queue, is in use.
-    InUse,
-    /// The queue is not empty.
-    NotEmpty,
-    /// Another consumer has, or would have, the queue to itself.
-    ExclusiveUse,
-    /// The world has changed: look at the tables again.
-    Retry,
-    /// Refused.
-    Refused(Box<Exception>),
-}
-
-/// A delivery for a connection on another shard, encoded but for its delivery tag.
-#[derive(Debug)]
-pub struct RemoteDelivery {
-    /// To whom.
-    pub to: Caller,
-    /// From which queue.
-    pub key: QueueKey,
-    /// Which taker of it.
-    pub taker: u32,
-    /// Which entry of it.
-    pub position: Position,
-    /// Whether an acknowledgement is due, and of what kind.
-    pub kind: DeliveryKind,
-    /// Where the frames lie in the batch.
-    pub at: usize,
-    /// Bytes of frames in the batch.
-    pub len: usize,
-    /// Where in the frames the delivery tag belongs.
-    pub tag_at: u16,
-    /// A body that goes by reference, in frames yet to be made.
-    pub body: Option<Bytes>,
-}
-
-/// How a delivery came about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeliveryKind {
-    /// To a consumer, without acknowledgement.
-    NoAck,
-    /// To a consumer, to be acknowledged.
-    Consumer,
-    /// By basic.get, without acknowledgement.
-    GetNoAck,
-    /// By basic.get, to be acknowledged.
-    Get,
-}
-
-impl DeliveryKind {
-    /// Whether an acknowledgement is due.
-    #[inline]
-    pub fn needs_ack(self) -> bool {
-        matches!(self, DeliveryKind::Consumer | DeliveryKind::Get)
-    }
-}
-
-/// One thing that a shard tells another.
-#[derive(Debug)]
-pub enum Record {
-    /// A message for queues of the receiver; `at`, `len`: its record in the batch, unless it comes by reference.
-    Publish {
-        /// How many queues: their keys lie in the batch in front of the record.
-        keys: usize,
-        /// Where the record lies in the batch.
-        at: usize,
-        /// Bytes of the record in the batch.
-        len: usize,
-        /// The record by reference.
-        own: Option<Bytes>,
-    },
-    /// A delivery.
-    Deliver(RemoteDelivery),
-    /// What became of deliveries: the entries from one position to another that the taker holds.
-    Settle {
-        /// The queue.
-        key: QueueKey,
-        /// Who held them.
-        taker: u32,
-        /// The first.
-        from: Position,
-        /// The last.
-        to: Position,
-        /// What became of them.
-        verdict: Verdict,
-    },
-    /// A command on a queue of the receiver.
-    Queue(Caller, QueueKey, Box<QueueRequest>),
-    /// A change of names.
-    Names(Caller, Box<NamesRequest>),
-    /// Removes a queue of the sender from the tables.
-    RemoveQueue(QueueKey),
-    /// By way of shard 0, so behind what the sender had asked before: tell the caller to look again.
-    Bounce(Caller),
-    /// An answer.
-    Answer(Caller, Reply),
-    /// A channel or connection has ended.
-    Gone(Caller),
-    /// All that followed from its end is done.
-    GoneDone(Caller),
-    /// A consumer lost its queue.
-    Cancelled(Caller, Box<str>),
-    /// Bytes of publishes that were processed.
-    PublishCredit(i64),
-    /// Bytes of deliveries that the connection's socket took.
-    LinkCredit(ConnectionId, i64),
-    /// Whether a prefetch limit holds over all of the channel's consumers.
-    GlobalQos(Caller, bool),
-    /// How many messages could go to a channel under its common limit.
-    AskGrant(Caller, u32),
-    /// How many may.
-    Grant(Caller, u32),
-    /// How many did not.
-    GrantBack(Caller, u32),
-    /// Whether the requester behind a generated reply name is there; answered as a declare is.
-    FindReply(Caller, Arc<str>),
-    /// A direct reply for a channel of the receiver.
-    DirectReply {
-        /// The name it was sent to, behind the common prefix.
-        address: Arc<str>,
-        /// Where the record lies in the batch.
-        at: usize,
-        /// Bytes of the record.
-        len: usize,
-    },
-}
 
 /// The keys of `count` queues that lie in a batch's content in front of `at`.
 pub(super) fn keys_before(content: &[u8], at: usize, count: usize) -> impl Iterator<Item = QueueKey> {
@@ -277,17 +37,27 @@ pub struct Batch {
     pub version: u64,
     pub(super) records: Vec<Record>,
     pub(super) content: Vec<u8>,
-    /// An emptied batch's memory on its way home.
-    pub(super) returned: Option<(Vec<Record>, Vec<u8>)>,
+    /// Memory of emptied batches on its way home.
+    returned: Memories,
 }
+
+/// The memory of an emptied batch.
+type Memory = (Vec<Record>, Vec<u8>);
+type Memories = SmallVec<[Memory; 1]>;
+
+/// Emptied batches whose memory waits for use, or for a batch that takes it home: traffic in one direction is answered
+/// only now and then.
+const SPARE_MAX: usize = 4;
+/// A batch that had more content than this does not keep its memory.
+const SPARE_BYTES_MAX: usize = 4 << 20;
 
 #[derive(Debug, Default)]
 struct Outgoing {
     records: Vec<Record>,
     content: Vec<u8>,
     /// Memory to give back to the peer.
-    returned: Option<(Vec<Record>, Vec<u8>)>,
-    spare: Option<(Vec<Record>, Vec<u8>)>,
+    returned: Memories,
+    spare: Memories,
     /// Publish bytes that the peer still takes.
     credit: i64,
     /// Processed publish bytes to report.
@@ -296,6 +66,60 @@ struct Outgoing {
     waiting: Vec<ConnectionId>,
     /// Something beside records is to be sent.
     nudge: bool,
+}
+
+impl Outgoing {
+    /// Appends keys to the content. Returns where it goes on.
+    #[inline]
+    fn write_keys(&mut self, keys: &Keys) -> usize {
+        for key in keys {
+            self.content.extend_from_slice(&key.slot.to_le_bytes());
+            self.content.extend_from_slice(&key.generation.to_le_bytes());
+        }
+        self.content.len()
+    }
+
+    fn keep_spare(&mut self, memory: Memory) {
+        if self.spare.len() < SPARE_MAX {
+            self.spare.push(memory);
+        }
+    }
+}
+
+/// Deliveries for a peer, joined to runs where they follow each other to the same taker.
+#[derive(Debug)]
+pub(super) struct Deliveries<'a> {
+    peer: &'a mut Outgoing,
+    /// The last record is ours.
+    has_begun: bool,
+}
+
+impl Deliveries<'_> {
+    /// The content buffer that frames are appended to.
+    #[inline]
+    pub(super) fn content(&mut self) -> &mut Vec<u8> {
+        &mut self.peer.content
+    }
+
+    /// Notes a delivery to the same taker as the last, if its entry and its frames follow. Returns whether it did.
+    #[inline]
+    pub(super) fn extend(&mut self, position: Position, len: usize) -> bool {
+        match self.peer.records.last_mut() {
+            Some(Record::Deliver(run)) if self.has_begun => run.extend(position, len),
+            _ => false,
+        }
+    }
+
+    /// Notes a delivery.
+    pub(super) fn begin(&mut self, first: RemoteDelivery) {
+        self.has_begun = first.body.is_none();
+        if let Some(Record::Deliver(run)) = self.peer.records.last_mut()
+            && run.join(&first)
+        {
+            return;
+        }
+        self.peer.records.push(Record::Deliver(first));
+    }
 }
 
 /// One shard's ends of the mesh.
@@ -330,10 +154,10 @@ impl Mesh {
         }
     }
 
-    /// The content buffer for `to`; what is appended to it must be named by a record.
+    /// The way for deliveries to one taker on `to`.
     #[inline]
-    pub fn content(&mut self, to: u8) -> Option<&mut Vec<u8>> {
-        self.peers.get_mut(to as usize).map(|peer| &mut peer.content)
+    pub(super) fn deliveries(&mut self, to: u8) -> Option<Deliveries<'_>> {
+        self.peers.get_mut(to as usize).map(|peer| Deliveries { peer, has_begun: false })
     }
 
     /// Appends a message for queues of `to`. Returns whether credit is left.
@@ -342,11 +166,7 @@ impl Mesh {
         let Some(peer) = self.peers.get_mut(to as usize) else {
             return true;
         };
-        for key in keys {
-            peer.content.extend_from_slice(&key.slot.to_le_bytes());
-            peer.content.extend_from_slice(&key.generation.to_le_bytes());
-        }
-        let at = peer.content.len();
+        let at = peer.write_keys(keys);
         let bytes = content.record_bytes();
         if own.is_none() {
             content.write_record(&mut peer.content);
@@ -354,6 +174,19 @@ impl Mesh {
         let len = peer.content.len() - at;
         peer.records.push(Record::Publish { keys: keys.len(), at, len, own: own.cloned() });
         peer.credit -= bytes as i64;
+        peer.credit > 0
+    }
+
+    /// Appends publishes of one stream for queues of `to`: `frames` of [`Stream`](crate::connection::stream::Stream),
+    /// as they were received. Returns whether credit is left.
+    pub fn publish_stream(&mut self, to: u8, keys: &Keys, frames: &[u8]) -> bool {
+        let Some(peer) = self.peers.get_mut(to as usize) else {
+            return true;
+        };
+        let at = peer.write_keys(keys);
+        peer.content.extend_from_slice(frames);
+        peer.records.push(Record::Stream { keys: keys.len(), at, len: frames.len() });
+        peer.credit -= frames.len() as i64;
         peer.credit > 0
     }
 
@@ -415,15 +248,23 @@ impl Mesh {
         }
     }
 
-    /// Takes a processed batch's memory: it goes home with the next batch to its sender.
+    /// Takes a processed batch's memory: it goes home with the next batch to its sender. When there was none for long,
+    /// it is used here.
     pub fn give_back(&mut self, mut batch: Batch) {
+        let Some(peer) = self.peers.get_mut(batch.from.0 as usize) else { return };
+        for memory in batch.returned.drain(..) {
+            peer.keep_spare(memory);
+        }
+        if batch.content.capacity() > SPARE_BYTES_MAX {
+            return;
+        }
         batch.records.clear();
         batch.content.clear();
-        if let Some(peer) = self.peers.get_mut(batch.from.0 as usize) {
-            if let Some(returned) = batch.returned {
-                peer.spare = Some(returned);
-            }
-            peer.returned = Some((batch.records, batch.content));
+        let memory = (batch.records, batch.content);
+        if peer.returned.len() < SPARE_MAX {
+            peer.returned.push(memory);
+        } else {
+            peer.keep_spare(memory);
         }
     }
 
@@ -437,13 +278,17 @@ impl Mesh {
                 continue;
             }
             peer.nudge = false;
-            let (spare_records, spare_content) = peer.spare.take().unwrap_or_default();
+            // The next batch is likely to be as large as this one.
+            let (records, content) = peer
+                .spare
+                .pop()
+                .unwrap_or_else(|| (Vec::with_capacity(peer.records.len()), Vec::with_capacity(peer.content.len())));
             let batch = Batch {
                 from: self.me,
                 version,
-                records: std::mem::replace(&mut peer.records, spare_records),
-                content: std::mem::replace(&mut peer.content, spare_content),
-                returned: peer.returned.take(),
+                records: std::mem::replace(&mut peer.records, records),
+                content: std::mem::replace(&mut peer.content, content),
+                returned: std::mem::take(&mut peer.returned),
             };
             return Some((ShardId(to as u8), batch));
         }

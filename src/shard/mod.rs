@@ -14,9 +14,11 @@ mod member;
 mod members;
 pub mod mesh;
 mod names;
+mod outlet;
 mod owner;
 mod pace;
 mod receive;
+mod record;
 mod reply_to;
 mod routes;
 mod timer;
@@ -128,7 +130,7 @@ impl Shard {
                     blocks: Blocks::new(limits.block_bytes, limits.body_own_block_bytes, limits.blocks_spare_max),
                     living: Vec::new(),
                     owner: Owner::new(&hash),
-                    mesh: Mesh::new(ShardId(id as u8), count, limits.publish_credit_bytes),
+                    mesh: Mesh::new(ShardId(id as u8), count, pace::publish_credit(limits, count)),
                     granting: Vec::new(),
                     timers: Timers::default(),
                     upkeep: Upkeep::default(),
@@ -242,6 +244,7 @@ impl Shard {
     /// Notes what a write achieved.
     pub fn wrote(&mut self, now: Now, id: ConnectionId, outcome: WriteOutcome) {
         let high = self.settings.limits.outbound_high_bytes;
+        let credit_step = self.link_credit_step();
         self.members.weigh(id);
         let Some(member) = self.members.get_mut(id) else { return };
         member.heartbeat.sent = true;
@@ -258,9 +261,8 @@ impl Shard {
             return;
         }
         let stalled = std::mem::take(&mut member.stalled);
-        let half_window = self.settings.limits.link_window_bytes / 2;
         for (owner, bytes) in &mut member.foreign {
-            if *bytes > half_window {
+            if *bytes > credit_step {
                 self.mesh.send(*owner, mesh::Record::LinkCredit(id, std::mem::take(bytes)));
             }
         }

@@ -65,6 +65,8 @@ pub(super) struct Owner {
     pub(super) holders: Slab<Holder>,
     holder_index: Map<Caller, u32>,
     pub(super) links: Slab<Link>,
+    /// Bytes that the windows of all links lack.
+    pub(super) under_way: i64,
     link_index: Map<(u8, ConnectionId), u32>,
     /// Queues that may have something to deliver.
     pub(super) active: VecDeque<QueueKey>,
@@ -78,6 +80,7 @@ impl Owner {
             holders: Slab::new(),
             holder_index: Map::with_hasher(hash.clone()),
             links: Slab::new(),
+            under_way: 0,
             link_index: Map::with_hasher(hash.clone()),
             active: VecDeque::new(),
             dying: Map::with_hasher(hash.clone()),
@@ -229,7 +232,9 @@ impl Shard {
             return;
         };
         link.window += bytes;
-        if link.window > 0 {
+        let window = link.window;
+        self.owner.under_way -= bytes;
+        if window > self.closed_window() {
             self.link_opened(id);
         }
     }
@@ -416,7 +421,11 @@ impl Shard {
         let task = self.owner.gone.insert(GoneTask { caller, left: 1 }) as u32;
         let holders: Vec<u32> = if caller.channel == Caller::WHOLE {
             match self.owner.link_index.remove(&(caller.shard, caller.connection)) {
-                Some(link) => self.owner.links.remove(link as usize).holders,
+                Some(link) => {
+                    let link = self.owner.links.remove(link as usize);
+                    self.owner.under_way -= self.settings.limits.link_window_bytes - link.window;
+                    link.holders
+                }
                 None => Vec::new(),
             }
         } else {

@@ -1,7 +1,9 @@
 //! What a shard holds for all its connections together, and how it slows down when that is much (shards.md A5): bounds
 //! of single connections are no bound when there are ten thousand of them.
 
+use super::outlet::Marks;
 use super::{ConnectionId, Shard};
+use crate::limits::Limits;
 
 /// By how much reads and outbound marks shrink beyond the bounds.
 const SHRINK: usize = 64;
@@ -10,6 +12,21 @@ const SHRUNK_MIN: usize = 4096;
 
 fn shrunk(bytes: usize, shrinks: bool) -> usize {
     if shrinks { (bytes / SHRINK).max(SHRUNK_MIN.min(bytes)) } else { bytes }
+}
+
+/// What part of a link's window is left when all links together have much under way.
+const LINK_SHRINK: i64 = 8;
+/// What part of a link's window goes back at once: less than what is left of it at worst, or it would never open again.
+const LINK_CREDIT: i64 = 2 * LINK_SHRINK;
+
+fn shrunk_window(bytes: i64) -> i64 {
+    (bytes / LINK_SHRINK).max(bytes.min(SHRUNK_MIN as i64))
+}
+
+/// Bytes of publishes that may be under way between each pair of so many shards.
+pub(super) fn publish_credit(limits: &Limits, shards: usize) -> i64 {
+    let pairs = (shards * (shards - 1)).max(1) as i64;
+    limits.publish_credit_bytes.min((limits.mesh_bytes_max / pairs).max(1))
 }
 
 /// Bytes held for all connections of a shard.
@@ -35,6 +52,28 @@ impl Shard {
         shrunk(limits.outbound_high_bytes, self.members.held().outbound > limits.outbound_bytes_max)
     }
 
+    /// A link is open while its window is above this.
+    #[inline]
+    pub(super) fn closed_window(&self) -> i64 {
+        let limits = &self.settings.limits;
+        if self.owner.under_way > limits.links_bytes_max {
+            limits.link_window_bytes - shrunk_window(limits.link_window_bytes)
+        } else {
+            0
+        }
+    }
+
+    /// When connections take no more.
+    #[inline]
+    pub(super) fn marks(&self) -> Marks {
+        Marks { high: self.outbound_high_bytes(), closed_window: self.closed_window() }
+    }
+
+    /// Delivered bytes of a connection for which window is given back.
+    pub(super) fn link_credit_step(&self) -> i64 {
+        self.settings.limits.link_window_bytes / LINK_CREDIT
+    }
+
     /// The next connection to write.
     #[inline]
     pub fn next_dirty(&mut self) -> Option<ConnectionId> {
@@ -49,11 +88,13 @@ mod tests {
     use std::collections::VecDeque;
     use std::sync::Arc;
 
+    use super::publish_credit;
     use crate::amqp::frame::{PROTOCOL_HEADER, write_body, write_content_header, write_method};
     use crate::amqp::method::*;
     use crate::amqp::{LongStr, Table};
     use crate::config::Settings;
     use crate::connection::outbound::Outbound;
+    use crate::limits::Limits;
     use crate::shard::mesh::{Batch, ShardId};
     use crate::shard::turn::{CloseKind, NextTurn, ReadOutcome, World, WriteOutcome, turn};
     use crate::shard::{ConnectionId, Peer, Shard};
@@ -154,6 +195,16 @@ mod tests {
             write_method(&mut out, 1, &consume);
         }
         out
+    }
+
+    #[test]
+    fn publishes_under_way_between_many_shards_have_a_bound_in_all() {
+        let limits = Limits::default();
+        let sum = |shards: usize| publish_credit(&limits, shards) * (shards * (shards - 1)) as i64;
+        assert_eq!(publish_credit(&limits, 1), limits.publish_credit_bytes);
+        assert_eq!(publish_credit(&limits, 2), limits.publish_credit_bytes);
+        assert!((2..=64).all(|shards| sum(shards) <= limits.mesh_bytes_max));
+        assert!(publish_credit(&limits, 64) >= 128 << 10);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Bytes and batches in: the shard's receive buffer, parsing, parking, and what other shards say.
 
-use super::delivery::push_shared_body;
+use super::delivery::{give_tags, push_shared_body};
 use super::mesh::{Batch, Caller, Record, RemoteDelivery, Reply, Verdict, keys_before};
 use super::turn::CloseKind;
 use super::unacked::Unacked;
@@ -232,6 +232,10 @@ impl Shard {
                 *published += content.record_bytes() as i64;
                 self.enqueue(keys_before(bytes, at, keys), &content, own.as_ref());
             }
+            Record::Stream { keys, at, len } => {
+                *published += len as i64;
+                self.stream_from_afar(keys_before(bytes, at, keys), part(at, len));
+            }
             Record::Deliver(remote) => {
                 let frames = part(remote.at, remote.len);
                 self.delivered(from, remote, frames);
@@ -267,11 +271,11 @@ impl Shard {
         }
     }
 
-    /// A delivery from a queue of another shard: gets its tag and goes out.
+    /// Deliveries from a queue of another shard: get their tags and go out.
     fn delivered(&mut self, owner: u8, remote: RemoteDelivery, frames: &[u8]) {
         let Caller { connection, .. } = remote.to;
         let Some(member) = self.members.sink_of(connection) else { return };
-        let bytes = (frames.len() + remote.body.as_ref().map_or(0, bytes::Bytes::len)) as i64;
+        let bytes = (frames.len() + remote.body.as_ref().map_or(0, |body| body.len())) as i64;
         match member.foreign.iter_mut().find(|(shard, _)| *shard == owner) {
             Some((_, credit)) => *credit += bytes,
             None => member.foreign.push((owner, bytes)),
@@ -285,22 +289,23 @@ impl Shard {
         if channel.generation != remote.to.generation || closing {
             return;
         }
-        channel.delivery_tag += 1;
-        let tag = channel.delivery_tag;
+        let first = channel.delivery_tag + 1;
+        channel.delivery_tag += u64::from(remote.count);
+        let tags = first..=channel.delivery_tag;
         if remote.kind.needs_ack() {
             let consumer = remote.kind == super::mesh::DeliveryKind::Consumer;
-            channel.unacked.push(Unacked::new(tag, remote.position, remote.key, remote.taker, owner, consumer));
+            for (position, tag) in (remote.position..).zip(tags.clone()) {
+                channel.unacked.push(Unacked::new(tag, position, remote.key, remote.taker, owner, consumer));
+            }
             if consumer && let Some(global) = &mut channel.global {
-                global.granted = global.granted.saturating_sub(1);
+                global.granted = global.granted.saturating_sub(remote.count);
             }
         }
         let number = channel.number;
         let out = member.outbound.buffer();
-        let at = out.len() + remote.tag_at as usize;
+        let at = out.len();
         out.extend_from_slice(frames);
-        if let Some(place) = out.get_mut(at..at + 8) {
-            place.copy_from_slice(&tag.to_be_bytes());
-        }
+        give_tags(out.get_mut(at..).unwrap_or(&mut []), remote.tag_at.into(), tags, frame_max);
         if let Some(body) = &remote.body {
             push_shared_body(&mut member.outbound, number, frame_max, body);
         }

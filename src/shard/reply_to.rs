@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
-use super::delivery::{Delivery, Outlet, deliver_prefix};
+use super::delivery::{Delivery, deliver_prefix};
 use super::member::ReplyConsumer;
 use super::mesh::{Caller, ChannelWire, DeliveryKind, Record, Reply};
+use super::outlet::{Here, Outlet};
 use super::{ConnectionId, Shard};
 use crate::amqp::{Content, Properties};
 use crate::broker::topology::QueueKey;
@@ -111,7 +112,7 @@ impl Shard {
             kind: DeliveryKind::NoAck,
             left: 0,
         };
-        if let Some(mut outlet) = Outlet::find(&mut self.members, caller, wire) {
+        if let Some(mut outlet) = Here::find(&mut self.members, caller, wire, usize::MAX) {
             outlet.deliver(&prefix, &delivery);
         }
     }

@@ -420,6 +420,7 @@ fn tighten(settings: &mut Settings, seed: u64) {
     limits.deliver_slice_bytes = some(1, 1_000);
     limits.outbound_high_bytes = some(1, 10_000);
     limits.link_window_bytes = some(1, 5_000) as i64;
+    limits.links_bytes_max = some(1, 100_000) as i64;
     limits.publish_credit_bytes = some(1, 5_000) as i64;
     limits.body_own_block_bytes = some(100, 4_000);
     limits.route_cache_max = some(1, 8);

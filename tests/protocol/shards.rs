@@ -386,6 +386,50 @@ scripts! {
         heir.silent();
     }
 
+    b25_all_remote_consumers_that_do_not_read_have_a_bound(t) {
+        let t = &t.with(|settings| {
+            let limits = &mut settings.limits;
+            (limits.link_window_bytes, limits.outbound_high_bytes) = (64 << 10, 64 << 10);
+            (limits.links_bytes_max, limits.outbound_bytes_max) = (20_000, 20_000);
+        });
+        let owner = t.peer();
+        owner.queue(declare("first"));
+        let body = "b".repeat(1000);
+        let names: Vec<String> = (0..12).map(|n| format!("q{n}")).collect();
+        let consumers: Vec<Peer> = names
+            .iter()
+            .map(|name| {
+                owner.queue(declare(name));
+                let consumer = t.peer();
+                consumer.consume_no_ack(name, "c");
+                consumer.stop_reading();
+                consumer
+            })
+            .collect();
+        for _ in 0..60 {
+            names.iter().for_each(|name| {
+                owner.fill(name, &[&body]);
+            });
+            t.settle();
+        }
+        let mut ready = 0;
+        for name in &names {
+            owner.send(passive(name));
+            owner.expect_id(QueueDeclareOk::ID, |method| {
+                if let Method::QueueDeclareOk(ok) = method {
+                    ready += ok.message_count;
+                }
+            });
+        }
+        // An eighth of each window, and what each shard let go before it had too much.
+        let sent = 12 * 60 - ready;
+        assert!(sent > 12 && sent <= 12 * 9 + 21 * 2 * t.shards() as u32, "{sent} are on their way");
+        for consumer in &consumers {
+            consumer.go_on_reading();
+            (1..=60).for_each(|tag| { consumer.delivered("c", tag, &body); });
+        }
+    }
+
     b30_a_requester_that_does_not_read_is_bounded(t) {
         let (a, b) = (t.peer_on(1), t.peer_on(2));
         b.queue(exclusive("requests"));

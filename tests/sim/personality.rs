@@ -148,6 +148,7 @@ pub fn settings(rng: &mut Rng) -> Settings {
     limits.outbound_park_bytes = limits.outbound_high_bytes * rng.range(1, 4);
     limits.deliver_slice_bytes = rng.pick(&[1, 500, 5000, 1 << 20]);
     limits.link_window_bytes = rng.pick(&[1 << 10, 1 << 10, 16 << 10, 256 << 10]);
+    limits.links_bytes_max = rng.pick(&[1, 4 << 10, 256 << 20]);
     limits.publish_credit_bytes = rng.pick(&[1 << 10, 1 << 10, 16 << 10, 1 << 20]);
     limits.body_reserve_max = rng.pick(&[16, 1000, 256 << 10]);
     limits.route_cache_max = rng.pick(&[1, 2, 4096]);

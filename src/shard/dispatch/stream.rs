@@ -5,14 +5,15 @@ use smallvec::SmallVec;
 
 use super::publish::{asks_nothing, count_publishes};
 use crate::amqp::Content;
-use crate::broker::entries::Position;
-use crate::broker::message::MessageRef;
-use crate::broker::queue::{Life, Queue};
+use crate::broker::entries::{Entries, Position};
+use crate::broker::message::{Blocks, MessageRef};
+use crate::broker::queue::{Life, Queue, Taker};
 use crate::broker::routing::Route;
 use crate::broker::topology::QueueKey;
-use crate::connection::stream::{Stream, publish_names, single_ack};
-use crate::shard::delivery::{Delivery, Noted, Outlet};
+use crate::connection::stream::{Stream, Taken, publish_names, single_ack};
+use crate::shard::delivery::Delivery;
 use crate::shard::mesh::{Caller, DeliveryKind, Verdict};
+use crate::shard::outlet::{self, Noted, Outlet, Way, Ways};
 use crate::shard::unacked::Unacked;
 use crate::shard::{ConnectionId, Shard};
 
@@ -44,7 +45,7 @@ impl Shard {
             let caller = Caller { shard: self.id.0, connection: id, channel: slot, generation };
             count = self.stream_along(caller, &cached.route, &mut stream);
         }
-        let left = stream.bytes_left();
+        let left = stream.left().len();
         self.routes.put_back(cached, route_at);
         *input = &input[input.len() - left..];
         if count > 0
@@ -91,42 +92,68 @@ impl Shard {
         true
     }
 
-    /// Sends a stream to several queues, or to other shards: some publishes at a time, and each queue takes all of them
-    /// before the next one does. Returns how many there were.
+    /// Sends a stream to several queues, or to other shards, some publishes at a time. Returns how many there were.
     fn stream_along(&mut self, caller: Caller, route: &Route, stream: &mut Stream<'_>) -> u64 {
         let mut count = 0;
-        let mut some: SmallVec<[Content<'_>; BATCH_MAX]> = SmallVec::new();
         for (owner, _) in &route.remote {
             self.touch(caller, *owner);
         }
         while self.exhausted == 0 {
-            let mut bytes = 0;
-            some.clear();
-            while some.len() < BATCH_MAX
-                && bytes < BATCH_BYTES_MAX
-                && let Some(content) = stream.next_publish()
-            {
-                bytes += content.record_bytes();
-                some.push(content);
-            }
-            if some.is_empty() {
+            let input = stream.left();
+            let some = self.stream_some(&route.local, || stream.next_publish());
+            if some == 0 {
                 break;
             }
-            count += some.len() as u64;
-            let mut kept = [None; BATCH_MAX];
-            for key in &route.local {
-                let mut contents = some.iter().copied();
-                self.stream_into(*key, &mut kept, || contents.next());
-            }
+            count += some;
+            let frames = input.get(..input.len() - stream.left().len()).unwrap_or(&[]);
             for (owner, keys) in &route.remote {
-                for content in &some {
-                    if !self.mesh.publish(*owner, keys, content, None) {
-                        self.exhausted |= 1 << *owner;
-                    }
+                if !self.mesh.publish_stream(*owner, keys, frames) {
+                    self.exhausted |= 1 << *owner;
                 }
             }
         }
         count
+    }
+
+    /// Puts some publishes into queues of this shard: each queue takes all of them before the next one does. Returns
+    /// how many there were.
+    fn stream_some<'a>(&mut self, keys: &[QueueKey], mut next: impl FnMut() -> Option<Content<'a>>) -> u64 {
+        let mut bytes = 0;
+        let mut count = 0;
+        if keys.is_empty() {
+            while bytes < BATCH_BYTES_MAX
+                && let Some(content) = next()
+            {
+                bytes += content.record_bytes();
+                count += 1;
+            }
+            return count;
+        }
+        let mut some: SmallVec<[Content<'_>; BATCH_MAX]> = SmallVec::new();
+        while some.len() < BATCH_MAX
+            && bytes < BATCH_BYTES_MAX
+            && let Some(content) = next()
+        {
+            bytes += content.record_bytes();
+            some.push(content);
+        }
+        let mut kept = [None; BATCH_MAX];
+        for key in keys {
+            let mut contents = some.iter().copied();
+            self.stream_into(*key, &mut kept, || contents.next());
+        }
+        some.len() as u64
+    }
+
+    /// Puts publishes of a stream on another shard into queues of this one.
+    pub(in crate::shard) fn stream_from_afar(&mut self, keys: impl Iterator<Item = QueueKey>, frames: &[u8]) {
+        let mut taken = Taken::new(frames);
+        let keys: SmallVec<[QueueKey; 8]> = keys.collect();
+        if let [key] = keys[..] {
+            self.stream_into(key, &mut [], || taken.next_publish());
+            return;
+        }
+        while self.stream_some(&keys, || taken.next_publish()) > 0 {}
     }
 
     /// Puts publishes into one queue of this shard, each kept where `kept` says when it goes to others, too. Returns
@@ -165,22 +192,52 @@ impl Shard {
         kept: &mut [Option<MessageRef>],
         next: &mut impl FnMut() -> Option<Content<'a>>,
     ) -> usize {
-        let high = self.outbound_high_bytes();
+        let marks = self.marks();
         let key = queue.key;
         let Some((taker, entries)) = queue.taker_and_entries(id) else { return 0 };
-        let outlet = Outlet::to_taker(&mut self.members, &self.owner, self.id, taker)
-            .filter(|outlet| outlet.bytes_waiting() < high);
-        let Some(mut outlet) = outlet else {
+        let (here, members, mesh, owner) = (self.id, &mut self.members, &mut self.mesh, &mut self.owner);
+        let way = Ways { here, members, mesh, owner, marks }.open_to(taker);
+        let Some(way) = way else {
             self.enqueue_in(queue, &first, None, kept.first_mut().unwrap_or(&mut None));
             return 1;
         };
+        let passage = Passage { key, id, taker, entries, blocks: &mut self.blocks, kept };
+        let count = match way {
+            Way::Here(outlet) => passage.into(outlet, first, next),
+            Way::There(outlet) => passage.into(outlet, first, next),
+        };
+        queue.leave_if_spent(id);
+        count
+    }
+}
+
+/// An idle queue, and the consumer that takes whatever comes.
+struct Passage<'a> {
+    key: QueueKey,
+    id: u32,
+    taker: &'a mut Taker,
+    entries: &'a mut Entries,
+    blocks: &'a mut Blocks,
+    kept: &'a mut [Option<MessageRef>],
+}
+
+impl Passage<'_> {
+    /// Hands publishes to the consumer for as long as it takes them. Returns how many.
+    #[inline]
+    fn into<'a>(
+        self,
+        mut outlet: impl Outlet,
+        first: Content<'a>,
+        next: &mut impl FnMut() -> Option<Content<'a>>,
+    ) -> usize {
+        let Passage { key, id, taker, entries, blocks, kept } = self;
         let mut head = None;
         let (mut content, mut count) = (first, 0);
         loop {
             let (mut own, mut position, mut kind) = (None, 0, DeliveryKind::NoAck);
             if !taker.no_ack {
-                let message = self.blocks.keep_once(&content, None, kept.get_mut(count).unwrap_or(&mut None));
-                own = self.blocks.content(message).1;
+                let message = blocks.keep_once(&content, None, kept.get_mut(count).unwrap_or(&mut None));
+                own = blocks.content(message).1;
                 position = entries.push_taken(message, id);
                 kind = DeliveryKind::Consumer;
                 taker.unacked += 1;
@@ -189,18 +246,16 @@ impl Shard {
             if count == 1 || own.is_some() || content.body.len() > outlet.part_bytes_max() {
                 outlet.deliver(&taker.prefix, &Delivery::new(content, own, key, id, position, kind));
             } else {
-                let head = head.get_or_insert_with(|| Outlet::head(&taker.prefix, content.names));
+                let head = head.get_or_insert_with(|| outlet::head(&taker.prefix, content.names));
                 outlet.pass(head, taker.prefix.len(), &content, Noted { key, taker: id, position, kind });
             }
-            if outlet.bytes_waiting() >= high || !taker.has_credit() {
-                break;
+            if !outlet.is_open() || !taker.has_credit() {
+                return count;
             }
             match next() {
                 Some(next) => content = next,
-                None => break,
+                None => return count,
             }
         }
-        queue.leave_if_spent(id);
-        count
     }
 }
