@@ -44,8 +44,8 @@ pub struct Limits {
     pub gathered_frame_max: u32,
     /// Memory reserved at once for a body that was only announced.
     pub body_reserve_max: usize,
-    /// Bytes of deliveries under way from one shard to a connection of another: as much as may wait for its socket, or
-    /// a single read of a publisher stops its consumers.
+    /// Bytes of deliveries under way from one shard to a connection of another. Less with many shards: what all of them
+    /// send must not keep the connection's commands from being read.
     pub link_window_bytes: i64,
     /// Bytes of deliveries under way from one shard to all connections of others, above which each may have a fraction
     /// of its window.
@@ -87,7 +87,7 @@ impl Default for Limits {
             tx_entries_max: 1 << 20,
             gathered_frame_max: 4 << 20,
             body_reserve_max: 256 << 10,
-            link_window_bytes: 1 << 20,
+            link_window_bytes: 2 << 20,
             links_bytes_max: 256 << 20,
             publish_credit_bytes: 4 << 20,
             mesh_bytes_max: 1 << 30,

@@ -129,7 +129,7 @@ impl Shard {
                     members: Members::new(),
                     blocks: Blocks::new(limits.block_bytes, limits.body_own_block_bytes, limits.blocks_spare_max),
                     living: Vec::new(),
-                    owner: Owner::new(&hash),
+                    owner: Owner::new(&hash, pace::link_window(limits, count)),
                     mesh: Mesh::new(ShardId(id as u8), count, pace::publish_credit(limits, count)),
                     granting: Vec::new(),
                     timers: Timers::default(),

@@ -65,6 +65,8 @@ pub(super) struct Owner {
     pub(super) holders: Slab<Holder>,
     holder_index: Map<Caller, u32>,
     pub(super) links: Slab<Link>,
+    /// The window of a link.
+    pub(super) link_window: i64,
     /// Bytes that the windows of all links lack.
     pub(super) under_way: i64,
     link_index: Map<(u8, ConnectionId), u32>,
@@ -75,11 +77,12 @@ pub(super) struct Owner {
 }
 
 impl Owner {
-    pub(super) fn new(hash: &ahash::RandomState) -> Owner {
+    pub(super) fn new(hash: &ahash::RandomState, link_window: i64) -> Owner {
         Owner {
             holders: Slab::new(),
             holder_index: Map::with_hasher(hash.clone()),
             links: Slab::new(),
+            link_window,
             under_way: 0,
             link_index: Map::with_hasher(hash.clone()),
             active: VecDeque::new(),
@@ -172,7 +175,7 @@ impl Shard {
             Some(link) => *link,
             None => {
                 let link = self.owner.links.insert(Link {
-                    window: self.settings.limits.link_window_bytes,
+                    window: self.owner.link_window,
                     holders: Vec::new(),
                     stalled: Vec::new(),
                 }) as u32;
@@ -423,7 +426,7 @@ impl Shard {
             match self.owner.link_index.remove(&(caller.shard, caller.connection)) {
                 Some(link) => {
                     let link = self.owner.links.remove(link as usize);
-                    self.owner.under_way -= self.settings.limits.link_window_bytes - link.window;
+                    self.owner.under_way -= self.owner.link_window - link.window;
                     link.holders
                 }
                 None => Vec::new(),

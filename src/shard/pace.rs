@@ -15,12 +15,19 @@ fn shrunk(bytes: usize, shrinks: bool) -> usize {
 }
 
 /// What part of a link's window is left when all links together have much under way.
-const LINK_SHRINK: i64 = 8;
+const LINK_SHRINK: i64 = 16;
 /// What part of a link's window goes back at once: less than what is left of it at worst, or it would never open again.
 const LINK_CREDIT: i64 = 2 * LINK_SHRINK;
 
 fn shrunk_window(bytes: i64) -> i64 {
     (bytes / LINK_SHRINK).max(bytes.min(SHRUNK_MIN as i64))
+}
+
+/// The window for a connection of another of so many shards. A client may publish on and on without reading what all
+/// these deliver to it.
+pub(super) fn link_window(limits: &Limits, shards: usize) -> i64 {
+    let room = limits.outbound_park_bytes.saturating_sub(limits.outbound_high_bytes) / shards.saturating_sub(1).max(1);
+    limits.link_window_bytes.min(room.max(SHRUNK_MIN) as i64)
 }
 
 /// Bytes of publishes that may be under way between each pair of so many shards.
@@ -55,12 +62,8 @@ impl Shard {
     /// A link is open while its window is above this.
     #[inline]
     pub(super) fn closed_window(&self) -> i64 {
-        let limits = &self.settings.limits;
-        if self.owner.under_way > limits.links_bytes_max {
-            limits.link_window_bytes - shrunk_window(limits.link_window_bytes)
-        } else {
-            0
-        }
+        let window = self.owner.link_window;
+        if self.owner.under_way > self.settings.limits.links_bytes_max { window - shrunk_window(window) } else { 0 }
     }
 
     /// When connections take no more.
@@ -71,7 +74,7 @@ impl Shard {
 
     /// Delivered bytes of a connection for which window is given back.
     pub(super) fn link_credit_step(&self) -> i64 {
-        self.settings.limits.link_window_bytes / LINK_CREDIT
+        self.owner.link_window / LINK_CREDIT
     }
 
     /// The next connection to write.
@@ -88,7 +91,7 @@ mod tests {
     use std::collections::VecDeque;
     use std::sync::Arc;
 
-    use super::publish_credit;
+    use super::{link_window, publish_credit};
     use crate::amqp::frame::{PROTOCOL_HEADER, write_body, write_content_header, write_method};
     use crate::amqp::method::*;
     use crate::amqp::{LongStr, Table};
@@ -205,6 +208,17 @@ mod tests {
         assert_eq!(publish_credit(&limits, 2), limits.publish_credit_bytes);
         assert!((2..=64).all(|shards| sum(shards) <= limits.mesh_bytes_max));
         assert!(publish_credit(&limits, 64) >= 128 << 10);
+    }
+
+    #[test]
+    fn what_other_shards_deliver_does_not_park_a_connection() {
+        let limits = Limits::default();
+        assert_eq!(link_window(&limits, 2), limits.link_window_bytes);
+        for shards in 2..=64 {
+            let most = limits.outbound_high_bytes + (shards - 1) * link_window(&limits, shards) as usize;
+            assert!(most <= limits.outbound_park_bytes, "{shards} shards");
+        }
+        assert!(link_window(&limits, 64) >= 32 << 10);
     }
 
     #[test]

@@ -421,7 +421,7 @@ scripts! {
                 }
             });
         }
-        // An eighth of each window, and what each shard let go before it had too much.
+        // A few KiB for each, and what each shard let go before it had too much.
         let sent = 12 * 60 - ready;
         assert!(sent > 12 && sent <= 12 * 9 + 21 * 2 * t.shards() as u32, "{sent} are on their way");
         for consumer in &consumers {
