@@ -5,7 +5,7 @@ use leveret::amqp::method::*;
 use leveret::amqp::table::ArrayWriter;
 use leveret::amqp::{Frame, FrameHeader, FrameKind, LongStr, Method, Properties, Table, TableWriter, Value};
 
-use crate::net::Net;
+use crate::net::{Feed, Net};
 use crate::peer::{LOGIN, Peer};
 use crate::random::Random;
 use crate::say::*;
@@ -373,4 +373,125 @@ pub fn connection_shuffled(net: &Net, random: &mut Random) {
         }
     }
     send_and_leave(net, random, &peer, &parts.concat());
+}
+
+/// Publishes of which many repeat the one before, some of them on another channel, large, returned, or refused.
+fn a_stream(random: &mut Random) -> Vec<u8> {
+    let mut out = vec![];
+    for _ in 0..1 + random.below(6) {
+        let channel = *random.pick(&[1, 1, 2]);
+        let x = *random.pick(&["", "", "x", "amq.direct", "amq.topic"]);
+        let key = *random.pick(&["q1", "q2", "q3", "k", "nowhere"]);
+        let raw = if random.once_in(2) { vec![0, 0] } else { some_properties(random) };
+        let size = *random.pick(&[0, 1, 16, 16, 100, 8_184, 8_185, 20_000]);
+        let mandatory = random.once_in(4);
+        for _ in 0..1 + random.below(12) {
+            let immediate = random.once_in(80);
+            let publish = BasicPublish { reserved_1: 0, exchange: x, routing_key: key, mandatory, immediate };
+            out.extend(method_bytes(channel, publish));
+            let body = random.bytes(size);
+            let raw = if random.once_in(8) { some_properties(random) } else { raw.clone() };
+            // Seldom on another channel than the method, or with another size than the body's.
+            let astray = |random: &mut Random| if random.once_in(80) { 3 - channel } else { channel };
+            let announced = body.len() as u64 ^ u64::from(random.once_in(80));
+            write_content_header(&mut out, astray(random), announced, &raw);
+            write_body(&mut out, astray(random), &body, 8192);
+        }
+    }
+    if random.once_in(3) { random.mutated(&out) } else { out }
+}
+
+/// Says `bytes` at once or, with a generator, in pieces of any size.
+fn say(net: &Net, peer: &Peer, bytes: &[u8], pieces: &mut Option<Random>) {
+    let mut rest = bytes;
+    while let Some(random) = pieces
+        && !rest.is_empty()
+    {
+        let most = *random.pick(&[3, 40, 400, 9_000]);
+        let (part, behind) = rest.split_at((1 + random.below(most)).min(rest.len()));
+        peer.raw(part);
+        net.settle();
+        rest = behind;
+    }
+    peer.raw(rest);
+    net.settle();
+}
+
+/// A publisher and consumers hear the same, whether bytes come together, so that they are taken as streams, or in
+/// pieces that are put together.
+pub fn streams_and_pieces(random: &mut Random) {
+    let shards = *random.pick(&[1, 1, 2]);
+    let stream = a_stream(random);
+    let takes: Vec<(&str, bool, u16)> = (0..1 + random.below(4))
+        .map(|_| (*random.pick(&["q1", "q2", "q3"]), random.once_in(2), *random.pick(&[0, 1, 7])))
+        .collect();
+    let (ack_seed, piece_seed) = (random.next(), random.next());
+    let heard = |mut pieces: Option<Random>| {
+        let net = Net::new(shards, Feed::Whole);
+        // Where every body is large, none is taken as it lies.
+        let net = if pieces.is_some() { net.with(|settings| settings.limits.body_own_block_bytes = 1) } else { net };
+        let publisher = net.peer_on(0);
+        publisher.careless();
+        let mut setup = method_bytes(2, channel_open());
+        setup.extend(method_bytes(1, exchange("x", "fanout")));
+        for queue in ["q1", "q2", "q3"] {
+            setup.extend(method_bytes(1, declare(queue)));
+            setup.extend(method_bytes(1, bind(queue, "amq.topic", "#")));
+        }
+        for queue in ["q1", "q2"] {
+            setup.extend(method_bytes(1, bind(queue, "x", "")));
+        }
+        setup.extend(method_bytes(1, bind("q1", "amq.direct", "k")));
+        publisher.raw(&setup);
+        net.settle();
+        let consumers: Vec<Peer> = takes
+            .iter()
+            .enumerate()
+            .map(|(n, &(queue, no_ack, prefetch_count))| {
+                let peer = net.peer_on(n % shards);
+                peer.careless();
+                peer.raw(&method_bytes(1, BasicQos { prefetch_size: 0, prefetch_count, global: false }));
+                peer.raw(&method_bytes(1, BasicConsume { no_ack, ..consume(queue, "c") }));
+                net.settle();
+                peer
+            })
+            .collect();
+        say(&net, &publisher, &stream, &mut pieces);
+        let mut random = Random::new(ack_seed);
+        let mut acked = vec![0; consumers.len()];
+        for round in 0..3 {
+            for ((peer, acked), (_, _, prefetch)) in consumers.iter().zip(&mut acked).zip(&takes) {
+                // Every first frame of a delivery is a method frame; a few others count as deliveries that never were.
+                let frames = net.link(peer.index, |link| link.frames.clone());
+                let methods = frames.values().flatten().filter(|frame| frame.kind == FrameKind::Method).count() as u64;
+                let mut tags: Vec<u64> = (*acked + 1..=methods.saturating_sub(2 + random.below(2) as u64)).collect();
+                *acked = tags.last().copied().unwrap_or(*acked);
+                if !tags.is_empty() && random.once_in(3) {
+                    let at = random.below(tags.len());
+                    tags.swap(0, at);
+                }
+                // With a limit, what is delivered before the fault depends on when it comes.
+                if round == 2 && *prefetch == 0 && random.once_in(4) {
+                    tags.push(7);
+                }
+                let ack = |delivery_tag| method_bytes(1, BasicAck { delivery_tag, multiple: false });
+                let acks: Vec<u8> = tags.into_iter().flat_map(ack).collect();
+                say(&net, peer, &acks, &mut pieces);
+            }
+        }
+        let heard = |peer: &Peer| {
+            net.link(peer.index, |link| {
+                let text = link.describe();
+                // What the text of a connection error shows of a broken frame depends on how much of it had come.
+                let close = link.frames.get_mut(&0).and_then(|frames| frames.back_mut());
+                close.into_iter().for_each(|frame| frame.payload.truncate(6));
+                (link.frames.clone(), text)
+            })
+        };
+        consumers.iter().chain([&publisher]).map(heard).collect::<Vec<_>>()
+    };
+    let (together, apart) = (heard(None), heard(Some(Random::new(piece_seed))));
+    for (n, (one, other)) in together.iter().zip(&apart).enumerate() {
+        assert!(one.0 == other.0, "peer {n}: together {} but in pieces {}", one.1, other.1);
+    }
 }

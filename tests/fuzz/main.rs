@@ -123,3 +123,8 @@ fn connections_with_frames_in_any_order() {
 fn connections_with_frames_in_any_order_on_one_shard() {
     connections(1, 400, bodies::connection_shuffled);
 }
+
+#[test]
+fn streams_and_pieces_come_to_the_same() {
+    rounds(1_000, bodies::streams_and_pieces);
+}
