@@ -4,6 +4,9 @@ use leveret::amqp::frame::{PROTOCOL_HEADER, write_body, write_content_header, wr
 use leveret::amqp::method::*;
 use leveret::amqp::{Frame, FrameKind, LongStr, MethodId, Properties, Reader, Table};
 
+#[path = "../../tests/protocol/say.rs"]
+mod short;
+
 const FRAME_MAX: u32 = 131_072;
 
 pub const CHANNEL_OPEN_OK: MethodId = ChannelOpenOk::ID;
@@ -32,50 +35,19 @@ pub fn method<M: Encode>(out: &mut Vec<u8>, method: M) {
 }
 
 pub fn declare_queue(out: &mut Vec<u8>, queue: &str) {
-    let declare = QueueDeclare {
-        reserved_1: 0,
-        queue,
-        passive: false,
-        durable: false,
-        exclusive: false,
-        auto_delete: false,
-        no_wait: true,
-        arguments: Table::EMPTY,
-    };
-    method(out, declare);
+    method(out, QueueDeclare { no_wait: true, ..short::declare(queue) });
 }
 
 pub fn declare_exchange(out: &mut Vec<u8>, exchange: &str, kind: &str) {
-    let declare = ExchangeDeclare {
-        reserved_1: 0,
-        exchange,
-        kind,
-        passive: false,
-        durable: false,
-        auto_delete: false,
-        internal: false,
-        no_wait: true,
-        arguments: Table::EMPTY,
-    };
-    method(out, declare);
+    method(out, ExchangeDeclare { no_wait: true, ..short::exchange(exchange, kind) });
 }
 
 pub fn bind(out: &mut Vec<u8>, queue: &str, exchange: &str, routing_key: &str, arguments: Table<'_>) {
-    method(out, QueueBind { reserved_1: 0, queue, exchange, routing_key, no_wait: true, arguments });
+    method(out, QueueBind { no_wait: true, arguments, ..short::bind(queue, exchange, routing_key) });
 }
 
 pub fn consume(out: &mut Vec<u8>, queue: &str, consumer_tag: &str, no_ack: bool) {
-    let consume = BasicConsume {
-        reserved_1: 0,
-        queue,
-        consumer_tag,
-        no_local: false,
-        no_ack,
-        exclusive: false,
-        no_wait: true,
-        arguments: Table::EMPTY,
-    };
-    method(out, consume);
+    method(out, BasicConsume { no_ack, no_wait: true, ..short::consume(queue, consumer_tag) });
 }
 
 /// Appends a publish with its content.

@@ -77,21 +77,10 @@ impl Shard {
     pub(super) fn enqueue(&mut self, keys: impl Iterator<Item = QueueKey>, content: &Content<'_>, own: Option<&Bytes>) {
         let mut kept = None;
         for key in keys {
-            self.enqueue_one(key, content, own, &mut kept);
+            let Some(mut queue) = self.lift(key) else { continue };
+            self.enqueue_in(&mut queue, content, own, &mut kept);
+            self.put_back(queue);
         }
-    }
-
-    #[inline]
-    fn enqueue_one(
-        &mut self,
-        key: QueueKey,
-        content: &Content<'_>,
-        own: Option<&Bytes>,
-        kept: &mut Option<MessageRef>,
-    ) {
-        let Some(mut queue) = self.lift(key) else { return };
-        self.enqueue_in(&mut queue, content, own, kept);
-        self.put_back(queue);
     }
 
     /// Puts a message into a queue, or hands it straight to a consumer that waits for it.
@@ -190,7 +179,7 @@ impl Shard {
     /// The next consumer that can take a message now, and whether it does not acknowledge. Those that cannot are set
     /// aside on the way.
     #[inline]
-    pub(super) fn choose_taker(&mut self, queue: &mut Queue) -> Option<(u32, bool)> {
+    fn choose_taker(&mut self, queue: &mut Queue) -> Option<(u32, bool)> {
         loop {
             let id = queue.next_taker()?;
             let taker = queue.taker(id)?;

@@ -161,6 +161,28 @@ mod tests {
         while turn(shard, world) == NextTurn::Now || !world.inputs.is_empty() {}
     }
 
+    fn declare(out: &mut Vec<u8>, queue: &str) {
+        let declare = QueueDeclare {
+            reserved_1: 0,
+            queue,
+            passive: false,
+            durable: true,
+            exclusive: false,
+            auto_delete: false,
+            no_wait: true,
+            arguments: Table::EMPTY,
+        };
+        write_method(out, 1, &declare);
+    }
+
+    fn publish(out: &mut Vec<u8>, queue: &str, body: &[u8]) {
+        let publish =
+            BasicPublish { reserved_1: 0, exchange: "", routing_key: queue, mandatory: false, immediate: false };
+        write_method(out, 1, &publish);
+        write_content_header(out, 1, body.len() as u64, &[0, 0]);
+        write_body(out, 1, body, 131_072);
+    }
+
     fn hello(queue: &str, consumes: bool) -> Vec<u8> {
         let mut out = PROTOCOL_HEADER.to_vec();
         let start_ok = ConnectionStartOk {
@@ -173,17 +195,7 @@ mod tests {
         write_method(&mut out, 0, &ConnectionTuneOk { channel_max: 10, frame_max: 131_072, heartbeat: 0 });
         write_method(&mut out, 0, &ConnectionOpen { virtual_host: "/", reserved_1: "", reserved_2: false });
         write_method(&mut out, 1, &ChannelOpen { reserved_1: "" });
-        let declare = QueueDeclare {
-            reserved_1: 0,
-            queue,
-            passive: false,
-            durable: true,
-            exclusive: false,
-            auto_delete: false,
-            no_wait: true,
-            arguments: Table::EMPTY,
-        };
-        write_method(&mut out, 1, &declare);
+        declare(&mut out, queue);
         let consume = BasicConsume {
             reserved_1: 0,
             queue,
@@ -248,17 +260,7 @@ mod tests {
         for _ in 0..20 {
             for n in 0..100 {
                 let mut out = vec![];
-                let queue = format!("q{n}");
-                let publish = BasicPublish {
-                    reserved_1: 0,
-                    exchange: "",
-                    routing_key: &queue,
-                    mandatory: false,
-                    immediate: false,
-                };
-                write_method(&mut out, 1, &publish);
-                write_content_header(&mut out, 1, body.len() as u64, &[0, 0]);
-                write_body(&mut out, 1, &body, 131_072);
+                publish(&mut out, &format!("q{n}"), &body);
                 world.inputs.push_back((publisher, out));
                 published += body.len();
             }
@@ -289,21 +291,8 @@ mod tests {
         let mut out = hello("q", false);
         for n in 0..50 {
             let queue = format!("q{n}");
-            let mut declare = hello(&queue, false);
-            let start = declare.windows(4).position(|bytes| bytes == [0, 50, 0, 10]).unwrap() - 7;
-            out.extend(declare.drain(start..));
-            for _ in 0..30 {
-                let publish = BasicPublish {
-                    reserved_1: 0,
-                    exchange: "",
-                    routing_key: &queue,
-                    mandatory: false,
-                    immediate: false,
-                };
-                write_method(&mut out, 1, &publish);
-                write_content_header(&mut out, 1, 1024, &[0, 0]);
-                write_body(&mut out, 1, &[7; 1024], 131_072);
-            }
+            declare(&mut out, &queue);
+            (0..30).for_each(|_| publish(&mut out, &queue, &[7; 1024]));
         }
         world.inputs.push_back((publisher, out));
         run(&mut shard, &mut world);

@@ -126,16 +126,9 @@ impl Checks {
 
 #[cfg(test)]
 mod tests {
-    use super::super::args::{Command, parse};
+    use super::super::plan::tests::plan;
     use super::super::stamp::word;
     use super::*;
-
-    fn plan(line: &str) -> Plan {
-        match parse(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()) {
-            Ok(Command::Run(options)) => Plan::new(&options, "u"),
-            other => panic!("{line}: {other:?}"),
-        }
-    }
 
     fn head(producer: u16, sequence: u64) -> Head {
         Head { word: Some(word(0, producer)), sequence: Some(sequence as u32), mark: None }

@@ -168,11 +168,12 @@ fn further_bindings(o: &Options, queues: usize) -> Vec<(usize, String)> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::super::args::{Command, parse};
     use super::*;
 
-    fn plan(line: &str) -> Plan {
+    /// The plan of a command line.
+    pub fn plan(line: &str) -> Plan {
         match parse(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()) {
             Ok(Command::Run(options)) => Plan::new(&options, "u"),
             other => panic!("{line}: {other:?}"),
