@@ -18,6 +18,7 @@ pub mod connection;
 pub mod limits;
 pub mod server;
 pub mod shard;
+pub mod store;
 pub mod time;
 
 pub use config::Config;

@@ -28,10 +28,11 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "shard",
-        rooms: &["amqp", "connection", "broker", "config::Settings", "config::settings", "limits", "time"],
+        rooms: &["amqp", "connection", "broker", "config::Settings", "config::settings", "limits", "store", "time"],
         crates: &["ahash", "bytes", "rand_chacha", "slab", "smallvec"],
         system: false,
     },
+    Room { name: "store", rooms: &["limits"], crates: &["ahash", "crc32c"], system: false },
     Room { name: "limits", rooms: &[], crates: &[], system: false },
     Room { name: "time", rooms: &[], crates: &[], system: false },
     Room { name: "config", rooms: &["limits"], crates: &["lexopt", "log"], system: true },
@@ -54,7 +55,10 @@ const STD: &[&str] = &[
     "convert",
     "fmt",
     "hash",
+    "io::Error", // what a disk answers with
+    "io::ErrorKind",
     "io::IoSlice",
+    "io::Result",
     "iter",
     "mem",
     "net::IpAddr",

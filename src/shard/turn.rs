@@ -8,6 +8,7 @@ use super::Shard;
 use super::mesh::{Batch, ShardId};
 use crate::connection::outbound::Outbound;
 use crate::shard::ConnectionId;
+use crate::store::{Completion, Fetch, Submission};
 use crate::time::Now;
 
 /// What a read brought.
@@ -58,6 +59,16 @@ pub trait World {
     /// The newest topology version this shard may already look at; batches pull it further. The simulator lags here.
     fn topology_visible(&mut self) -> u64 {
         u64::MAX
+    }
+    /// Hands records to the journal, and returns memory to go on with. Never blocks. Without a store it is never called.
+    fn submit(&mut self, submission: Submission) -> Vec<u8> {
+        submission.bytes
+    }
+    /// Asks for messages that lie on the disk. Never blocks. Without a store it is never called.
+    fn fetch(&mut self, _fetch: Fetch) {}
+    /// The next thing that the store has to say.
+    fn completion(&mut self) -> Option<Completion> {
+        None
     }
     /// Hands a batch to another shard and wakes it when it sleeps. Never blocks.
     fn push(&mut self, to: ShardId, batch: Batch);

@@ -1,0 +1,116 @@
+use super::*;
+
+const Q: QueueId = QueueId(7);
+
+fn said(bytes: &[u8]) -> Vec<String> {
+    records(bytes)
+        .map(|(_, record)| match record {
+            Ok(Record::Messages(messages)) => {
+                let places: Vec<_> = messages.places().map(|(queue, at)| (queue.0, at)).collect();
+                let bodies: Vec<_> = messages
+                    .iter()
+                    .map(|m| format!("{}{}", String::from_utf8_lossy(m.bytes), if m.is_sound() { "" } else { "!" }))
+                    .collect();
+                assert!(bodies.len() <= messages.count as usize);
+                format!("messages {} {} {places:?} {}", messages.flags, bodies.len(), bodies.join(" "))
+            }
+            Ok(Record::Settled(ranges)) => format!("settled {:?}", list(ranges)),
+            Ok(Record::Returned(ranges)) => format!("returned {:?}", list(ranges)),
+            Ok(Record::Purged { queue, end, kept }) => {
+                format!("purged {} {end} {:?}", queue.0, kept.iter().collect::<Vec<_>>())
+            }
+            Ok(Record::Defined { id, bytes }) => format!("defined {} {}", id.0, bytes.len()),
+            Ok(Record::Bound(binding)) => format!("bound {} {}", binding.source.0, binding.destination.0),
+            Ok(other) => format!("{other:?}"),
+            Err(Damaged { next }) => format!("damaged {next:?}"),
+        })
+        .collect()
+}
+
+fn list(ranges: Ranges<'_>) -> Vec<(u64, u64, u64)> {
+    ranges.iter().map(|range| (range.queue.0, range.first, range.last)).collect()
+}
+
+fn push(records: &mut Records, queue: QueueId, position: u64, flags: u8, body: &str) {
+    records.message(queue, position, flags, body.len(), |place| place.copy_from_slice(body.as_bytes()));
+}
+
+fn sample() -> Vec<u8> {
+    let mut records = Records::default();
+    push(&mut records, Q, 5, 0, "a");
+    push(&mut records, Q, 6, 0, "bc");
+    push(&mut records, Q, 8, 0, "");
+    push(&mut records, Q, 9, TRANSIENT, "d");
+    push(&mut records, QueueId(8), 10, TRANSIENT, "e");
+    records.messages(&[(Q, 10), (QueueId(8), 11)], COPY, 2);
+    records.push_message(1, |place| place.copy_from_slice(b"f"));
+    records.push_message(1, |place| place.copy_from_slice(b"g"));
+    push(&mut records, Q, 12, COPY, "h");
+    records.settled(Q, 5, 5);
+    records.settled(Q, 6, 9);
+    records.settled(QueueId(8), 10, 10);
+    records.settled(Q, 10, 10);
+    records.returned(Q, 11, 11);
+    records.purged(Q, 13, &[(11, 11), (12, 12)]);
+    records.defined(QueueId(9), b"what");
+    records.bound(QueueId(1), QueueId(9), b"");
+    records.undefined(QueueId(9));
+    records.clean();
+    records.take(vec![])
+}
+
+const EXPECTED: [&str; 12] = [
+    "messages 0 2 [(7, 5)] a bc",
+    "messages 0 1 [(7, 8)] ",
+    "messages 1 1 [(7, 9)] d",
+    "messages 1 1 [(8, 10)] e",
+    "messages 2 2 [(7, 10), (8, 11)] f g",
+    "messages 2 1 [(7, 12)] h",
+    "settled [(7, 5, 9), (8, 10, 10), (7, 10, 10)]",
+    "returned [(7, 11, 11)]",
+    "purged 7 13 [(11, 11), (12, 12)]",
+    "defined 9 4",
+    "bound 1 9",
+    "Undefined { id: QueueId(9) }",
+];
+
+#[test]
+fn records_are_read_as_they_were_written() {
+    let bytes = sample();
+    let mut expected: Vec<String> = EXPECTED.iter().map(|line| line.to_string()).collect();
+    expected.push("Clean".into());
+    assert_eq!(said(&bytes), expected);
+}
+
+#[test]
+fn a_changed_bit_is_noticed_wherever_it_is() {
+    let bytes = sample();
+    let sound = said(&bytes);
+    for bit in 0..bytes.len() * 8 {
+        let mut changed = bytes.clone();
+        changed[bit / 8] ^= 1 << (bit % 8);
+        let found = said(&changed);
+        assert_ne!(found, sound, "bit {bit}");
+        assert!(
+            found.iter().all(|line| sound.contains(line)
+                || line.contains('!')
+                || line.starts_with("damaged")
+                || line.starts_with("messages")),
+            "bit {bit}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn cut_records_are_no_records() {
+    let bytes = sample();
+    for len in 0..bytes.len() {
+        let found = said(&bytes[..len]);
+        assert!(found.len() <= EXPECTED.len() + 1);
+        assert!(
+            len == 0
+                || found.last().is_some_and(|line| line.starts_with("damaged"))
+                || said(&bytes).starts_with(&found)
+        );
+    }
+}
