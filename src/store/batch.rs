@@ -22,8 +22,8 @@
 //! The lane in the checksum keeps out what looks like a batch in a message, or comes from another directory; the number
 //! of the segment keeps out what is left in the file from an earlier use.
 
-use super::segment::{HEADER_BYTES, LaneId};
-use super::{u32_at, u64_at};
+use super::segment::{FileSlot, HEADER_BYTES, LaneId};
+use super::{Submission, u32_at, u64_at};
 
 /// Bytes of the header.
 pub const BATCH_HEADER_BYTES: usize = 64;
@@ -120,6 +120,37 @@ impl BatchHeader {
     /// Bytes from the beginning of its batch to where the next one may begin.
     pub fn batch_bytes(&self) -> u64 {
         batch_bytes(self.len.into())
+    }
+}
+
+/// A batch that is in the journal.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Its index.
+    pub index: u64,
+    /// Its term.
+    pub term: u64,
+    /// The number of its segment.
+    pub segment: u64,
+    /// The file of the segment.
+    pub slot: FileSlot,
+    /// Where its payload begins in the file.
+    pub at: u64,
+    /// The payload: their bytes, one behind the other.
+    pub submissions: Vec<Submission>,
+    /// Its time in milliseconds.
+    pub time_ms: u64,
+}
+
+impl Batch {
+    /// Bytes of the payload.
+    pub fn payload_bytes(&self) -> u64 {
+        self.submissions.iter().map(|submission| submission.bytes.len() as u64).sum()
+    }
+
+    /// Where it ends in the file: the next one may begin there.
+    pub fn end(&self) -> u64 {
+        self.at - BATCH_HEADER_BYTES as u64 + batch_bytes(self.payload_bytes())
     }
 }
 

@@ -27,6 +27,7 @@
 pub mod batch;
 pub mod disk;
 pub mod record;
+pub mod report;
 pub mod segment;
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {

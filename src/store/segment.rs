@@ -32,7 +32,7 @@ const NAME: &str = "segment-";
 pub type LaneId = [u8; 16];
 
 /// A file for segments, one after the other: its number is in its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct FileSlot(pub u32);
 
 impl FileSlot {
