@@ -24,6 +24,7 @@ mod receive;
 mod record;
 mod reply_to;
 mod routes;
+mod settle;
 mod stored;
 mod timer;
 pub mod turn;
@@ -330,6 +331,7 @@ impl Shard {
             || !self.granting.is_empty()
             || self.mesh.has_output()
             || self.ledger.has_output()
+            || self.writer.as_ref().is_some_and(LogWriter::has_hidden)
             || !self.members.is_quiet()
         {
             return NextTurn::Now;
