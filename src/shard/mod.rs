@@ -3,6 +3,7 @@
 //! A shard is a deterministic machine without I/O: [`turn::turn`] hands it bytes, time and what other shards say, and
 //! takes bytes and batches from it. One shard per core; they share nothing but immutable values.
 
+pub mod alarm;
 mod authority;
 mod deliver;
 mod delivery;
@@ -39,6 +40,7 @@ use crate::config::Settings;
 use crate::connection::outbound::Outbound;
 use crate::limits::Limits;
 use crate::time::Now;
+use alarm::Alarms;
 use log::{LogCursor, LogWriter, topology_log};
 use members::Members;
 use mesh::{Batch, Caller, Mesh, ShardId};
@@ -91,6 +93,7 @@ pub struct Shard {
     timers: Timers,
     upkeep: Upkeep,
     routes: Routes,
+    alarms: Alarms,
     ring: Vec<u8>,
     /// Bytes at the ring's start that were left over from the connection's last read.
     prefix: usize,
@@ -135,6 +138,7 @@ impl Shard {
                     timers: Timers::default(),
                     upkeep: Upkeep::default(),
                     routes: Routes::new(hash.clone(), limits.route_cache_max),
+                    alarms: Alarms::default(),
                     ring: Vec::new(),
                     prefix: 0,
                     handshakes: VecDeque::new(),
