@@ -143,3 +143,52 @@ impl Shard {
         self.alarms.held = held;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::Settings;
+    use crate::shard::Peer;
+    use crate::shard::turn::CloseKind;
+    use crate::time::Now;
+
+    #[test]
+    fn whoever_goes_while_held_leaves_nothing_behind() {
+        let mut shard = Shard::mesh(1, Arc::new(Settings::default()), [7; 32]).remove(0);
+        let address = "127.0.0.1:1".parse().unwrap();
+        shard.set_alarm(Alarm::Store, true);
+        for told in [false, true] {
+            let id = shard.connect(Now::default(), Peer { address, local: address }).unwrap();
+            let member = shard.members.get_mut(id).unwrap();
+            member.wire.phase = Phase::Running;
+            member.capabilities.connection_blocked = told;
+            shard.hold_publisher(id);
+            shard.hold_publisher(id);
+            let member = shard.members.get(id).unwrap();
+            assert_eq!((member.hold, member.outbound.is_empty()), (Hold::Alarm { told }, !told));
+            assert_eq!(shard.alarms.held.len(), 1);
+            shard.drop_connection(id, CloseKind::Reset);
+            assert!(shard.alarms.held.is_empty());
+        }
+    }
+
+    #[test]
+    fn alarms_are_told_apart() {
+        let mut shard = Shard::mesh(1, Arc::new(Settings::default()), [7; 32]).remove(0);
+        for (alarm, on, has) in [
+            (Alarm::Memory, false, false),
+            (Alarm::Memory, true, true),
+            (Alarm::Disk, true, true),
+            (Alarm::Memory, false, true),
+            (Alarm::Memory, false, true),
+            (Alarm::Disk, false, false),
+        ] {
+            shard.set_alarm(alarm, on);
+            assert_eq!((shard.has_alarm(), shard.alarms.hold()), (has, has), "{alarm:?} {on}");
+        }
+        shard.set_pressed(true);
+        assert_eq!((shard.has_alarm(), shard.journal_pressed(), shard.alarms.hold()), (false, true, true));
+    }
+}
