@@ -3,6 +3,7 @@
 //! A shard is a deterministic machine without I/O: [`turn::turn`] hands it bytes, time and what other shards say, and
 //! takes bytes and batches from it. One shard per core; they share nothing but immutable values.
 
+pub mod alarm;
 mod authority;
 mod confirms;
 mod definitions;
@@ -45,6 +46,7 @@ use crate::connection::outbound::Outbound;
 use crate::limits::Limits;
 use crate::store::Contents;
 use crate::time::Now;
+use alarm::Alarms;
 use ledger::Ledger;
 use log::{LogCursor, LogWriter, topology_log};
 use members::Members;
@@ -105,6 +107,7 @@ pub struct Shard {
     timers: Timers,
     upkeep: Upkeep,
     routes: Routes,
+    alarms: Alarms,
     ring: Vec<u8>,
     /// Bytes at the ring's start that were left over from the connection's last read.
     prefix: usize,
@@ -159,6 +162,7 @@ impl Shard {
                     timers: Timers::default(),
                     upkeep: Upkeep::default(),
                     routes: Routes::new(hash.clone(), limits.route_cache_max),
+                    alarms: Alarms::default(),
                     ring: Vec::new(),
                     prefix: 0,
                     handshakes: VecDeque::new(),
