@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod clock;
+pub mod disk;
 pub mod event_loop;
 pub mod inbox;
 pub mod listener;
