@@ -21,7 +21,7 @@ use smallvec::SmallVec;
 use crate::store::disk::{Disk, DiskFile, Open};
 
 /// The rights of a file of the store: nobody else reads messages.
-const FILE_MODE: u32 = 0o600;
+pub const FILE_MODE: u32 = 0o600;
 
 /// Slices per vectored write: the most that Linux takes at once.
 const SLICES_MAX: usize = 1024;

@@ -1,26 +1,7 @@
 use super::directory::{DataDirectory, Fault};
 use super::*;
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
-/// A directory that goes away with the test.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Scratch {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("leveret-disk-{}-{number}", std::process::id()));
-        fs::create_dir(&path).unwrap();
-        Scratch(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).unwrap();
-    }
-}
+use crate::server::tests::Scratch;
 
 fn content(file: &DirectoryFile) -> Vec<u8> {
     let mut bytes = vec![0; file.len().unwrap() as usize + 10];
@@ -32,7 +13,7 @@ fn content(file: &DirectoryFile) -> Vec<u8> {
 #[test]
 fn files_are_made_written_read_and_cut() {
     let scratch = Scratch::new();
-    let disk = DirectoryDisk::open(&scratch.0).unwrap();
+    let disk = DirectoryDisk::open(scratch.path()).unwrap();
     for how in [Open::Read, Open::Write] {
         assert_eq!(disk.open("a", how).unwrap_err().kind(), ErrorKind::NotFound);
     }
@@ -61,7 +42,7 @@ fn files_are_made_written_read_and_cut() {
 #[test]
 fn more_parts_than_the_system_takes_at_once_are_written() {
     let scratch = Scratch::new();
-    let disk = DirectoryDisk::open(&scratch.0).unwrap();
+    let disk = DirectoryDisk::open(scratch.path()).unwrap();
     let bytes: Vec<u8> = (0..5 * SLICES_MAX).map(|at| at as u8).collect();
     let parts: Vec<&[u8]> = bytes.chunks(2).collect();
     let file = disk.open("a", Open::Create).unwrap();
@@ -104,7 +85,7 @@ fn short_and_interrupted_writes_are_continued() {
 #[test]
 fn room_is_reserved_and_what_is_there_stays() {
     let scratch = Scratch::new();
-    let disk = DirectoryDisk::open(&scratch.0).unwrap();
+    let disk = DirectoryDisk::open(scratch.path()).unwrap();
     type Reserve = fn(&DirectoryFile, u64) -> Result<()>;
     for (name, reserve) in [("a", DiskFile::allocate as Reserve), ("b", DirectoryFile::fill)] {
         let file = disk.open(name, Open::Create).unwrap();
@@ -125,11 +106,11 @@ fn room_is_reserved_and_what_is_there_stays() {
 #[test]
 fn names_are_listed_changed_and_removed() {
     let scratch = Scratch::new();
-    let disk = DirectoryDisk::open(&scratch.0).unwrap();
+    let disk = DirectoryDisk::open(scratch.path()).unwrap();
     for name in ["a", "b"] {
         disk.open(name, Open::Create).unwrap().write_at(0, &[name.as_bytes()]).unwrap();
     }
-    fs::create_dir(scratch.0.join("folder")).unwrap();
+    fs::create_dir(scratch.path().join("folder")).unwrap();
     let names = || {
         let mut names = disk.list().unwrap();
         names.sort();
@@ -148,9 +129,9 @@ fn names_are_listed_changed_and_removed() {
 #[test]
 fn what_is_only_looked_at_is_not_changed() {
     let scratch = Scratch::new();
-    let disk = DirectoryDisk::open(&scratch.0).unwrap();
+    let disk = DirectoryDisk::open(scratch.path()).unwrap();
     disk.open("a", Open::Create).unwrap().write_at(0, &[b"abc"]).unwrap();
-    let look = DataDirectory::look_at(&scratch.0).unwrap();
+    let look = DataDirectory::look_at(scratch.path()).unwrap();
     assert_eq!(look.list().unwrap(), ["a"]);
     let file = look.open("a", Open::Read).unwrap();
     assert_eq!(content(&file), b"abc");
@@ -171,7 +152,7 @@ fn what_is_only_looked_at_is_not_changed() {
 #[test]
 fn a_directory_has_one_owner_at_a_time() {
     let scratch = Scratch::new();
-    let path = scratch.0.join("made/on the way");
+    let path = scratch.path().join("made/on the way");
     let first = DataDirectory::take(&path).unwrap();
     let text = format!("the data directory {} is in use by another Leveret", path.display());
     let error = DataDirectory::take(&path).unwrap_err();
@@ -191,7 +172,7 @@ fn a_directory_has_one_owner_at_a_time() {
 #[test]
 fn what_is_no_data_directory_is_said_in_one_line() {
     let scratch = Scratch::new();
-    let at = |name: &str| scratch.0.join(name);
+    let at = |name: &str| scratch.path().join(name);
     fs::write(at("file"), "").unwrap();
     std::os::unix::fs::symlink(at("nowhere"), at("link")).unwrap();
     fs::create_dir_all(at("blocked/lock")).unwrap();
