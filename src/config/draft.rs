@@ -271,7 +271,10 @@ pub fn store_fsync_interval(draft: &mut Draft, _: &str, value: &str) -> Option<(
 
 pub fn store_memory_limit(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
     let bytes = usize::try_from(value::size_bytes(value, Kilo::Binary)?).ok()?;
-    draft.config.settings.limits.messages_bytes_max = bytes;
+    let limits = &mut draft.config.settings.limits;
+    limits.messages_bytes_max = bytes;
+    // What the journal has anyway does not stay for longer than what it has not.
+    limits.stored_messages_bytes_max = limits.stored_messages_bytes_max.min(bytes);
     (bytes >= 1 << 20).then_some(())
 }
 

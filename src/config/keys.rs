@@ -46,7 +46,7 @@ const KEYS: &[Key] = &[
     ("store.dir", "a directory, or none", draft::store_dir),
     ("store.fsync", "always, interval or never", draft::store_fsync),
     ("store.fsync_interval", "milliseconds, 1 to 60000", draft::store_fsync_interval),
-    ("store.memory_limit", "a size such as 192MiB, 1 MiB or more", draft::store_memory_limit),
+    ("store.memory_limit", "a size such as 1GiB, 1 MiB or more", draft::store_memory_limit),
     ("server.advertise", PRODUCT, draft::advertise),
     ("server.shards", "a number, 1 to 64", draft::shards),
 ];
@@ -116,9 +116,9 @@ mod tests {
                 .join("|")
         };
         let store: Probe = |c| {
-            let (dir, memory) = (c.data_dir.as_ref().map(|dir| dir.display()), c.settings.limits.messages_bytes_max);
-            let dir = dir.map_or("-".into(), |dir| dir.to_string());
-            let store = &c.store;
+            let dir = c.data_dir.as_ref().map_or("-".into(), |dir| dir.display().to_string());
+            let (store, limits) = (&c.store, &c.settings.limits);
+            let memory = format!("{} {}", limits.stored_messages_bytes_max >> 20, limits.messages_bytes_max >> 20);
             format!("{dir} {:?} {} {:?} {memory}", store.fsync, store.fsync_interval_ms, store.disk_free_limit)
         };
         let rest: Probe = |c| {
@@ -162,19 +162,19 @@ mod tests {
                 "RabbitMQ|4.2.0|Erlang/OTP 27.3|Copyright (c) 2007-2025 Broadcom Inc and/or its subsidiaries|\
                  Licensed under the MPL 2.0. Website: https://rabbitmq.com|rabbit@here",
             ),
-            ("", store, "- Always 200 Bytes(50000000) 201326592"),
-            ("store.dir = a b/c\nstore.fsync = never", store, "a b/c Never 200 Bytes(50000000) 201326592"),
-            ("store.dir = x\nstore.dir = none", store, "- Always 200 Bytes(50000000) 201326592"),
+            ("", store, "- Always 200 Bytes(50000000) 128 1024"),
+            ("store.dir = a b/c\nstore.fsync = never", store, "a b/c Never 200 Bytes(50000000) 128 1024"),
+            ("store.dir = x\nstore.dir = none", store, "- Always 200 Bytes(50000000) 128 1024"),
             (
                 "store.fsync = interval\nstore.fsync_interval = 1s\nstore.memory_limit = 64MB\n\
                  disk_free_limit.relative = 1.5",
                 store,
-                "- Interval 1000 Memory { thousandths: 1500 } 67108864",
+                "- Interval 1000 Memory { thousandths: 1500 } 64 64",
             ),
             (
                 "disk_free_limit.absolute = 1GB\ndisk_free_limit.relative = 1.5",
                 store,
-                "- Always 200 Bytes(1000000000) 201326592",
+                "- Always 200 Bytes(1000000000) 128 1024",
             ),
             ("default_vhost = v\nserver.shards = 64\nlog.console.level = warning", rest, "v 64 WARN true true"),
             ("log.default.level = critical\nlog.console = true", rest, "/ 1 ERROR true true"),
@@ -230,7 +230,7 @@ mod tests {
             ),
             (
                 "store.memory_limit = 1000",
-                "! f:1: bad value of store.memory_limit, `1000`: expected a size such as 192MiB, 1 MiB or more",
+                "! f:1: bad value of store.memory_limit, `1000`: expected a size such as 1GiB, 1 MiB or more",
             ),
             (
                 "disk_free_limit.relative = much",
