@@ -81,6 +81,8 @@ pub struct Limits {
     pub segment_bytes: u64,
     /// No segment is smaller.
     pub segment_bytes_min: u64,
+    /// Segments kept for settlements, for when the disk is full.
+    pub segments_reserve: usize,
     /// Free segments that are kept to be used again.
     pub segments_spare_max: usize,
     /// The newest segments, the one that is written among them, of which nothing is written again: most messages do not
@@ -129,6 +131,7 @@ impl Default for Limits {
             handshakes_max: 16 << 10,
             segment_bytes: 64 << 20,
             segment_bytes_min: 1 << 20,
+            segments_reserve: 1,
             segments_spare_max: 4,
             segments_nursery: 4,
             checkpoint_bytes: 256 << 20,

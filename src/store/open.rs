@@ -198,6 +198,7 @@ pub fn open<D: Disk>(disk: D, limits: &Limits, fresh_lane: LaneId, now_ms: u64) 
         next_number: number + 1,
         time_ms: state.time_ms,
         segment_bytes: settings.segment_bytes,
+        reserve: limits.segments_reserve,
         spares_max: limits.segments_spare_max,
         free,
         taken: files.slots().collect(),
