@@ -7,8 +7,8 @@
 
 use std::collections::VecDeque;
 
-use crate::store::segment::FileSlot;
 use crate::store::record::MESSAGE_BYTES;
+use crate::store::segment::FileSlot;
 use crate::store::{Position, QueueId};
 
 /// An extent ends when it has so many bytes.
@@ -31,6 +31,15 @@ pub struct Slot {
     pub count: u16,
     /// In how many queues they were put, at most `u16::MAX`.
     pub places: u16,
+}
+
+/// Adds to a list that is often short: grows by half, from one on.
+#[inline]
+pub fn push<T>(list: &mut Vec<T>, one: T) {
+    if list.len() == list.capacity() {
+        list.reserve_exact((list.len() / 2).max(1));
+    }
+    list.push(one);
 }
 
 /// Adds a message to the check of a slot.
@@ -122,7 +131,7 @@ impl List {
         }
         let mut slot = Slot { first: position, at, places, ..Slot::default() };
         slot.add(crc, len);
-        self.slots.push(slot);
+        push(&mut self.slots, slot);
     }
 }
 
