@@ -8,6 +8,7 @@
 mod actions;
 mod channel;
 mod client;
+mod disk;
 mod message;
 mod oracle;
 mod personality;
