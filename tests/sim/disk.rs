@@ -219,6 +219,19 @@ impl SimDisk {
         self.state.borrow().down.is_some()
     }
 
+    /// Whether the power is gone.
+    pub fn lost_power(&self) -> bool {
+        self.state.borrow().down == Some(Stop::PowerCut)
+    }
+
+    /// No end and no fault is to come, and there is room.
+    pub fn carry_on(&self) {
+        let mut state = self.state.borrow_mut();
+        state.stop_at = None;
+        state.failing.clear();
+        state.room = u64::MAX;
+    }
+
     /// The next life, with what the end of this one left; faults that were to come do not. All handles of this life
     /// fail from now on.
     pub fn restart(&self) -> SimDisk {
@@ -237,6 +250,7 @@ impl SimDisk {
         state.down = None;
         state.stop_at = None;
         state.failing.clear();
+        state.room = u64::MAX;
         state.era += 1;
         SimDisk { state: self.state.clone(), era: state.era }
     }

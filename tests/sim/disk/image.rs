@@ -164,9 +164,12 @@ pub struct Names {
 
 impl Names {
     pub fn holds(&self, inode: u64) -> bool {
-        let pending = |change: &NameChange| matches!(change, NameChange::Link(_, linked) | NameChange::Rename(_, _, linked) if *linked == inode);
-        self.now.values().chain(self.durable.values()).any(|linked| *linked == inode)
-            || self.pending.iter().any(pending)
+        let named = self.now.values().chain(self.durable.values()).any(|named| *named == inode);
+        named
+            || self.pending.iter().any(|change| match change {
+                NameChange::Link(_, named) | NameChange::Rename(_, _, named) => *named == inode,
+                NameChange::Unlink(_) => false,
+            })
     }
 
     fn change(&mut self, change: NameChange) {
