@@ -88,7 +88,9 @@ impl DiskFile for SimFile {
             return if fitted { Ok(()) } else { Err(Error::from(ErrorKind::StorageFull)) };
         }
         if rng.chance(50) {
-            file.write(at as usize, &whole[..rng.below(whole.len() + 1)]);
+            // All of it may be there, and nobody knows.
+            let count = if rng.chance(30) { whole.len() } else { rng.below(whole.len() + 1) };
+            file.write(at as usize, &whole[..count]);
         } else {
             let mut from = 0;
             while from < whole.len() {
