@@ -30,6 +30,13 @@ pub struct Limits {
     /// Content from here on that is handed on at once gets memory of its own, and crosses shards and sockets without a
     /// further copy.
     pub body_own_block_bytes: usize,
+    /// Bytes of messages in memory, of all shards, above which those that the journal has anyway are kept on the disk
+    /// only.
+    pub stored_messages_bytes_max: usize,
+    /// Bytes of messages in memory, of all shards, above which further ones that wait go to the disk whatever they are.
+    pub messages_bytes_max: usize,
+    /// Bytes of messages brought back from the disk at once.
+    pub fetch_bytes_max: usize,
     /// Empty blocks kept for reuse.
     pub blocks_spare_max: usize,
     /// The largest body (`max_message_size`).
@@ -80,6 +87,9 @@ impl Default for Limits {
             deliver_slice_bytes: 1 << 20,
             block_bytes: 256 << 10,
             body_own_block_bytes: 16 << 10,
+            stored_messages_bytes_max: 128 << 20,
+            messages_bytes_max: 1 << 30,
+            fetch_bytes_max: 512 << 10,
             blocks_spare_max: 32,
             message_bytes_max: 16 << 20,
             message_bytes_ceiling: 512 << 20,

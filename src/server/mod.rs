@@ -91,7 +91,7 @@ impl Server {
         let inlets: Arc<[Inlet]> = inlets.into();
         let busy = Arc::new(AtomicUsize::new(config.shards));
         let common = Common { inlets: inlets.clone(), busy, clock: Clock::start() };
-        let shards = Shard::mesh(config.shards, Arc::new(config.settings), seed);
+        let shards = Shard::mesh(config.shards, Arc::new(config.settings), seed, None);
         let mut loops: Vec<_> = shards
             .into_iter()
             .zip(ends)

@@ -141,16 +141,35 @@ impl Shard {
             return;
         }
         let mut count = 0;
+        // Neighbours that the journal has, not yet noted as settled.
+        let mut stored_from = from;
         for position in from..=to {
             match verdict {
                 Verdict::Settle => {
-                    if let Some(message) = queue.entries.settle(position, taker) {
+                    let mut has = false;
+                    if let Some((message, stored)) = queue.entries.settle(position, taker) {
                         self.blocks.release(message);
                         count += 1;
+                        has = stored;
+                    }
+                    if !has {
+                        if stored_from < position {
+                            self.ledger.settled(queue.spec.id, stored_from, position - 1);
+                        }
+                        stored_from = position + 1;
                     }
                 }
-                Verdict::Requeue => count += u32::from(queue.entries.requeue(position, taker, true)),
+                Verdict::Requeue => {
+                    let news = queue.entries.requeue(position, taker);
+                    count += u32::from(news.is_some());
+                    if news == Some(true) {
+                        self.ledger.returned(queue.spec.id, position);
+                    }
+                }
             }
+        }
+        if verdict == Verdict::Settle && stored_from <= to {
+            self.ledger.settled(queue.spec.id, stored_from, to);
         }
         if count > 0 {
             if let Some(holder) = queue.settled(taker, count)
@@ -309,9 +328,11 @@ impl Shard {
             }
             QueueRequest::Purge => {
                 let count = queue.entries.ready() as u32;
-                let removed = queue.entries.purge();
-                self.upkeep.release(removed);
-                self.reply(caller, Reply::Count(count));
+                if self.purge(key) {
+                    self.reply_when_durable(caller, Reply::Count(count));
+                } else {
+                    self.reply(caller, Reply::Count(count));
+                }
             }
             QueueRequest::Delete { if_unused, if_empty } => {
                 if if_empty && queue.entries.ready() > 0 {
@@ -329,9 +350,12 @@ impl Shard {
         }
     }
 
-    fn get(&mut self, caller: Caller, key: QueueKey, wire: ChannelWire, no_ack: bool) {
+    pub(super) fn get(&mut self, caller: Caller, key: QueueKey, wire: ChannelWire, no_ack: bool) {
         if self.living(key).is_some_and(|queue| queue.entries.is_idle()) {
             return self.reply(caller, Reply::Empty);
+        }
+        if self.living(key).is_some_and(|queue| queue.entries.is_dry()) {
+            return self.get_later(caller, key, wire, no_ack);
         }
         let holder = self.holder(caller, wire);
         let Some(mut queue) = self.lift(key) else { return };
@@ -353,6 +377,9 @@ impl Shard {
             self.hand_over_kept(&queue, getter, taken, kind);
             if no_ack {
                 self.blocks.release(taken.message);
+                if taken.stored {
+                    self.ledger.settled(queue.spec.id, taken.position, taken.position);
+                }
             } else if let Some(taker) = queue.taker_mut(getter) {
                 taker.unacked += 1;
             }
@@ -463,7 +490,8 @@ impl Shard {
         if let Some(unacked) = taker.map(|taker| taker.unacked) {
             queue.cancel(id);
             if unacked > 0 {
-                queue.entries.requeue_all(id, unacked as usize);
+                let (ledger, stored_as) = (&mut self.ledger, queue.spec.id);
+                queue.entries.requeue_all(id, unacked as usize, |position| ledger.returned(stored_as, position));
                 if queue.is_wanted() {
                     self.owner.activate(&mut queue);
                 }
@@ -515,8 +543,8 @@ impl Shard {
 
     fn removed_for(&mut self, waiter: Waiter) {
         match waiter {
-            Waiter::Answer(caller, Answered::Count(count)) => self.reply(caller, Reply::Count(count)),
-            Waiter::Answer(caller, Answered::Done) => self.reply(caller, Reply::Done),
+            Waiter::Answer(caller, Answered::Count(count)) => self.reply_behind(caller, Reply::Count(count)),
+            Waiter::Answer(caller, Answered::Done) => self.reply_behind(caller, Reply::Done),
             Waiter::Gone(task) => self.gone_step(task),
             Waiter::Nobody => {}
         }
@@ -525,6 +553,7 @@ impl Shard {
     /// The queue is out of the tables: ends it and tells everybody.
     pub(super) fn removed(&mut self, key: QueueKey) {
         let Some(mut queue) = self.lift(key) else { return };
+        self.forget_stored(&queue);
         let messages = queue.entries.clear();
         self.upkeep.release(messages);
         for waiter in self.owner.dying.remove(&key).unwrap_or_default() {
