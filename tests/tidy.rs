@@ -44,6 +44,7 @@ const ROOMS: &[Room] = &[
 const STD: &[&str] = &[
     "array",
     "borrow",
+    "cell::RefCell",
     "cmp",
     "collections::BTreeMap",
     "collections::BTreeSet",
@@ -67,6 +68,7 @@ const STD: &[&str] = &[
     "net::SocketAddr",
     "num",
     "ops",
+    "rc::Rc",
     "slice",
     "str",
     "sync::Arc",

@@ -24,8 +24,20 @@
 //! - A checkpoint holds the effects of exactly the batches up to one index; replay starts behind it. Two are kept.
 //! - A segment is used again only when it is dead in both kept checkpoints and the replay from neither needs it.
 
+pub mod batch;
 pub mod disk;
+pub mod journal;
 pub mod record;
+pub mod report;
+pub mod segment;
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+}
 
 /// A queue, an exchange, or whatever else is [defined](record::Record::Defined): never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
