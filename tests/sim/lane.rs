@@ -148,7 +148,18 @@ impl Lane {
         self.keeper_again_at
     }
 
-    /// Submissions that are not durable.
+    /// The next thing that a shard is told.
+    pub fn next_told(&mut self, shard: u8) -> Option<Completion> {
+        let at = self.told.iter().position(|(to, _)| *to == shard)?;
+        self.told.remove(at).map(|(_, told)| told)
+    }
+
+    /// Whether a shard is to be told something.
+    pub fn tells(&self, shard: u8) -> bool {
+        self.told.iter().any(|(to, _)| *to == shard)
+    }
+
+    /// Whether all that was submitted is durable and known.
     pub fn is_settled(&self) -> bool {
         self.waiting.is_empty() && self.unsynced.is_empty() && self.letters.is_empty()
     }

@@ -9,17 +9,20 @@ mod actions;
 mod channel;
 mod client;
 mod disk;
+mod lane;
 mod message;
 mod oracle;
 mod personality;
 mod plan;
 mod publish_actions;
+mod restart;
 mod rng;
 mod run;
 mod scenarios;
 mod script;
 mod serial;
 mod sim;
+mod store;
 mod topology_actions;
 mod wire;
 mod world;
@@ -50,6 +53,8 @@ const SCENARIOS: &[Scenario] = &[
     ("compaction", scenarios::compaction),
     ("priorities", scenarios::priorities),
     ("serial", serial),
+    ("durable", |seed, trace| run::durable(seed, trace).output_hash),
+    ("store", store::run),
 ];
 
 fn scenario(name: &str) -> &'static Scenario {

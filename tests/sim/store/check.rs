@@ -92,15 +92,13 @@ impl Run {
     fn was_alive(&self, queue: u64, position: Position) -> bool {
         let in_history = |op: &Op| match op {
             Op::Messages { places, bodies, .. } => {
-                let here = |(q, first): &(u64, u64)| {
-                    *q == queue && (*first..first + bodies.len() as u64).contains(&position)
-                };
+                let here =
+                    |(q, first): &(u64, u64)| *q == queue && (*first..first + bodies.len() as u64).contains(&position);
                 places.iter().any(here)
             }
             _ => false,
         };
-        self.base.alive(queue, position).is_some()
-            || self.history.iter().any(|(_, ops)| ops.iter().any(in_history))
+        self.base.alive(queue, position).is_some() || self.history.iter().any(|(_, ops)| ops.iter().any(in_history))
     }
 
     fn base_forgets(&mut self, queue: u64, position: Position) {
@@ -166,16 +164,8 @@ impl Run {
             while from < row.end {
                 let count_max = self.rng.pick(&[1, 7, 256]);
                 let (bytes_max, queue) = (self.rng.pick(&[1, 4000, 1 << 20]), &mut queue);
-                let fetch = Fetch {
-                    shard: 0,
-                    tag: 0,
-                    queue: row.id,
-                    from,
-                    to: row.end,
-                    bytes_max,
-                    count_max,
-                    buffer: vec![],
-                };
+                let fetch =
+                    Fetch { shard: 0, tag: 0, queue: row.id, from, to: row.end, bytes_max, count_max, buffer: vec![] };
                 let fetched = self.fetch_now(lane, fetch);
                 well_formed(&fetched, from, row.end);
                 for message in &fetched.messages {
@@ -247,4 +237,3 @@ impl Run {
         None
     }
 }
-

@@ -224,12 +224,20 @@ impl Run {
                 self.listen(lane);
                 assert_eq!(self.durable, self.history.len(), "stopped in order, and not all is durable");
                 self.say(|| "stopped in order".into());
-                if self.rng.chance(50) { self.disk.kill() } else { self.disk.cut_power() }
+                if self.rng.chance(50) {
+                    self.disk.kill()
+                } else {
+                    self.disk.cut_power()
+                }
                 return Clean::Yes;
             }
         }
         self.listen(lane);
-        if end == End::PowerCut { self.disk.cut_power() } else { self.disk.kill() }
+        if end == End::PowerCut {
+            self.disk.cut_power()
+        } else {
+            self.disk.kill()
+        }
         self.power_cut |= self.disk.lost_power();
         self.say(|| format!("the end: {}", if self.power_cut { "power cut" } else { "killed" }));
         Clean::No
