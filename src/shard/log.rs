@@ -59,6 +59,11 @@ impl LogWriter {
         LogCursor { at: link }
     }
 
+    /// Whether changes wait to be shown.
+    pub fn has_hidden(&self) -> bool {
+        self.hidden.is_some()
+    }
+
     /// Whoever looks from now on sees all changes.
     pub fn show(&mut self) {
         if let Some(hidden) = self.hidden.take() {

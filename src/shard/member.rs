@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::alarm::Hold;
 use super::confirms::Confirms;
 use super::mesh::Caller;
 use super::pace::Held;
@@ -25,6 +26,8 @@ pub struct ClientCapabilities {
     pub authentication_failure_close: bool,
     /// Takes basic.cancel from the server.
     pub consumer_cancel_notify: bool,
+    /// Takes connection.blocked and connection.unblocked.
+    pub connection_blocked: bool,
 }
 
 /// Signs of life of a connection.
@@ -237,6 +240,8 @@ pub struct Member {
     pub leftover_at: usize,
     /// Its bytes wait for something inside the broker.
     pub parked: bool,
+    /// Why it is not read since its last publish.
+    pub hold: Hold,
     /// The socket had something to read while it was parked.
     pub unread: bool,
     /// Its part of what the shard holds in all.

@@ -3,6 +3,7 @@
 //! A shard is a deterministic machine without I/O: [`turn::turn`] hands it bytes, time and what other shards say, and
 //! takes bytes and batches from it. One shard per core; they share nothing but immutable values.
 
+pub mod alarm;
 mod authority;
 mod confirms;
 mod definitions;
@@ -24,6 +25,7 @@ mod receive;
 mod record;
 mod reply_to;
 mod routes;
+mod settle;
 mod stored;
 mod timer;
 pub mod turn;
@@ -44,6 +46,7 @@ use crate::connection::outbound::Outbound;
 use crate::limits::Limits;
 use crate::store::Contents;
 use crate::time::Now;
+use alarm::Alarms;
 use ledger::Ledger;
 use log::{LogCursor, LogWriter, topology_log};
 use members::Members;
@@ -104,6 +107,7 @@ pub struct Shard {
     timers: Timers,
     upkeep: Upkeep,
     routes: Routes,
+    alarms: Alarms,
     ring: Vec<u8>,
     /// Bytes at the ring's start that were left over from the connection's last read.
     prefix: usize,
@@ -158,6 +162,7 @@ impl Shard {
                     timers: Timers::default(),
                     upkeep: Upkeep::default(),
                     routes: Routes::new(hash.clone(), limits.route_cache_max),
+                    alarms: Alarms::default(),
                     ring: Vec::new(),
                     prefix: 0,
                     handshakes: VecDeque::new(),
@@ -330,6 +335,7 @@ impl Shard {
             || !self.granting.is_empty()
             || self.mesh.has_output()
             || self.ledger.has_output()
+            || self.writer.as_ref().is_some_and(LogWriter::has_hidden)
             || !self.members.is_quiet()
         {
             return NextTurn::Now;

@@ -1,8 +1,8 @@
 //! The turn: the order in which a shard meets the world, shared by the server and the simulator.
 //!
 //! The order is a contract (shards.md A1): *read a socket → apply the topology log → take the mesh inbox → parse what
-//! was read*, and at the end *submit to the journal → push all mesh batches → only then write sockets*. What one client was told, every later
-//! command of any client on any shard therefore meets.
+//! was read*, and at the end *submit to the journal → show the topology log → push all mesh batches → only then write
+//! sockets*. What one client was told, every later command of any client on any shard therefore meets.
 
 use super::Shard;
 use super::mesh::{Batch, ShardId};

@@ -100,8 +100,8 @@ impl Entries {
         self.away = Some(Box::new(Away { next, end, count, tail: VecDeque::new(), fetching: None }));
     }
 
-    /// Sends ready messages away that the journal has, all but the first `keep`. `release` gets their references. Returns
-    /// how many.
+    /// Sends ready messages away that the journal has, all but the first `keep`. `release` gets their references.
+    /// Returns how many.
     pub fn send_away(&mut self, keep: usize, mut release: impl FnMut(MessageRef)) -> usize {
         let mut count = self.away.as_mut().map_or(0, |away| away.take_tail(&mut release));
         let kept = self.cursor + keep.saturating_sub(self.returned.len()) as u64;

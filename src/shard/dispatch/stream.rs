@@ -192,8 +192,8 @@ impl Shard {
         count as u64
     }
 
-    /// Hands a publish, number `begun` of those that `kept` is for, and those behind it to the one consumer whose turn it
-    /// always is, for as long as it takes them. Returns how many.
+    /// Hands a publish, number `begun` of those that `kept` is for, and those behind it to the one consumer whose turn
+    /// it always is, for as long as it takes them. Returns how many.
     fn stream_to<'a>(
         &mut self,
         queue: &mut Queue,
