@@ -10,6 +10,7 @@ mod channel;
 mod client;
 mod disk;
 mod lane;
+mod lane_temper;
 mod message;
 mod oracle;
 mod personality;
@@ -53,6 +54,10 @@ const SCENARIOS: &[Scenario] = &[
     ("compaction", scenarios::compaction),
     ("priorities", scenarios::priorities),
     ("serial", serial),
+    ("transactions_and_crashes", scenarios::transactions_and_crashes),
+    ("durable_name_anew", scenarios::durable_name_anew),
+    ("stopped_in_order", scenarios::stopped_in_order),
+    ("backlog", scenarios::backlog),
     ("durable", |seed, trace| run::durable(seed, trace).output_hash),
     ("store", store::run),
 ];

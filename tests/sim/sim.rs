@@ -1,7 +1,8 @@
 //! A broker of several shards in the seeded world, and the peers that are connected to it.
 
 use crate::disk::SimDisk;
-use crate::lane::{Lane, LaneTemper, OpenedLane};
+use crate::lane::{Lane, OpenedLane};
+use crate::lane_temper::LaneTemper;
 use crate::rng::Rng;
 use crate::wire::{Assembler, Heard};
 use crate::world::{Faults, Net};
