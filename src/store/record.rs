@@ -28,9 +28,11 @@
 
 mod elide;
 mod read;
+mod salvage;
 
 pub use elide::elide;
 pub use read::*;
+pub use salvage::{End, salvage};
 
 use super::{Position, QueueId, u32_at};
 
