@@ -27,6 +27,7 @@
 pub mod batch;
 pub mod disk;
 pub mod journal;
+pub mod keeper;
 pub mod record;
 pub mod report;
 pub mod segment;
