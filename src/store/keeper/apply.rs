@@ -25,8 +25,11 @@ impl State {
         if batch.index <= self.index {
             return false;
         }
-        self.clean &= batch.submissions.is_empty();
-        (self.index, self.term, self.time_ms) = (batch.index, batch.term, batch.time_ms);
+        if batch.term > self.term {
+            self.restart(batch.term);
+        }
+        self.clean &= batch.payload_bytes() == 0;
+        (self.index, self.time_ms) = (batch.index, batch.time_ms);
         let segment = self.segments.enter(batch.segment, batch.slot);
         (segment.last_index, segment.end) = (batch.index, batch.end());
         true
@@ -45,7 +48,7 @@ impl State {
     }
 
     /// Applies a record that lies at `at`. Returns how many messages in it are not there.
-    fn record(&mut self, record: Record<'_>, segment: u64, at: u64, scratch: &mut Vec<Slot>) -> u64 {
+    pub(super) fn record(&mut self, record: Record<'_>, segment: u64, at: u64, scratch: &mut Vec<Slot>) -> u64 {
         self.clean = matches!(record, Record::Clean);
         let index = self.index;
         match record {
@@ -167,7 +170,7 @@ impl State {
 
 /// Cuts the messages of a record at `at` into slots, from message `skip` on; positions are relative to it. Returns how
 /// many messages were found, and their bytes.
-fn cut(messages: &Messages<'_>, at: u64, places: u16, skip: u64, slots: &mut Vec<Slot>) -> (u64, u64) {
+pub(super) fn cut(messages: &Messages<'_>, at: u64, places: u16, skip: u64, slots: &mut Vec<Slot>) -> (u64, u64) {
     slots.clear();
     let mut open = Slot::default();
     let (mut found, mut bytes) = (0, 0);

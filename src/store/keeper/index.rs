@@ -37,7 +37,7 @@ use super::files::{Files, Pages};
 use super::runs::{IndexPlace, Segment, Slot};
 use super::state::State;
 use crate::store::QueueId;
-use crate::store::disk::Disk;
+use crate::store::disk::{Disk, DiskFile};
 use crate::store::record::Records;
 
 /// Bytes of a page.
@@ -221,19 +221,19 @@ pub fn slots_from<'a, D: Disk>(
 }
 
 /// The first page of an index: the index of the last batch, slots, runs, bytes of definitions.
-fn first_page<D: Disk>(files: &mut Files<D>, segment: &Segment) -> Result<(IndexPlace, [u64; 4]), Unread> {
-    let place = segment.index.ok_or(Unread::Bad)?;
+fn first_page<D: Disk>(files: &mut Files<D>, segment: &Segment, at: u64) -> Result<[u64; 4], Unread> {
     let mut page = [0; PAGE_BYTES];
-    files.read(segment.slot, place.at, &mut page)?;
+    files.read(segment.slot, at, &mut page)?;
     let content = open_page(&page, 0, FIRST, segment.number).and_then(|content| content.strip_prefix(MAGIC));
     let mut numbers = Bytes(content.ok_or(Unread::Bad)?);
     let mut number = || numbers.u64().ok_or(Unread::Bad);
-    Ok((place, [number()?, number()?, number()?, number()?]))
+    Ok([number()?, number()?, number()?, number()?])
 }
 
 /// The queues in an index, each once.
 pub fn queues<D: Disk>(files: &mut Files<D>, segment: &Segment) -> Result<Vec<QueueId>, Unread> {
-    let (place, [_, slots, runs, _]) = first_page(files, segment)?;
+    let place = segment.index.ok_or(Unread::Bad)?;
+    let [_, slots, runs, _] = first_page(files, segment, place.at)?;
     let mut page_number = 1 + slots.div_ceil(PAGE_SLOTS as u64);
     let mut queues = Vec::new();
     for _ in 0..runs.div_ceil(PAGE_RUNS as u64) {
@@ -247,24 +247,33 @@ pub fn queues<D: Disk>(files: &mut Files<D>, segment: &Segment) -> Result<Vec<Qu
     Ok(queues)
 }
 
-/// The definitions in the index that may lie behind `end` of a segment, and the index of the batch up to which they are
-/// complete. `None` if there are none, or they are damaged.
-pub fn read_definitions<D: Disk>(files: &mut Files<D>, segment: &mut Segment) -> Option<(u64, Vec<u8>)> {
-    segment.index = Some(IndexPlace { at: segment.end.next_multiple_of(PAGE_BYTES as u64), bytes: 0 });
-    let found = definitions_at(files, segment);
-    segment.index = None;
+/// The definitions in indexes that lie behind the batches of a segment, each with the index of the batch up to which
+/// they are complete.
+pub fn find_definitions<D: Disk>(files: &mut Files<D>, segment: &Segment) -> Vec<(u64, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut at = segment.end.next_multiple_of(PAGE_BYTES as u64);
+    let end = files.file(segment.slot).and_then(|file| file.len()).unwrap_or(0);
+    while at < end {
+        let first = first_page(files, segment, at).ok();
+        found.extend(first.and_then(|first| definitions_at(files, segment, at, first)));
+        at += PAGE_BYTES as u64;
+    }
     found
 }
 
-fn definitions_at<D: Disk>(files: &mut Files<D>, segment: &Segment) -> Option<(u64, Vec<u8>)> {
-    let (place, [index, slots, runs, len]) = first_page(files, segment).ok()?;
+fn definitions_at<D: Disk>(
+    files: &mut Files<D>,
+    segment: &Segment,
+    at: u64,
+    [index, slots, runs, len]: [u64; 4],
+) -> Option<(u64, Vec<u8>)> {
     let mut definitions = Vec::new();
-    let mut page_number = 1 + slots.div_ceil(PAGE_SLOTS as u64) + runs.div_ceil(PAGE_RUNS as u64);
+    let mut number = 1 + slots.div_ceil(PAGE_SLOTS as u64) + runs.div_ceil(PAGE_RUNS as u64);
     for _ in 0..len.div_ceil(CONTENT_BYTES as u64) {
         let mut page = [0; PAGE_BYTES];
-        files.read(segment.slot, place.at.checked_add(page_number.checked_mul(PAGE_BYTES as u64)?)?, &mut page).ok()?;
-        definitions.extend_from_slice(open_page(&page, page_number, DEFINITIONS, segment.number)?);
-        page_number += 1;
+        files.read(segment.slot, at + number * PAGE_BYTES as u64, &mut page).ok()?;
+        definitions.extend_from_slice(open_page(&page, number, DEFINITIONS, segment.number)?);
+        number += 1;
     }
     (len > 0).then_some((index, definitions))
 }

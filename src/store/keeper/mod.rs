@@ -33,6 +33,7 @@ use state::State;
 use upkeep::{Checkpoints, Indexing};
 
 use super::batch::Batch;
+use crate::limits::Limits;
 use super::disk::Disk;
 use super::report::{Lost, Report};
 use super::segment::FileSlot;
@@ -49,6 +50,19 @@ pub struct Settings {
     pub checkpoint_ms: u64,
     /// The newest segments that ageing leaves alone, the active one among them.
     pub nursery: usize,
+}
+
+impl Settings {
+    /// What follows from the bounds on a disk of so many bytes.
+    pub fn new(limits: &Limits, disk_bytes: u64) -> Settings {
+        let segment_bytes = limits.segment_bytes.min((disk_bytes / 32).max(limits.segment_bytes_min));
+        Settings {
+            segment_bytes,
+            checkpoint_bytes: limits.checkpoint_bytes.min(4 * segment_bytes),
+            checkpoint_ms: limits.checkpoint_ms,
+            nursery: limits.segments_nursery,
+        }
+    }
 }
 
 /// See the [module](self).

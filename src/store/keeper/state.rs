@@ -138,8 +138,12 @@ impl State {
         self.segments.all.iter().map(|segment| segment.live_bytes).sum()
     }
 
-    /// After a start: what does not survive one goes, and what may have been delivered is flagged.
-    pub fn restart(&mut self, clean: bool) {
+    /// A term begins: what does not survive a start goes, and what may have been delivered is flagged. Returns whether
+    /// the term before was stopped in order.
+    pub fn restart(&mut self, term: u64) -> bool {
+        // A term between the two was not stopped in order: it wrote nothing.
+        let clean = self.clean && term == self.term + 1;
+        (self.term, self.clean) = (term, false);
         let index = self.index + 1;
         let defined: Vec<QueueId> = self.rows.keys().copied().filter(|id| !self.is_defined(*id)).collect();
         for id in defined {
@@ -161,5 +165,23 @@ impl State {
             |(source, destination, _): &&Bound| !self.is_defined(*source) || !self.is_defined(*destination);
         let dangling: Vec<Bound> = self.bindings.iter().filter(dangling).cloned().collect();
         dangling.iter().for_each(|binding| self.unbind(binding));
+        clean
+    }
+
+    /// These segments are gone, with all that lived in them.
+    pub fn lose_segments(&mut self, missing: &[u64]) {
+        if missing.is_empty() {
+            return;
+        }
+        let index = self.index;
+        for row in self.rows.values_mut() {
+            let lost: Vec<_> = row.runs.iter().filter(|run| missing.contains(&run.segment)).copied().collect();
+            for run in lost {
+                row.settle(run.first, run.last(), index, &mut self.segments);
+            }
+            // The last run of all may be a dead one.
+            row.runs.retain(|run| run.alive > 0);
+        }
+        self.segments.all.retain(|segment| !missing.contains(&segment.number));
     }
 }
