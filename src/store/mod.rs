@@ -27,9 +27,12 @@
 pub mod batch;
 pub mod disk;
 pub mod journal;
+pub mod reader;
 pub mod record;
 pub mod report;
+pub mod scan;
 pub mod segment;
+pub mod survey;
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))

@@ -27,8 +27,10 @@
 //! ```
 
 mod read;
+mod salvage;
 
 pub use read::*;
+pub use salvage::{End, salvage};
 
 use super::{Position, QueueId};
 
