@@ -9,7 +9,6 @@ mod actions;
 mod channel;
 mod client;
 mod disk;
-#[path = "naive.rs"]
 mod lane;
 mod lane_temper;
 mod message;
@@ -24,6 +23,7 @@ mod scenarios;
 mod script;
 mod serial;
 mod sim;
+mod store;
 mod topology_actions;
 mod wire;
 mod world;
@@ -59,6 +59,7 @@ const SCENARIOS: &[Scenario] = &[
     ("stopped_in_order", scenarios::stopped_in_order),
     ("backlog", scenarios::backlog),
     ("durable", |seed, trace| run::durable(seed, trace).output_hash),
+    ("store", store::run),
 ];
 
 fn scenario(name: &str) -> &'static Scenario {
