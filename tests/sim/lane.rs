@@ -171,6 +171,9 @@ impl Lane {
     }
 
     fn write(&mut self, rng: &mut Rng, now_ms: u64) {
+        if rng.chance(20) || self.journal.needs_room() {
+            self.journal.step();
+        }
         let count = match self.temper.gather_max {
             0 => self.waiting.len(),
             max => rng.range(1, max.min(self.waiting.len())),
