@@ -116,8 +116,9 @@ pub fn start(spec: &Spec, start: &Start<'_>) -> Result<Broker, String> {
     let told = |error: String| format!("{}: {error}", spec.name);
     let mut broker = match &spec.source {
         Source::Running { uri, pid } => running(uri, *pid),
-        Source::Leveret => leveret_command(start.cores).and_then(|command| command_broker(&command, start)),
-        Source::Command(command) => command_broker(command, start),
+        // Its files are where it is started.
+        Source::Leveret => leveret_command(start.cores).and_then(|command| command_broker(&command, true, start)),
+        Source::Command(command) => command_broker(command, false, start),
         Source::RabbitMq => rabbitmq_broker(start),
     }
     .map_err(told)?;
@@ -132,12 +133,16 @@ fn running(uri: &str, pid: Option<i32>) -> Result<Broker, String> {
     Ok(Broker::new(uri.to_owned(), pid))
 }
 
-fn command_broker(command: &str, start: &Start<'_>) -> Result<Broker, String> {
+/// Starts a command of the shell, in its scratch folder or where this program was started.
+fn command_broker(command: &str, inside: bool, start: &Start<'_>) -> Result<Broker, String> {
     let dir = scratch()?;
     let port = free_port()?;
     let line = command.replace("{port}", &port.to_string()).replace("{dir}", &dir.path().display().to_string());
     let mut shell = pinned("sh", start.cores);
     shell.args(["-c", &line]);
+    if inside {
+        shell.current_dir(dir.path());
+    }
     let mut broker = Broker::new(format!("amqp://127.0.0.1:{port}"), None);
     broker.child = Some(spawn(&mut shell, dir.path())?);
     broker.dir = Some(dir);

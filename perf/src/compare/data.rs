@@ -35,6 +35,9 @@ pub struct Machine {
     pub memory_bytes: u64,
     /// TCP's congestion control: on loopback, `bbr` halves the rate of large messages.
     pub congestion_control: String,
+    /// Where the scratch folders lie: type and device. Empty when that is not known.
+    #[serde(default)]
+    pub file_system: String,
 }
 
 /// How it was measured.
