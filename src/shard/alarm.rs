@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn whoever_goes_while_held_leaves_nothing_behind() {
-        let mut shard = Shard::mesh(1, Arc::new(Settings::default()), [7; 32]).remove(0);
+        let mut shard = Shard::mesh(1, Arc::new(Settings::default()), [7; 32], None).remove(0);
         let address = "127.0.0.1:1".parse().unwrap();
         shard.set_alarm(Alarm::Store, true);
         for told in [false, true] {
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn alarms_are_told_apart() {
-        let mut shard = Shard::mesh(1, Arc::new(Settings::default()), [7; 32]).remove(0);
+        let mut shard = Shard::mesh(1, Arc::new(Settings::default()), [7; 32], None).remove(0);
         for (alarm, on, has) in [
             (Alarm::Memory, false, false),
             (Alarm::Memory, true, true),

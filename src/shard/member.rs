@@ -7,6 +7,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::alarm::Hold;
+use super::confirms::Confirms;
 use super::mesh::Caller;
 use super::pace::Held;
 use super::turn::CloseKind;
@@ -205,17 +206,6 @@ pub struct ChannelState {
     pub touched: u64,
     /// The consumer of direct replies.
     pub reply_consumer: Option<Box<ReplyConsumer>>,
-}
-
-/// Publisher confirms of a channel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Confirms {
-    /// Sequence number of the latest publish.
-    pub published: u64,
-    /// All up to here are confirmed.
-    pub confirmed: u64,
-    /// Listed as having confirms due.
-    pub due: bool,
 }
 
 /// Who is logged in.

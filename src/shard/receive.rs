@@ -2,6 +2,7 @@
 
 use super::alarm::Hold;
 use super::delivery::{give_tags, push_shared_body};
+use super::ledger::Waiter;
 use super::mesh::{Batch, Caller, Record, RemoteDelivery, Reply, Verdict, keys_before};
 use super::turn::CloseKind;
 use super::unacked::Unacked;
@@ -229,6 +230,9 @@ impl Shard {
         if published > 0 {
             self.mesh.processed(from, published);
         }
+        if let Some(ticket) = batch.ticket {
+            self.ledger.wait(Waiter::Peer(from.0, ticket));
+        }
         self.mesh.give_back(batch);
     }
 
@@ -257,6 +261,10 @@ impl Shard {
             Record::Gone(caller) => self.gone(caller, Vec::new()),
             Record::GoneDone(caller) => self.gone_done(caller),
             Record::Cancelled(caller, tag) => self.consumer_lost(caller, &tag),
+            Record::Durable(ticket) => {
+                self.ledger.answered(from, ticket);
+                self.settle_ledger();
+            }
             Record::PublishCredit(bytes) => {
                 for id in self.mesh.credited(super::ShardId(from), bytes) {
                     if let Some(member) = self.members.get_mut(id) {

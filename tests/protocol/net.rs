@@ -298,7 +298,7 @@ struct Stage {
 
 impl Stage {
     fn new(count: usize, feed: Feed, settings: Settings) -> Stage {
-        let shards = Shard::mesh(count, Arc::new(settings.clone()), [7; 32]);
+        let shards = Shard::mesh(count, Arc::new(settings.clone()), [7; 32], None);
         assert_eq!(shards.len(), count);
         Stage {
             due: vec![NextTurn::Now; count],

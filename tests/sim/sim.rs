@@ -48,7 +48,7 @@ impl Sim {
         let mut rng = Rng::new(seed);
         let broker_seed = rng.bytes32();
         let net = Net::new(shards, faults, rng, trace);
-        Sim { net, shards: Shard::mesh(shards, Arc::new(settings), broker_seed), peers: vec![] }
+        Sim { net, shards: Shard::mesh(shards, Arc::new(settings), broker_seed, None), peers: vec![] }
     }
 
     pub fn rng(&mut self) -> &mut Rng {
