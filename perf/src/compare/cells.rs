@@ -169,6 +169,9 @@ pub fn facts(comparison: &Comparison) -> Vec<(&'static str, String)> {
     if !machine.file_system.is_empty() {
         facts.insert(2, ("Files", format!("of brokers that were started here: on {}", machine.file_system)));
     }
+    if settings.sync_delay > 0.0 {
+        facts.push(("Disk", format!("each of their syncs took {} ms longer", settings.sync_delay * 1e3)));
+    }
     facts
 }
 

@@ -55,6 +55,9 @@ pub struct Settings {
     pub others_max: f64,
     /// Seconds to wait for a quiet machine at most.
     pub quiet_wait: f64,
+    /// Seconds by which each sync of the brokers that were started here was delayed.
+    #[serde(default)]
+    pub sync_delay: f64,
     /// The program that loads.
     pub load_program: String,
 }
