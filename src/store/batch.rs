@@ -150,7 +150,7 @@ impl Batch {
 
     /// Where it ends in the file: the next one may begin there.
     pub fn end(&self) -> u64 {
-        self.at - BATCH_HEADER_BYTES as u64 + batch_bytes(self.payload_bytes())
+        self.at.saturating_sub(BATCH_HEADER_BYTES as u64) + batch_bytes(self.payload_bytes())
     }
 }
 

@@ -26,6 +26,7 @@
 
 pub mod batch;
 pub mod disk;
+pub mod journal;
 pub mod record;
 pub mod report;
 pub mod segment;
