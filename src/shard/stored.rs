@@ -1,6 +1,8 @@
 //! Queues and their messages on the disk: what is sent away when memory is short, and brought back when it is wanted.
 
+use super::alarm::Alarm;
 use super::ledger::Waiter;
+use super::log::LogWriter;
 use super::mesh::{Caller, ChannelWire, Reply};
 use super::{ConnectionId, Shard};
 use crate::amqp::Content;
@@ -14,6 +16,8 @@ use crate::store::{Completion, Fetch, Fetched, QueueId, Submission};
 const KEPT_WANTED: usize = 16 << 10;
 /// No more messages are brought back at once.
 const FETCH_COUNT_MAX: usize = 8 << 10;
+/// What part of it is brought back at once when memory is short.
+const TIGHT_PART: usize = 16;
 /// Queues looked at in one turn for messages to send away.
 const SWEEP_QUEUES: usize = 256;
 
@@ -73,8 +77,12 @@ impl Shard {
         kept: &mut Option<MessageRef>,
         index: Option<u32>,
     ) {
+        if !self.ledger.on {
+            let message = self.blocks.store_once(content, kept);
+            return queue.entries.push(message, false);
+        }
         let must = self.ledger.must_have(queue.spec.durable, content);
-        let room = if self.ledger.on { queue.entries.room(self.is_tight(must)) } else { Room::Here };
+        let room = queue.entries.room(self.is_tight(must));
         let position = if room == Room::Away {
             let blocks = &mut self.blocks;
             queue.entries.push_away(|message| blocks.release(message))
@@ -151,16 +159,16 @@ impl Shard {
 
     /// Has messages of a queue brought back, if somebody wants them and few are here.
     pub(super) fn fetch_for(&mut self, queue: &mut Queue) {
-        if queue.entries.is_idle() || !queue.is_wanted() {
-            return;
+        if queue.entries.is_away() && queue.consumer_count() > 0 {
+            self.fetch(queue);
         }
-        self.fetch(queue);
     }
 
     fn fetch(&mut self, queue: &mut Queue) {
         self.reading.tag += 1;
         let tag = self.reading.tag;
         let Some((from, to)) = queue.entries.wish(KEPT, tag) else { return };
+        let part = if self.is_tight(true) { TIGHT_PART } else { 1 };
         self.reading.under_way.insert(tag, queue.key);
         self.reading.wishes.push(Fetch {
             shard: self.id.0,
@@ -168,7 +176,7 @@ impl Shard {
             queue: QueueId(queue.spec.id),
             from,
             to,
-            bytes_max: self.settings.limits.fetch_bytes_max,
+            bytes_max: self.settings.limits.fetch_bytes_max / part,
             count_max: FETCH_COUNT_MAX,
             buffer: self.blocks.spare_filled(),
         });
@@ -226,15 +234,36 @@ impl Shard {
             Completion::Durable { seq } => {
                 self.ledger.durable(seq);
                 self.settle_ledger();
+                if self.journal_pressed() && self.ledger.waiting_bytes <= self.journal_share() / 2 {
+                    self.set_pressed(false);
+                }
             }
             Completion::Fetched(fetched) => self.fetched(fetched),
-            Completion::Failed | Completion::DiskLow(_) => {}
+            // Nothing that waits will ever be answered: no confirm may be given.
+            Completion::Failed => self.set_alarm(Alarm::Store, true),
+            Completion::DiskLow(low) => self.set_alarm(Alarm::Disk, low),
         }
     }
 
-    /// What the turn has for the journal.
-    pub fn next_submission(&mut self) -> Option<Submission> {
-        self.ledger.seal(self.id.0)
+    /// What the turn has for the journal. While that has not taken what it was given before (`may_submit`), records are
+    /// held back, so that messages that are settled meanwhile need not be written; but not for long, and nothing that
+    /// others are about to see.
+    pub fn next_submission(&mut self, may_submit: impl FnOnce() -> bool) -> Option<Submission> {
+        let shows = self.writer.as_ref().is_some_and(LogWriter::has_hidden);
+        if !shows && self.ledger.may_hold() && !may_submit() {
+            self.ledger.hold();
+            return None;
+        }
+        let submission = self.ledger.seal(self.id.0)?;
+        if self.ledger.waiting_bytes > self.journal_share() {
+            self.set_pressed(true);
+        }
+        Some(submission)
+    }
+
+    /// Bytes of this shard that may wait for the disk before publishers are held.
+    fn journal_share(&self) -> usize {
+        self.settings.limits.journal_waiting_bytes_max / usize::from(self.count)
     }
 
     /// Memory for the next submission.
