@@ -122,6 +122,7 @@ impl Records {
     /// Takes what there is, and goes on in the memory of `spare`.
     pub fn take(&mut self, mut spare: Vec<u8>) -> Vec<u8> {
         self.close();
+        self.at = 0;
         spare.clear();
         std::mem::replace(&mut self.bytes, spare)
     }

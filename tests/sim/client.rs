@@ -34,6 +34,8 @@ pub struct Client {
     /// Names to reply to, seen in requests.
     pub replies_due: Vec<String>,
     pub stalled_until: u64,
+    /// The broker has said that it takes no publishes.
+    pub blocked: bool,
     pub names: u32,
 }
 
@@ -49,6 +51,7 @@ impl Client {
             own: vec![],
             replies_due: vec![],
             stalled_until: 0,
+            blocked: false,
             names: 0,
         }
     }
@@ -124,11 +127,21 @@ impl Client {
         self.over();
     }
 
+    /// The broker went down with all its connections, and with the queues that were theirs.
+    pub fn lose_broker(&mut self, sim: &mut Sim, oracle: &mut Oracle) {
+        if self.phase != Phase::Offline {
+            let own: Vec<String> = self.own.iter().map(|queue| oracle.name(*queue).to_owned()).collect();
+            oracle.gone.extend(own);
+            self.cut(sim, oracle);
+        }
+    }
+
     fn over(&mut self) {
         self.channels.clear();
         self.own.clear();
         self.phase = Phase::Offline;
         self.stalled_until = 0;
+        self.blocked = false;
     }
 
     /// Deals with all that was heard.
@@ -147,6 +160,10 @@ impl Client {
             (Phase::Opening, Heard::Start) => sim.send_start_ok(self.peer),
             (Phase::Opening, Heard::Tune { .. }) => sim.send_open(self.peer, self.frame_max),
             (Phase::Opening, Heard::OpenOk) => self.phase = Phase::Running,
+            (Phase::Running | Phase::Closing, told @ (Heard::Blocked | Heard::Unblocked)) => {
+                let before = std::mem::replace(&mut self.blocked, told == Heard::Blocked);
+                assert!(before != self.blocked, "client {}: {told:?} twice", self.number);
+            }
             (Phase::Closing, Heard::ConnectionCloseOk) => {
                 for channel in self.channels.values_mut() {
                     // Answers that were due when the connection closed do not come any more.
@@ -225,7 +242,10 @@ impl Client {
                 self.channels.remove(&number);
             }
             (What::Recover, _) => channel.recovered(oracle),
-            (What::Commit { publishes, settles }, _) => channel.committed(oracle, &publishes, &settles),
+            (What::Commit { publishes, settles }, _) => {
+                channel.committed(oracle, &publishes, &settles);
+                publishes.iter().for_each(|number| oracle.messages[*number as usize].confirmed = true);
+            }
             (What::Consume { tag, mut consumer }, Heard::ConsumeOk { tag: got }) => {
                 consumer.listening = Listening::Active;
                 match tag {
@@ -280,6 +300,7 @@ impl Client {
             self.number,
             self.phase
         );
+        assert!(!self.blocked, "client {} is still blocked at rest", self.number);
         for (number, channel) in &self.channels {
             let who = format!("client {} channel {number}", self.number);
             let open: Vec<&Pending> = channel.pending.iter().filter(|p| p.answered).collect();
@@ -306,6 +327,7 @@ fn confirmed(channel: &mut Channel, oracle: &mut Oracle, seqno: u64, multiple: b
     for seqno in settled {
         if let Some(number) = channel.unconfirmed.remove(&seqno) {
             oracle.settle_publish(number, crate::message::Fate::Sure);
+            oracle.messages[number as usize].confirmed = true;
         }
     }
 }

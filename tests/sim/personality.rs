@@ -74,6 +74,8 @@ pub struct Personality {
     pub exclusive_consumers: bool,
     pub global_qos: bool,
     pub no_wait: usize,
+    /// How often a shard raises or ends an alarm, or has its journal fall behind or catch up.
+    pub alarms: usize,
     pub modes: [u32; 3],
     pub frame_max: u32,
     pub client_read_max: usize,
@@ -116,12 +118,25 @@ impl Personality {
             exclusive_consumers: rng.chance(20),
             global_qos: rng.chance(30),
             no_wait: rng.pick(&[0, 0, 20]),
+            alarms: rng.pick(&[0, 0, 1, 5, 30]),
             modes: rng.pick(&[[1, 1, 1], [1, 3, 0], [0, 1, 0], [1, 0, 2], [1, 0, 0]]),
             frame_max: rng.pick(&[4096, 4096, 8192, 131_072]),
             client_read_max: rng.pick(&[100, 2000, 1 << 20]),
             settings: settings(rng),
             faults: faults(rng, shards),
         }
+    }
+
+    /// What is confirmed must survive: there is to be enough of it.
+    pub fn durable(&mut self, rng: &mut Rng) {
+        self.modes = rng.pick(&[[1, 3, 1], [0, 1, 0], [0, 1, 1], [0, 0, 1]]);
+        self.steps = rng.pick(&[100, 200, 500]);
+        let limits = &mut self.settings.limits;
+        limits.segment_bytes = rng.pick(&[64 << 10, 256 << 10]);
+        limits.checkpoint_bytes = rng.pick(&[32 << 10, 256 << 10]);
+        limits.stored_messages_bytes_max = rng.pick(&[0, 2000, 50_000, 1 << 30]);
+        limits.messages_bytes_max = limits.stored_messages_bytes_max.max(rng.pick(&[0, 5000, 100_000, 1 << 30]));
+        limits.fetch_bytes_max = rng.pick(&[1, 2000, 512 << 10]);
     }
 
     pub fn action(&self, rng: &mut Rng) -> Action {
