@@ -27,6 +27,8 @@
 pub mod batch;
 pub mod disk;
 pub mod journal;
+pub mod keeper;
+pub mod open;
 pub mod reader;
 pub mod record;
 pub mod report;
