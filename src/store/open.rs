@@ -34,7 +34,7 @@ pub struct Opened<D: Disk> {
 }
 
 /// What is in a directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Contents {
     /// The term that begins: one more than any before.
     pub term: u64,
