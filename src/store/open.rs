@@ -103,20 +103,19 @@ struct Found {
     good: [Option<Header>; 2],
     /// Of the newest good one.
     state: Option<State>,
-    /// How many are there and not good.
-    bad: usize,
+    /// Those that are there and not good, and why.
+    bad: Vec<(&'static str, String)>,
 }
 
-fn read_checkpoints<D: Disk>(disk: &D, report: &mut Report) -> Result<Found, OpenError> {
+fn read_checkpoints<D: Disk>(disk: &D) -> Result<Found, OpenError> {
     let mut found = Found::default();
     let mut states: Vec<(usize, Header, Vec<u8>)> = Vec::new();
-    let mut why_bad: Vec<(&str, String)> = Vec::new();
     for (place, name) in NAMES.iter().enumerate() {
         match checkpoint::read(disk, name) {
             Ok((header, state)) => states.push((place, header, state)),
             Err(NoCheckpoint::Absent) => {}
-            Err(NoCheckpoint::Bad) => why_bad.push((name, "was not finished, or is damaged".into())),
-            Err(NoCheckpoint::Disk(error)) => why_bad.push((name, format!("cannot be read: {error}"))),
+            Err(NoCheckpoint::Bad) => found.bad.push((name, "was not finished, or is damaged".into())),
+            Err(NoCheckpoint::Disk(error)) => found.bad.push((name, format!("cannot be read: {error}"))),
             Err(NoCheckpoint::Later(version)) => return Err(OpenError::Later { file: name.to_string(), version }),
         }
     }
@@ -125,7 +124,7 @@ fn read_checkpoints<D: Disk>(disk: &D, report: &mut Report) -> Result<Found, Ope
         let name = NAMES.get(place).copied().unwrap_or_default();
         match &found.state {
             Some(newer) if newer.lane != header.lane => {
-                why_bad.push((name, "belongs to another data directory".into()));
+                found.bad.push((name, "belongs to another data directory".into()));
             }
             Some(_) => found.good[place] = Some(header),
             None => match State::load(header.lane, &bytes) {
@@ -133,16 +132,8 @@ fn read_checkpoints<D: Disk>(disk: &D, report: &mut Report) -> Result<Found, Ope
                     found.good[place] = Some(header);
                     found.state = Some(state);
                 }
-                None => why_bad.push((name, "makes no sense".into())),
+                None => found.bad.push((name, "makes no sense".into())),
             },
-        }
-    }
-    found.bad = why_bad.len();
-    for (name, what) in why_bad {
-        // A write that was interrupted looks like damage; the other one is there for that.
-        match &found.state {
-            Some(_) => report.note(name, None, format!("{what}; the other one is used")),
-            None => report.damage(name, None, what, Lost::NOTHING),
         }
     }
     Ok(found)
@@ -208,8 +199,10 @@ pub(super) struct Loaded {
 
 /// Reads a directory.
 pub(super) fn load<D: Disk>(disk: &D, fresh_lane: LaneId, report: &mut Report) -> Result<Loaded, OpenError> {
-    let Found { good, state, bad } = read_checkpoints(disk, report)?;
+    let Found { good, state, bad } = read_checkpoints(disk)?;
     let files = survey(disk, state.as_ref().map(|state| state.lane), report)?;
+    // A write that was interrupted looks like damage. It takes the older one, or the first.
+    let mut expected = state.is_some();
     let (state, next_index, unsynced, complete_after) = match state {
         Some(mut state) => {
             find_segments(&mut state, &files, report);
@@ -222,16 +215,23 @@ pub(super) fn load<D: Disk>(disk: &D, fresh_lane: LaneId, report: &mut Report) -
         None => {
             let mut state = State::new(files.lane.unwrap_or(fresh_lane));
             // Before there are two checkpoints, no segment is used again.
-            let complete = bad < NAMES.len() && files.segments.first().is_some_and(|first| first.header.first <= 1);
-            if !files.segments.is_empty() && !complete {
+            let complete = bad.len() < NAMES.len() && files.segments.first().is_none_or(|one| one.header.first <= 1);
+            if !complete {
                 let what = "there is no good checkpoint: everything is read from the segments that are left";
                 report.damage("data directory", None, what, Lost::NOTHING);
             }
+            expected = complete;
             let after = complete.then_some(0);
             let (next, read) = rescue::everything(disk, &files, after, &mut state, report);
             (state, next, read, after)
         }
     };
+    for (name, what) in bad {
+        match expected {
+            true => report.note(name, None, format!("{what}; it is not needed")),
+            false => report.damage(name, None, what, Lost::NOTHING),
+        }
+    }
     Ok(Loaded { good, complete_after, state, files, next_index, unsynced })
 }
 
