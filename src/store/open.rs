@@ -147,38 +147,7 @@ fn read_checkpoints<D: Disk>(disk: &D) -> Result<Found, OpenError> {
 /// If the directory cannot be listed or written, or was written by a later version.
 pub fn open<D: Disk>(disk: D, limits: &Limits, fresh_lane: LaneId, now_ms: u64) -> Result<Opened<D>, OpenError> {
     let mut report = Report::default();
-    let Found { good, state, bad } = read_checkpoints(&disk)?;
-    let files = survey(&disk, state.as_ref().map(|state| state.lane), &mut report)?;
-    // A write that was interrupted looks like damage. It takes the older one, or the first.
-    let mut expected = state.is_some();
-    let (mut state, next_index, unsynced) = match state {
-        Some(mut state) => {
-            find_segments(&mut state, &files, &mut report);
-            let mut scan = Scan::new(&disk, &files, Some(state.index));
-            replay(&mut state, &mut scan, &mut report);
-            let read = (scan.next_index(), scan.files_read().to_vec());
-            (state, read.0, read.1)
-        }
-        None => {
-            let mut state = State::new(files.lane.unwrap_or(fresh_lane));
-            // Before there are two checkpoints, no segment is used again.
-            let complete = bad.len() < NAMES.len() && files.segments.first().is_none_or(|one| one.header.first <= 1);
-            if !complete {
-                let what = "there is no good checkpoint: everything is read from the segments that are left";
-                report.damage("data directory", None, what, Lost::NOTHING);
-            }
-            expected = complete;
-            let after = complete.then_some(0);
-            let (next, read) = rescue::everything(&disk, &files, after, &mut state, &mut report);
-            (state, next, read)
-        }
-    };
-    for (name, what) in bad {
-        match expected {
-            true => report.note(name, None, format!("{what}; it is not needed")),
-            false => report.damage(name, None, what, Lost::NOTHING),
-        }
-    }
+    let Loaded { good, mut state, files, next_index, unsynced, .. } = load(&disk, fresh_lane, &mut report)?;
     let mut free = set_aside(&disk, &files);
     for segment in &mut state.segments.all {
         segment.seal();
@@ -209,6 +178,61 @@ pub fn open<D: Disk>(disk: D, limits: &Limits, fresh_lane: LaneId, now_ms: u64) 
     let checkpoints = Checkpoints::new(good.map(|good| good.map(|header| (header.generation, header.index))), now_ms);
     let keeper = Keeper::new(disk, state, settings, checkpoints);
     Ok(Opened { journal, keeper, contents, report })
+}
+
+/// What is in a directory, as far as it can be read. Nothing was changed there.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    /// The headers of the checkpoints that are good.
+    pub good: [Option<Header>; 2],
+    /// Everything behind this batch should be there.
+    pub complete_after: Option<u64>,
+    /// What the newest checkpoint and all batches behind it come to.
+    pub state: State,
+    /// The segments.
+    pub files: Survey,
+    /// The index that a new term goes on from.
+    pub next_index: u64,
+    /// Files from which batches came.
+    pub unsynced: Vec<FileSlot>,
+}
+
+/// Reads a directory.
+pub(super) fn load<D: Disk>(disk: &D, fresh_lane: LaneId, report: &mut Report) -> Result<Loaded, OpenError> {
+    let Found { good, state, bad } = read_checkpoints(disk)?;
+    let files = survey(disk, state.as_ref().map(|state| state.lane), report)?;
+    // A write that was interrupted looks like damage. It takes the older one, or the first.
+    let mut expected = state.is_some();
+    let (state, next_index, unsynced, complete_after) = match state {
+        Some(mut state) => {
+            find_segments(&mut state, &files, report);
+            let after = Some(state.index);
+            let mut scan = Scan::new(disk, &files, after);
+            replay(&mut state, &mut scan, report);
+            let read = (scan.next_index(), scan.files_read().to_vec());
+            (state, read.0, read.1, after)
+        }
+        None => {
+            let mut state = State::new(files.lane.unwrap_or(fresh_lane));
+            // Before there are two checkpoints, no segment is used again.
+            let complete = bad.len() < NAMES.len() && files.segments.first().is_none_or(|one| one.header.first <= 1);
+            if !complete {
+                let what = "there is no good checkpoint: everything is read from the segments that are left";
+                report.damage("data directory", None, what, Lost::NOTHING);
+            }
+            expected = complete;
+            let after = complete.then_some(0);
+            let (next, read) = rescue::everything(disk, &files, after, &mut state, report);
+            (state, next, read, after)
+        }
+    };
+    for (name, what) in bad {
+        match expected {
+            true => report.note(name, None, format!("{what}; it is not needed")),
+            false => report.damage(name, None, what, Lost::NOTHING),
+        }
+    }
+    Ok(Loaded { good, complete_after, state, files, next_index, unsynced })
 }
 
 /// Applies the batches behind a checkpoint.

@@ -60,6 +60,7 @@ impl<D: Disk> Keeper<D> {
                 (run.slots, run.count) = (empty, 0);
             }
         }
+        segment.lists.push(List::default());
     }
 
     fn collect(&self, bytes: &[u8], number: u64, at: u64, lists: &mut BTreeMap<QueueId, Vec<Slot>>) {
