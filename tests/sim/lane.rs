@@ -8,7 +8,7 @@ use leveret::store::batch::Batch;
 use leveret::store::journal::Journal;
 use leveret::store::keeper::{Keeper, Step};
 use leveret::store::open::{Contents, OpenError, Report, open};
-use leveret::store::record::Records;
+use leveret::store::record::{Record, Records, records};
 use leveret::store::{Completion, Fetch, KEEPER, Submission};
 use std::collections::VecDeque;
 
@@ -249,11 +249,25 @@ impl Lane {
     /// Takes what the keeper has for others.
     fn collect(&mut self) {
         while let Some(fetched) = self.keeper.next_answer() {
+            self.tell(|| {
+                let found: Vec<_> = fetched.messages.iter().map(|m| (m.position, m.redelivered)).collect();
+                let (tag, queue) = (fetched.tag, fetched.queue.0);
+                format!("fetched {tag} of {queue}: {found:?}, lost {}, next {}", fetched.lost, fetched.next)
+            });
             self.told.push_back((fetched.shard, Completion::Fetched(fetched)));
         }
         while let Some(submission) = self.keeper.next_submission() {
             assert_eq!(submission.from, KEEPER);
-            self.tell(|| format!("the keeper submits {} bytes", submission.bytes.len()));
+            self.tell(|| {
+                let of = |(_, record)| match record {
+                    Ok(Record::Messages(m)) => {
+                        format!("{} x {:?}", m.count, m.places().map(|(queue, at)| (queue.0, at)).collect::<Vec<_>>())
+                    }
+                    other => format!("{other:?}"),
+                };
+                let what: Vec<String> = records(&submission.bytes).map(of).collect();
+                format!("the keeper submits {}: {what:?}", submission.seq)
+            });
             if !self.failed && !self.stopping {
                 self.waiting.push_back(submission);
             }
