@@ -54,6 +54,7 @@ pub struct Lane {
     pub spare: Vec<Vec<u8>>,
     keeper_again_at: Option<u64>,
     keeper_more: bool,
+    journal_more: bool,
     stalled: usize,
     /// The last record is written: nothing may follow it.
     stopping: bool,
@@ -92,6 +93,7 @@ impl Lane {
             spare: vec![],
             keeper_again_at: Some(now_ms),
             keeper_more: true,
+            journal_more: true,
             stalled: 0,
             stopping: false,
             trace,
@@ -111,7 +113,7 @@ impl Lane {
     fn possible(&self, now_ms: u64) -> [bool; 4] {
         let up = !self.disk.is_down();
         [
-            up && !self.failed && !self.waiting.is_empty(),
+            up && !self.failed && (self.journal_more || !self.waiting.is_empty()),
             up && !self.failed && !self.unsynced.is_empty(),
             up && !self.letters.is_empty(),
             up && (self.keeper_more || self.keeper_again_at.is_some_and(|at| at <= now_ms)),
@@ -171,8 +173,11 @@ impl Lane {
     }
 
     fn write(&mut self, rng: &mut Rng, now_ms: u64) {
-        if rng.chance(20) || self.journal.needs_room() {
-            self.journal.step();
+        if self.journal_more || self.journal.needs_room() {
+            self.journal_more = self.journal.step();
+        }
+        if self.waiting.is_empty() {
+            return;
         }
         let count = match self.temper.gather_max {
             0 => self.waiting.len(),
@@ -276,6 +281,7 @@ impl Lane {
         if !freed.is_empty() {
             self.tell(|| format!("free: {freed:?}"));
             self.journal.give(freed);
+            self.journal_more = true;
         }
     }
 
