@@ -196,7 +196,10 @@ impl Run {
         let what = format!("{fetch:?}");
         lane.fetch(fetch);
         for _ in 0..1000 {
-            lane.step(&mut self.rng, self.now_ms);
+            if !lane.step(&mut self.rng, self.now_ms) {
+                // What cannot be read is asked for again after a while.
+                self.now_ms = lane.again_at().unwrap_or(self.now_ms).max(self.now_ms);
+            }
             if let Some((_, told)) = lane.told.pop_front() {
                 match told {
                     Completion::Fetched(fetched) => return fetched,

@@ -262,12 +262,8 @@ impl Run {
             Operation::Truncate,
         ];
         match self.rng.below(10) {
-            0 => {
-                // What cannot be read now may be taken for lost for good.
-                self.tainted.ids.extend(self.view.queues.keys());
-                self.tainted.ids.extend(self.base.queues.keys());
-                self.disk.fail(Operation::Read, after, 1);
-            }
+            // What cannot be read now is read later.
+            0 => self.disk.fail(Operation::Read, after, 1),
             1..4 => self.disk.set_room(self.disk.used() + self.rng.below(64 << 10) as u64),
             4 => self.disk.set_room(u64::MAX),
             _ => self.disk.fail(self.rng.pick(&operations), after, count),
