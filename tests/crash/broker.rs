@@ -1,5 +1,6 @@
 //! The broker as a process that is killed, stopped and started again.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -11,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::link::PATIENCE;
+use crate::small;
 
 /// SIGKILL.
 const KILLED: i32 = 9;
@@ -24,11 +26,51 @@ pub struct Options {
     pub settings: String,
     /// A program and its arguments that run the broker in its place: it becomes the broker's process.
     pub through: Vec<String>,
+    /// Beside which name its log and its configuration lie.
+    pub beside: PathBuf,
+    /// Small segments and frequent checkpoints: not the binary, but the same library in a process of its own.
+    pub small: bool,
 }
 
 impl Options {
     pub fn new(data_dir: &Path) -> Options {
-        Options { data_dir: data_dir.to_owned(), shards: 1, settings: String::new(), through: vec![] }
+        Options {
+            data_dir: data_dir.to_owned(),
+            shards: 1,
+            settings: String::new(),
+            through: vec![],
+            beside: data_dir.to_owned(),
+            small: false,
+        }
+    }
+
+    pub fn small(mut self) -> Options {
+        self.small = true;
+        self
+    }
+
+    /// Runs the broker under strace, with what it is to do to system calls. `trace` is where it writes them.
+    pub fn traced(mut self, calls: &str, injection: &str, trace: &Path) -> Options {
+        let trace = trace.to_str().expect("the test's folders have plain names");
+        let line = ["strace", "-D", "-f", "-qq", "-ttt", "-o", trace, "-e", &format!("trace={calls}"), "-e"];
+        self.through = line.map(str::to_owned).into();
+        self.through.push(format!("inject={calls}:{injection}"));
+        self
+    }
+
+    /// The command line.
+    fn line(&self, settings: &Path) -> Vec<OsString> {
+        let mut line: Vec<OsString> = self.through.iter().map(OsString::from).collect();
+        if self.small {
+            line.push(std::env::current_exe().expect("this program").into());
+            line.extend(["--ignored", "--exact", "small::a_small_broker", "--nocapture"].map(OsString::from));
+            return line;
+        }
+        line.push(env!("CARGO_BIN_EXE_leveret").into());
+        line.extend(["--listen", "127.0.0.1:0", "--log-level", "info", "--shards"].map(OsString::from));
+        line.push(self.shards.to_string().into());
+        line.extend(["--config".into(), settings.into(), "--data-dir".into(), self.data_dir.clone().into()]);
+        line
     }
 
     pub fn shards(mut self, shards: usize) -> Options {
@@ -64,22 +106,18 @@ impl NotStarted {
 impl Broker {
     /// Starts a broker and waits until it is ready. Its log is beside its data directory.
     pub fn start(options: &Options) -> Result<Broker, NotStarted> {
-        let log = options.data_dir.with_extension("log");
-        let settings = options.data_dir.with_extension("conf");
+        let log = options.beside.with_extension("log");
+        let settings = options.beside.with_extension("conf");
         fs::write(&settings, &options.settings).expect("a configuration file");
-        let binary = env!("CARGO_BIN_EXE_leveret").to_owned();
-        let line: Vec<String> = options.through.iter().cloned().chain([binary]).collect();
+        let line = options.line(&settings);
         let errors = File::options().create(true).append(true).open(&log).expect("a file for the log");
         let log_begins = errors.metadata().map_or(0, |metadata| metadata.len());
         let started = Instant::now();
         let mut process = Command::new(&line[0])
             .args(&line[1..])
-            .args(["--listen", "127.0.0.1:0", "--log-level", "info"])
-            .args(["--shards", &options.shards.to_string()])
-            .arg("--config")
-            .arg(&settings)
-            .arg("--data-dir")
-            .arg(&options.data_dir)
+            .env(small::DATA_DIR, &options.data_dir)
+            .env(small::SETTINGS, &settings)
+            .env(small::SHARDS, options.shards.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(errors)
@@ -88,13 +126,16 @@ impl Broker {
         let output = BufReader::new(process.stdout.take().expect("it is piped"));
         let (sender, lines) = mpsc::channel();
         thread::spawn(move || output.lines().map_while(Result::ok).for_each(|line| drop(sender.send(line))));
-        let address = match lines.recv_timeout(PATIENCE) {
-            Ok(line) => line.split([' ', ',']).find_map(|word| word.parse().ok()),
-            Err(mpsc::RecvTimeoutError::Disconnected) => None,
-            Err(mpsc::RecvTimeoutError::Timeout) => {
-                let _ = process.kill();
-                let _ = process.wait();
-                panic!("the broker does not start; {}", tail(&log, log_begins));
+        let address = loop {
+            match lines.recv_timeout(PATIENCE) {
+                Ok(line) if !line.contains(" ready on ") => {}
+                Ok(line) => break line.split([' ', ',']).find_map(|word| word.parse().ok()),
+                Err(mpsc::RecvTimeoutError::Disconnected) => break None,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    let _ = process.kill();
+                    let _ = process.wait();
+                    panic!("the broker does not start; {}", tail(&log, log_begins));
+                }
             }
         };
         match address {

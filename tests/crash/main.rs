@@ -11,12 +11,16 @@ mod broker;
 #[allow(dead_code)] // shared with the tests of embedding, which use all of it
 mod client;
 mod definitions;
+mod cut;
+mod faults;
+mod full;
 mod kill;
 mod link;
 mod load;
 mod message;
 mod place;
 mod rng;
+mod small;
 mod truth;
 
 /// Whether the long form is asked for.
