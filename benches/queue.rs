@@ -29,7 +29,7 @@ fn message() -> MessageRef {
 
 fn filled(message: MessageRef) -> Entries {
     let mut entries = Entries::default();
-    (0..MESSAGES).for_each(|_| entries.push(message));
+    (0..MESSAGES).for_each(|_| entries.push(message, false));
     entries
 }
 
@@ -47,7 +47,7 @@ fn entries(c: &mut Criterion) {
     let mut warm = Entries::default();
     group.bench_function("push, pop", |b| {
         b.iter(|| {
-            (0..MESSAGES).for_each(|_| warm.push(message));
+            (0..MESSAGES).for_each(|_| warm.push(message, false));
             while let Some(taken) = warm.pop() {
                 black_box(taken);
             }
@@ -55,9 +55,9 @@ fn entries(c: &mut Criterion) {
     });
     group.bench_function("push taken, settle", |b| {
         b.iter(|| {
-            let first = warm.push_taken(message, TAKER);
+            let first = warm.push_taken(message, TAKER, false);
             for _ in 1..MESSAGES {
-                black_box(warm.push_taken(message, TAKER));
+                black_box(warm.push_taken(message, TAKER, false));
             }
             for place in first..first + MESSAGES as u64 {
                 black_box(warm.settle(place, TAKER));
@@ -84,7 +84,7 @@ fn entries(c: &mut Criterion) {
     });
     group.bench_function("requeue, take again", |b| {
         let requeue = |(mut entries, places): (Entries, Vec<u64>)| {
-            places.iter().for_each(|&place| assert!(entries.requeue(place, TAKER, true)));
+            places.iter().for_each(|&place| assert!(entries.requeue(place, TAKER).is_some()));
             while let Some(taken) = entries.take(TAKER) {
                 black_box(taken);
             }

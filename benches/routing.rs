@@ -79,6 +79,7 @@ fn default_exchange(c: &mut Criterion) {
         let names: Vec<String> = (0..count).map(|n| format!("queue-{n}")).collect();
         for name in &names {
             topology.apply(&Change::QueueDeclared(Arc::new(QueueSpec {
+                id: 0,
                 vhost,
                 name: name.as_str().into(),
                 durable: false,

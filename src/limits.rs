@@ -30,6 +30,14 @@ pub struct Limits {
     /// Content from here on that is handed on at once gets memory of its own, and crosses shards and sockets without a
     /// further copy.
     pub body_own_block_bytes: usize,
+    /// Bytes of messages in memory, of all shards, above which those that the journal has anyway are kept on the disk
+    /// only.
+    pub stored_messages_bytes_max: usize,
+    /// Bytes of messages in memory, of all shards, above which further ones that wait go to the disk whatever they are
+    /// (`store.memory_limit`). Without a data directory it means nothing.
+    pub messages_bytes_max: usize,
+    /// Bytes of messages brought back from the disk at once.
+    pub fetch_bytes_max: usize,
     /// Empty blocks kept for reuse.
     pub blocks_spare_max: usize,
     /// The largest body (`max_message_size`).
@@ -62,6 +70,10 @@ pub struct Limits {
     pub refusal_delay_ms: u64,
     /// Longest wait for close-ok, and for the client to close its socket after ours.
     pub close_wait_ms: u64,
+    /// Bytes that are written to the journal at once, but for a single submission that is larger.
+    pub batch_bytes_max: usize,
+    /// Bytes that are written and that the keeper of the store has not looked at, above which the journal waits for it.
+    pub keeper_backlog_bytes_max: usize,
     /// Connections that have not logged in yet, per shard; the oldest gives way to a new one.
     pub handshakes_max: usize,
 }
@@ -80,6 +92,9 @@ impl Default for Limits {
             deliver_slice_bytes: 1 << 20,
             block_bytes: 256 << 10,
             body_own_block_bytes: 16 << 10,
+            stored_messages_bytes_max: 128 << 20,
+            messages_bytes_max: 1 << 30,
+            fetch_bytes_max: 512 << 10,
             blocks_spare_max: 32,
             message_bytes_max: 16 << 20,
             message_bytes_ceiling: 512 << 20,
@@ -95,6 +110,8 @@ impl Default for Limits {
             handshake_ms: 10_000,
             refusal_delay_ms: 3_000,
             close_wait_ms: 30_000,
+            batch_bytes_max: 4 << 20,
+            keeper_backlog_bytes_max: 64 << 20,
             handshakes_max: 16 << 10,
         }
     }

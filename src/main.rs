@@ -5,7 +5,8 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use leveret::config::args::{self, Request};
+use leveret::config::args::{self, Request, SnapshotArguments};
+use leveret::server::control::request;
 use leveret::server::signals::Signals;
 use leveret::{Config, Server};
 
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Ok(Request::Run(arguments)) => arguments,
+        Ok(Request::Snapshot(arguments)) => return done(snapshot(arguments)),
         Err(text) => {
             eprintln!("leveret: {text} (try --help)");
             return ExitCode::from(EXIT_CODE_USAGE);
@@ -53,6 +55,27 @@ fn main() -> ExitCode {
     log::info!("stopping");
     server.shutdown();
     ExitCode::SUCCESS
+}
+
+/// Has a running broker copy its data directory.
+fn snapshot(arguments: SnapshotArguments) -> Result<String, String> {
+    let (data_dir, target) = arguments.places().map_err(|error| error.to_string())?;
+    let data_dir = data_dir.ok_or("the configuration keeps everything in memory: there is nothing to copy")?;
+    request::snapshot(&data_dir, &target)
+}
+
+/// Says what a command came to.
+fn done(outcome: Result<String, String>) -> ExitCode {
+    match outcome {
+        Ok(text) => {
+            say(&text);
+            ExitCode::SUCCESS
+        }
+        Err(text) => {
+            eprintln!("leveret: {text}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Writes a line to the standard output. Whoever does not listen does not stop the broker.

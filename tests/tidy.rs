@@ -44,6 +44,7 @@ const ROOMS: &[Room] = &[
 const STD: &[&str] = &[
     "array",
     "borrow",
+    "cell::RefCell",
     "cmp",
     "collections::BTreeMap",
     "collections::BTreeSet",
@@ -67,6 +68,7 @@ const STD: &[&str] = &[
     "net::SocketAddr",
     "num",
     "ops",
+    "rc::Rc",
     "slice",
     "str",
     "sync::Arc",
@@ -87,7 +89,7 @@ const CEILINGS: &[(&str, usize)] = &[
     ("src/broker/topology.rs", 490),
     ("src/connection/mod.rs", 580),
     ("src/shard/dispatch/connection.rs", 450),
-    ("src/shard/owner.rs", 560),
+    ("src/shard/owner.rs", 530),
 ];
 
 const WIDTH_MAX: usize = 120;
@@ -735,9 +737,9 @@ fn long_files_are_found() {
     assert_eq!(said("src/b.rs", 400), "");
     assert_eq!(said("src/b.rs", 401), "src/b.rs: 401 lines, at most 400 allowed");
     assert_eq!(said("tests/b.rs", 4000), "");
-    assert_eq!(said("src/shard/owner.rs", 560), "");
-    assert_eq!(said("src/shard/owner.rs", 561), "src/shard/owner.rs: 561 lines, at most 560 allowed");
-    let lower = "src/shard/owner.rs: 401 lines, lower or remove its ceiling of 560";
+    assert_eq!(said("src/shard/owner.rs", 530), "");
+    assert_eq!(said("src/shard/owner.rs", 531), "src/shard/owner.rs: 531 lines, at most 530 allowed");
+    let lower = "src/shard/owner.rs: 401 lines, lower or remove its ceiling of 530";
     assert_eq!(said("src/shard/owner.rs", 401), lower);
     assert!(said("src/b.rs", 801).contains("800 is the most for any file"));
     let long = [file("src/a.rs", &lines(250)), file("src/b.rs", &lines(250)), short()];

@@ -155,7 +155,7 @@ impl Net {
     /// So many shards, all alike in each run.
     pub fn new(shards: usize, settings: Settings) -> Net {
         Net {
-            shards: Shard::mesh(shards, Arc::new(settings), [7; 32]),
+            shards: Shard::mesh(shards, Arc::new(settings), [7; 32], None),
             due: vec![NextTurn::Now; shards],
             wires: Wires {
                 links: vec![],

@@ -55,6 +55,26 @@ pub fn flags(raw: &[u8]) -> u16 {
     }
 }
 
+/// Whether raw properties have a delivery-mode of 2: the message is to survive a restart.
+#[inline]
+pub fn is_persistent(raw: &[u8]) -> bool {
+    let flags = flags(raw);
+    if flags & PropertyFlags::DELIVERY_MODE == 0 {
+        return false;
+    }
+    let mut at = 2;
+    for text in [PropertyFlags::CONTENT_TYPE, PropertyFlags::CONTENT_ENCODING] {
+        if flags & text != 0 {
+            at += 1 + usize::from(raw.get(at).copied().unwrap_or(0));
+        }
+    }
+    if flags & PropertyFlags::HEADERS != 0 {
+        let len = raw.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |len| u32::from_be_bytes(*len));
+        at += 4 + len as usize;
+    }
+    raw.get(at) == Some(&2)
+}
+
 impl<'a> Properties<'a> {
     /// Reads raw properties (flags and property list) and checks them to the last byte.
     ///

@@ -5,14 +5,20 @@
 //! and acknowledging from the front, the common case, is one `pop_front`.
 //!
 //! ```text
-//! position   base                     cursor                 end
-//!            | taken gap taken taken  | ready ready ready .. |
+//! position   base                     cursor            front end            tail
+//!            | taken gap taken taken  | ready ready ... | away ............. | ready ... | end
 //!            ^ stragglers below base: taken long ago, kept apart so that they pin nothing behind them
 //! ```
+//!
+//! With a store, the middle of a long queue is *away*: its messages lie on the disk only ([`away`]).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+mod away;
+
 use super::message::MessageRef;
+use away::Away;
+pub use away::{Brought, KEPT, Room};
 
 /// A place in a queue: counts up by one per enqueued message, never reused.
 pub type Position = u64;
@@ -27,6 +33,8 @@ struct Entry {
     /// Who holds it: a taker, nobody (`NO_TAKER`), or nothing is left (`GAP`).
     taker: u32,
     redelivered: bool,
+    /// It is in the journal.
+    stored: bool,
 }
 
 /// An entry taken from the front.
@@ -38,6 +46,8 @@ pub struct Taken {
     pub message: MessageRef,
     /// Whether it was delivered before.
     pub redelivered: bool,
+    /// Whether the journal has it, and must be told what becomes of it.
+    pub stored: bool,
 }
 
 /// Entries that were removed from their queue, with their messages' references.
@@ -79,19 +89,35 @@ pub struct Entries {
     stragglers: BTreeMap<Position, Entry>,
     gaps: usize,
     unacked: usize,
+    /// The part that is on the disk only, and what came behind it; `None` while there is no such part.
+    away: Option<Box<Away>>,
+    /// The journal has had positions of it.
+    journalled: bool,
 }
 
 impl Entries {
     /// Ready messages.
     #[inline]
     pub fn ready(&self) -> usize {
-        self.returned.len() + (self.end() - self.cursor) as usize
+        self.ready_here() + self.away.as_ref().map_or(0, |away| away.ready())
+    }
+
+    /// Ready messages in front of the part that is away.
+    #[inline]
+    pub fn ready_here(&self) -> usize {
+        self.returned.len() + (self.front_end() - self.cursor) as usize
     }
 
     /// Whether no message is ready.
     #[inline]
     pub fn is_idle(&self) -> bool {
-        self.returned.is_empty() && self.end() == self.cursor
+        self.is_dry() && self.away.is_none()
+    }
+
+    /// Whether no message is ready, but for those that are away.
+    #[inline]
+    pub fn is_dry(&self) -> bool {
+        self.returned.is_empty() && self.front_end() == self.cursor
     }
 
     /// Messages handed out and not settled.
@@ -101,22 +127,56 @@ impl Entries {
     }
 
     #[inline]
-    fn end(&self) -> Position {
+    fn front_end(&self) -> Position {
         self.base + self.list.len() as u64
     }
 
-    /// Appends a ready message.
+    /// The position of the next message to come.
     #[inline]
-    pub fn push(&mut self, message: MessageRef) {
-        self.list.push_back(Entry { message, taker: NO_TAKER, redelivered: false });
+    pub fn end(&self) -> Position {
+        match &self.away {
+            None => self.front_end(),
+            Some(away) => away.tail_end(),
+        }
+    }
+
+    /// Whether the journal has had positions of it.
+    pub fn is_journalled(&self) -> bool {
+        self.journalled
+    }
+
+    /// First and last positions of all entries here that the journal has, ascending.
+    pub fn stored_ranges(&self) -> Vec<(Position, Position)> {
+        let mut ranges: Vec<(Position, Position)> = Vec::new();
+        let list = (self.base..).zip(&self.list).filter(|(_, entry)| entry.taker != GAP);
+        let stragglers = self.stragglers.iter().map(|(&position, entry)| (position, entry));
+        for (position, _) in stragglers.chain(list).filter(|(_, entry)| entry.stored) {
+            match ranges.last_mut() {
+                Some((_, last)) if *last + 1 == position => *last = position,
+                _ => ranges.push((position, position)),
+            }
+        }
+        ranges
+    }
+
+    /// Appends a ready message; `stored`: the journal has it.
+    #[inline]
+    pub fn push(&mut self, message: MessageRef, stored: bool) {
+        self.journalled |= stored;
+        let entry = Entry { message, taker: NO_TAKER, redelivered: false, stored };
+        match &mut self.away {
+            None => self.list.push_back(entry),
+            Some(away) => away.tail.push_back(entry),
+        }
     }
 
     /// Appends a message that goes to `taker` at once. Only while nothing is ready.
     #[inline]
-    pub fn push_taken(&mut self, message: MessageRef, taker: u32) -> Position {
+    pub fn push_taken(&mut self, message: MessageRef, taker: u32, stored: bool) -> Position {
         debug_assert!(self.is_idle());
-        let position = self.end();
-        self.list.push_back(Entry { message, taker, redelivered: false });
+        self.journalled |= stored;
+        let position = self.front_end();
+        self.list.push_back(Entry { message, taker, redelivered: false, stored });
         self.cursor = position + 1;
         self.unacked += 1;
         position
@@ -127,11 +187,11 @@ impl Entries {
     pub fn peek(&self) -> Option<Taken> {
         let position = match self.returned.first() {
             Some(&position) => position,
-            None if self.cursor < self.end() => self.cursor,
+            None if self.cursor < self.front_end() => self.cursor,
             None => return None,
         };
-        let entry = self.entry(position)?;
-        Some(Taken { position, message: entry.message, redelivered: entry.redelivered })
+        let Entry { message, redelivered, stored, .. } = self.entry(position)?;
+        Some(Taken { position, message, redelivered, stored })
     }
 
     /// Hands the first ready message to `taker`.
@@ -164,47 +224,53 @@ impl Entries {
         Some(taken)
     }
 
-    /// Settles an entry that `taker` holds; the reference is the caller's now. `None` when it holds no such entry.
+    /// Settles an entry that `taker` holds; the reference is the caller's now, and whether the journal has the message.
+    /// `None` when the taker holds no such entry.
     #[inline]
-    pub fn settle(&mut self, position: Position, taker: u32) -> Option<MessageRef> {
+    pub fn settle(&mut self, position: Position, taker: u32) -> Option<(MessageRef, bool)> {
         let entry = self.entry(position)?;
         if entry.taker != taker {
             return None;
         }
         self.unacked -= 1;
         self.remove(position);
-        Some(entry.message)
+        Some((entry.message, entry.stored))
     }
 
-    /// Makes an entry that `taker` holds ready again, in its old place. `delivered`: it counts as redelivered.
-    pub fn requeue(&mut self, position: Position, taker: u32, delivered: bool) -> bool {
-        let Some(entry) = self.entry_mut(position) else {
-            return false;
-        };
+    /// Makes an entry that `taker` holds ready again, in its old place; it counts as redelivered. Returns whether the
+    /// journal has the message and does not know this; `None` when the taker holds no such entry.
+    pub fn requeue(&mut self, position: Position, taker: u32) -> Option<bool> {
+        let entry = self.entry_mut(position)?;
         if entry.taker != taker {
-            return false;
+            return None;
         }
         entry.taker = NO_TAKER;
-        entry.redelivered |= delivered;
+        let news = entry.stored && !entry.redelivered;
+        entry.redelivered = true;
         self.unacked -= 1;
         self.returned.insert(position);
-        true
+        Some(news)
     }
 
     /// Makes everything that `taker` holds ready again; `count` is how many it holds. Looks from the front and stops
-    /// at the last one.
-    pub fn requeue_all(&mut self, taker: u32, mut count: usize) {
+    /// at the last one. `news` gets the positions of which the journal does not know this, ascending.
+    pub fn requeue_all(&mut self, taker: u32, mut count: usize, mut news: impl FnMut(Position)) {
         let held = |entry: &Entry| entry.taker == taker;
         let stragglers: Vec<Position> =
             self.stragglers.iter().filter(|(_, entry)| held(entry)).map(|(&position, _)| position).collect();
+        let mut requeue = |entries: &mut Entries, position| {
+            let is_news = entries.requeue(position, taker);
+            if is_news == Some(true) {
+                news(position);
+            }
+            usize::from(is_news.is_some())
+        };
         for position in stragglers {
-            count -= usize::from(self.requeue(position, taker, true));
+            count -= requeue(self, position);
         }
         let mut position = self.base;
         while count > 0 && position < self.cursor {
-            if self.entry(position).is_some_and(|entry| held(&entry)) {
-                count -= usize::from(self.requeue(position, taker, true));
-            }
+            count -= requeue(self, position);
             position += 1;
         }
     }
@@ -218,20 +284,31 @@ impl Entries {
             }
             self.remove(position);
         }
-        // Nothing at or behind the cursor was ever handed out, so its positions may be given again.
+        let end = self.end();
         let ready = (self.cursor - self.base) as usize;
         let mut behind = if ready == 0 { std::mem::take(&mut self.list) } else { self.list.split_off(ready) };
         behind.append(&mut removed.list);
         removed.list = behind;
+        if let Some(mut away) = self.away.take() {
+            removed.list.append(&mut away.tail);
+        }
+        // What the journal has named once is never given again.
+        if self.journalled {
+            self.jump(end);
+        }
         self.shrink();
         removed
     }
 
     /// Removes everything, also what is handed out; returns it, to be released by and by.
     pub fn clear(&mut self) -> Removed {
+        let end = self.end();
         let mut removed = Removed { list: std::mem::take(&mut self.list) };
         removed.list.extend(std::mem::take(&mut self.stragglers).into_values());
-        *self = Entries { base: self.cursor, cursor: self.cursor, ..Entries::default() };
+        if let Some(away) = &mut self.away {
+            removed.list.append(&mut away.tail);
+        }
+        *self = Entries { base: end, cursor: end, ..Entries::default() };
         removed
     }
 
@@ -244,7 +321,8 @@ impl Entries {
         mut moved: impl FnMut(MessageRef) -> MessageRef,
     ) -> Option<Position> {
         if from <= self.base {
-            for entry in self.stragglers.values_mut() {
+            let tail = self.away.iter_mut().flat_map(|away| &mut away.tail);
+            for entry in self.stragglers.values_mut().chain(tail) {
                 entry.message = moved(entry.message);
             }
         }
@@ -255,7 +333,7 @@ impl Entries {
             }
         }
         let next = self.base + (start + count_max) as u64;
-        (next < self.end()).then_some(next)
+        (next < self.front_end()).then_some(next)
     }
 
     #[inline]
@@ -320,6 +398,23 @@ impl Entries {
         }
     }
 
+    /// Goes on at a later position. Whatever is in the list is set aside; ready ones among it stay ready.
+    #[cold]
+    fn jump(&mut self, to: Position) {
+        let list = std::mem::take(&mut self.list);
+        for (position, entry) in (self.base..).zip(list) {
+            if entry.taker == GAP {
+                continue;
+            }
+            if position >= self.cursor {
+                self.returned.insert(position);
+            }
+            self.stragglers.insert(position, entry);
+        }
+        self.gaps = 0;
+        (self.base, self.cursor) = (to, to);
+    }
+
     /// Gives memory back after a purge or a drain.
     pub fn shrink(&mut self) {
         if self.list.capacity() > 1024 && self.list.len() * 8 < self.list.capacity() {
@@ -329,107 +424,4 @@ impl Entries {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::amqp::content::Content;
-    use crate::broker::message::Blocks;
-
-    fn message(blocks: &mut Blocks, n: u64) -> MessageRef {
-        blocks.keep(&Content { names: b"\0\0", properties: &[0, 0], body: &n.to_be_bytes(), frames: &[] })
-    }
-
-    #[test]
-    fn requeued_entries_come_back_in_their_old_order() {
-        let mut blocks = Blocks::new(1 << 16, 1 << 14, 1);
-        let mut entries = Entries::default();
-        for n in 0..6 {
-            entries.push(message(&mut blocks, n));
-        }
-        let taken: Vec<Taken> = (0..4).map(|_| entries.take(7).unwrap()).collect();
-        assert_eq!((entries.ready(), entries.unacked()), (2, 4));
-        assert!(entries.requeue(taken[2].position, 7, true));
-        assert!(entries.requeue(taken[0].position, 7, true));
-        assert!(!entries.requeue(taken[0].position, 7, true), "it is not held any more");
-        assert!(entries.settle(taken[1].position, 8).is_none(), "another taker's");
-        let order: Vec<(u64, bool)> =
-            std::iter::from_fn(|| entries.pop()).map(|taken| (taken.position, taken.redelivered)).collect();
-        assert_eq!(order, [(0, true), (2, true), (4, false), (5, false)]);
-        assert_eq!((entries.ready(), entries.unacked()), (0, 2));
-    }
-
-    #[test]
-    fn a_straggler_pins_no_list() {
-        let mut blocks = Blocks::new(1 << 16, 1 << 14, 1);
-        let mut entries = Entries::default();
-        let message = message(&mut blocks, 1);
-        let stuck = entries.push_taken(message, 1);
-        for _ in 0..100_000 {
-            let position = entries.push_taken(message, 2);
-            assert!(entries.settle(position, 2).is_some());
-        }
-        assert!(entries.list.len() < 3000, "{}", entries.list.len());
-        entries.push(message);
-        assert!(entries.requeue(stuck, 1, true));
-        assert_eq!(entries.pop().map(|taken| taken.position), Some(stuck));
-        assert_eq!(entries.pop().map(|taken| taken.position), Some(100_001));
-        assert!(entries.is_idle());
-    }
-
-    /// Random operations against a plain model.
-    #[test]
-    fn agrees_with_a_model() {
-        let mut blocks = Blocks::new(1 << 16, 1 << 14, 1);
-        let shared = message(&mut blocks, 0);
-        for seed in 1..60u64 {
-            let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            let mut random = move |below: u64| {
-                state ^= state << 13;
-                state ^= state >> 7;
-                state ^= state << 17;
-                state % below
-            };
-            let mut entries = Entries::default();
-            let mut next = 0u64;
-            let mut ready: BTreeSet<u64> = BTreeSet::new();
-            let mut held: Vec<(u64, u32)> = vec![];
-            for _ in 0..3000 {
-                match random(10) {
-                    0..=3 => {
-                        entries.push(shared);
-                        ready.insert(next);
-                        next += 1;
-                    }
-                    4..=5 => {
-                        let taker = random(3) as u32;
-                        let taken = entries.take(taker).map(|taken| taken.position);
-                        assert_eq!(taken, ready.pop_first());
-                        held.extend(taken.map(|position| (position, taker)));
-                    }
-                    6..=7 if !held.is_empty() => {
-                        let (position, taker) = held.swap_remove(random(held.len() as u64) as usize);
-                        assert!(entries.settle(position, taker).is_some());
-                    }
-                    8 if !held.is_empty() => {
-                        let (position, taker) = held.swap_remove(random(held.len() as u64) as usize);
-                        assert!(entries.requeue(position, taker, true));
-                        ready.insert(position);
-                    }
-                    9 if random(20) == 0 => {
-                        let taker = random(3) as u32;
-                        let count = held.iter().filter(|(_, holder)| *holder == taker).count();
-                        entries.requeue_all(taker, count);
-                        ready.extend(held.iter().filter(|(_, holder)| *holder == taker).map(|(position, _)| position));
-                        held.retain(|(_, holder)| *holder != taker);
-                    }
-                    9 if random(40) == 0 => {
-                        assert_eq!(entries.purge().len(), ready.len());
-                        next = entries.end();
-                        ready.clear();
-                    }
-                    _ => {}
-                }
-                assert_eq!((entries.ready(), entries.unacked()), (ready.len(), held.len()));
-            }
-        }
-    }
-}
+mod tests;

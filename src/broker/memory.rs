@@ -12,6 +12,8 @@ pub enum BlockMemory {
     Mapped(MmapMut),
     /// From the allocator, when the system gives no more maps.
     Allocated(Box<[u8]>),
+    /// Filled by somebody else.
+    Filled(Vec<u8>),
 }
 
 impl BlockMemory {
@@ -32,6 +34,7 @@ impl Deref for BlockMemory {
         match self {
             BlockMemory::Mapped(map) => map,
             BlockMemory::Allocated(bytes) => bytes,
+            BlockMemory::Filled(bytes) => bytes,
         }
     }
 }
@@ -42,6 +45,7 @@ impl DerefMut for BlockMemory {
         match self {
             BlockMemory::Mapped(map) => map,
             BlockMemory::Allocated(bytes) => bytes,
+            BlockMemory::Filled(bytes) => bytes,
         }
     }
 }

@@ -36,6 +36,9 @@ struct Block {
     appended: u32,
 }
 
+/// Memory of so many adopted blocks is kept.
+const FILLED_SPARE_MAX: usize = 8;
+
 /// A move of messages out of sparse blocks, in progress.
 #[derive(Debug)]
 pub struct Compaction {
@@ -63,6 +66,10 @@ pub struct Blocks {
     current: Option<u32>,
     spare: Vec<BlockMemory>,
     spare_max: usize,
+    /// Memory of blocks that were filled by somebody else.
+    spare_filled: Vec<Vec<u8>>,
+    /// Bytes that the blocks take.
+    bytes: usize,
     block_bytes: usize,
     own_bytes: usize,
 }
@@ -75,6 +82,8 @@ impl Blocks {
             current: None,
             spare: Vec::new(),
             spare_max,
+            spare_filled: Vec::new(),
+            bytes: 0,
             block_bytes: block_bytes.max(64),
             own_bytes: own_bytes.min(block_bytes.max(64) / 2).max(1),
         }
@@ -169,6 +178,7 @@ impl Blocks {
         let mut bytes = self.spare.pop().unwrap_or_else(|| BlockMemory::new(self.block_bytes));
         let len = content.record_bytes();
         content.fill_record(&mut bytes[..len]);
+        self.bytes += bytes.len();
         let block = self.blocks.insert(Block { memory: Memory::Shared { bytes, len }, live: 1, appended: 1 }) as u32;
         self.current = Some(block);
         MessageRef { block, offset: 0 }
@@ -176,8 +186,40 @@ impl Blocks {
 
     /// Keeps a record that already has its own memory.
     pub fn keep_record(&mut self, record: Bytes) -> MessageRef {
+        self.bytes += record.len();
         let block = self.blocks.insert(Block { memory: Memory::Own(record), live: 1, appended: 1 }) as u32;
         MessageRef { block, offset: 0 }
+    }
+
+    /// Takes memory with `count` records in it, which [`MessageRef`]s by `at` point into: one reference for each.
+    pub fn adopt(&mut self, bytes: Vec<u8>, count: u32) -> u32 {
+        self.bytes += bytes.len();
+        let memory = Memory::Shared { len: bytes.len(), bytes: BlockMemory::Filled(bytes) };
+        self.blocks.insert(Block { memory, live: count, appended: count }) as u32
+    }
+
+    /// A record in an adopted block.
+    pub fn at(block: u32, offset: u32) -> MessageRef {
+        MessageRef { block, offset }
+    }
+
+    /// Memory of an adopted block that is empty, for another one.
+    pub fn spare_filled(&mut self) -> Vec<u8> {
+        self.spare_filled.pop().unwrap_or_default()
+    }
+
+    /// Keeps memory for [`spare_filled`](Blocks::spare_filled).
+    pub fn keep_filled(&mut self, mut bytes: Vec<u8>) {
+        if self.spare_filled.len() < FILLED_SPARE_MAX {
+            bytes.clear();
+            self.spare_filled.push(bytes);
+        }
+    }
+
+    /// Bytes that the blocks take.
+    #[inline]
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Counts one more reference.
@@ -211,10 +253,18 @@ impl Blocks {
 
     fn recycle(&mut self, block: u32) {
         let Block { memory, .. } = self.blocks.remove(block as usize);
-        if let Memory::Shared { bytes, .. } = memory
-            && self.spare.len() < self.spare_max
-        {
-            self.spare.push(bytes);
+        match memory {
+            Memory::Shared { bytes: BlockMemory::Filled(bytes), .. } => {
+                self.bytes -= bytes.len();
+                self.keep_filled(bytes);
+            }
+            Memory::Shared { bytes, .. } => {
+                self.bytes -= bytes.len();
+                if self.spare.len() < self.spare_max {
+                    self.spare.push(bytes);
+                }
+            }
+            Memory::Own(bytes) => self.bytes -= bytes.len(),
         }
         if self.blocks.is_empty() {
             self.blocks.shrink_to_fit();

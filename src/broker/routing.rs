@@ -16,6 +16,8 @@ pub struct Route {
     pub local: Keys,
     /// Queues of others.
     pub remote: SmallVec<[(u8, Keys); 1]>,
+    /// Other shards with a durable queue among theirs, by bit.
+    pub remote_durable: u64,
     /// Whether it depends on nothing but the key and the exchange's epoch.
     pub cacheable: bool,
 }
@@ -52,7 +54,10 @@ impl Topology {
             let Some(record) = self.queue_at(slot) else { continue };
             if record.spec.owner == me {
                 route.local.push(record.key);
-            } else if let Some((_, keys)) = route.remote.iter_mut().find(|(owner, _)| *owner == record.spec.owner) {
+                continue;
+            }
+            route.remote_durable |= u64::from(record.spec.durable) << record.spec.owner;
+            if let Some((_, keys)) = route.remote.iter_mut().find(|(owner, _)| *owner == record.spec.owner) {
                 keys.push(record.key);
             } else {
                 route.remote.push((record.spec.owner, SmallVec::from_slice(&[record.key])));

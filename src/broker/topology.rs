@@ -41,6 +41,8 @@ pub struct Exclusive {
 /// What a queue was declared as.
 #[derive(Debug, PartialEq, Eq)]
 pub struct QueueSpec {
+    /// Its number in the store: never that of another queue or exchange. 0 before it has one.
+    pub id: u64,
     /// Its virtual host.
     pub vhost: VhostId,
     /// Its name.
@@ -67,6 +69,8 @@ impl QueueSpec {
 /// What an exchange was declared as.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ExchangeSpec {
+    /// Its number in the store: never that of another queue or exchange. 0 before it has one.
+    pub id: u64,
     /// Its virtual host.
     pub vhost: VhostId,
     /// Its name.
@@ -187,14 +191,22 @@ pub struct Topology {
     vhosts: Vec<Vhost>,
     queues: Slab<QueueRecord>,
     exchanges: Slab<Exchange>,
+    /// Numbers of durable exchanges that have gone with the last binding that held them.
+    abandoned: Vec<u64>,
     hash: RandomState,
 }
 
 impl Topology {
     /// Tables with the virtual hosts' pre-declared exchanges (rabbitmq-semantics.md section 5).
     pub fn new(vhosts: &[String], hash: RandomState) -> Topology {
-        let mut topology =
-            Topology { version: 0, vhosts: Vec::new(), queues: Slab::new(), exchanges: Slab::new(), hash };
+        let mut topology = Topology {
+            version: 0,
+            vhosts: Vec::new(),
+            queues: Slab::new(),
+            exchanges: Slab::new(),
+            abandoned: Vec::new(),
+            hash,
+        };
         for name in vhosts {
             topology.add_vhost(name);
         }
@@ -221,6 +233,7 @@ impl Topology {
             ("amq.rabbitmq.trace", ExchangeKind::Topic, true),
         ] {
             self.apply(&Change::ExchangeDeclared(Arc::new(ExchangeSpec {
+                id: self.version + 1,
                 vhost,
                 name: name.into(),
                 kind,
@@ -237,6 +250,11 @@ impl Topology {
     #[inline]
     pub fn version(&self) -> u64 {
         self.version
+    }
+
+    /// Takes the numbers of durable auto-delete exchanges that have gone.
+    pub fn take_abandoned(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.abandoned)
     }
 
     /// The virtual host of this name.
@@ -273,6 +291,11 @@ impl Topology {
     pub fn find_exchange(&self, vhost: VhostId, name: &str) -> Option<&Exchange> {
         let slot = *self.vhosts.get(vhost as usize)?.exchanges.get(name)?;
         self.exchanges.get(slot as usize)
+    }
+
+    /// All exchanges.
+    pub fn exchanges(&self) -> impl Iterator<Item = &Exchange> {
+        self.exchanges.iter().map(|(_, exchange)| exchange)
     }
 
     /// The exchange in this slot.
@@ -423,6 +446,9 @@ impl Topology {
     fn take_exchange(&mut self, slot: u32) -> Option<Exchange> {
         self.raise(slot);
         let exchange = self.exchanges.try_remove(slot as usize)?;
+        if exchange.spec.durable && exchange.spec.auto_delete {
+            self.abandoned.push(exchange.spec.id);
+        }
         if let Some(vhost) = self.vhosts.get_mut(exchange.spec.vhost as usize) {
             vhost.exchanges.remove(&exchange.spec.name);
             if let Some(alternate) = &exchange.spec.alternate

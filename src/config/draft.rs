@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::settings::Mechanism;
+use super::store::{DiskFree, Fsync};
 use super::value::{self, Kilo};
 use super::{Config, SHARDS_MAX};
 
@@ -19,6 +20,8 @@ pub struct Draft {
     loopback_none: bool,
     mechanisms: Vec<(String, Option<Mechanism>)>,
     mechanisms_line: usize,
+    disk_free_absolute: Option<DiskFree>,
+    disk_free_relative: Option<DiskFree>,
     warnings: Vec<Note>,
 }
 
@@ -35,6 +38,11 @@ pub struct Note {
 pub type Setter = fn(&mut Draft, name: &str, value: &str) -> Option<()>;
 
 impl Draft {
+    /// A draft that starts with `config`.
+    pub fn over(config: Config) -> Draft {
+        Draft { config, ..Draft::default() }
+    }
+
     /// What follows is read from this line.
     pub fn at(&mut self, line: usize) {
         self.line = line;
@@ -74,6 +82,10 @@ impl Draft {
                 let text = "no authentication mechanism is left to log in with".into();
                 return Err(Note { line: self.mechanisms_line, text });
             }
+        }
+        // As in RabbitMQ, bytes count where both are given.
+        if let Some(limit) = self.disk_free_absolute.or(self.disk_free_relative) {
+            config.store.disk_free_limit = limit;
         }
         Ok((self.config, self.warnings))
     }
@@ -233,5 +245,45 @@ pub fn advertise(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
 
 pub fn shards(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
     draft.config.shards = value::integer(value, 1, SHARDS_MAX as u64)? as usize;
+    Some(())
+}
+
+pub fn store_dir(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    draft.config.data_dir = (value != "none").then(|| value.into());
+    (!value.is_empty()).then_some(())
+}
+
+pub fn store_fsync(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    draft.config.store.fsync = match value {
+        "always" => Fsync::Always,
+        "interval" => Fsync::Interval,
+        "never" => Fsync::Never,
+        _ => return None,
+    };
+    Some(())
+}
+
+pub fn store_fsync_interval(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    let interval_ms = value::duration_ms(value)?;
+    draft.config.store.fsync_interval_ms = interval_ms;
+    (1..=60_000).contains(&interval_ms).then_some(())
+}
+
+pub fn store_memory_limit(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    let bytes = usize::try_from(value::size_bytes(value, Kilo::Binary)?).ok()?;
+    let limits = &mut draft.config.settings.limits;
+    limits.messages_bytes_max = bytes;
+    // What the journal has anyway does not stay for longer than what it has not.
+    limits.stored_messages_bytes_max = limits.stored_messages_bytes_max.min(bytes);
+    (bytes >= 1 << 20).then_some(())
+}
+
+pub fn disk_free_limit_absolute(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    draft.disk_free_absolute = Some(DiskFree::Bytes(value::size_bytes(value, Kilo::Decimal)?));
+    Some(())
+}
+
+pub fn disk_free_limit_relative(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    draft.disk_free_relative = Some(DiskFree::Memory { thousandths: value::thousandths(value)? });
     Some(())
 }

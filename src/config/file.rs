@@ -15,8 +15,8 @@ use super::{Config, ConfigError, Warning};
 /// The largest configuration file read, in bytes.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
-/// Reads the file at `path`.
-pub fn load(path: &Path) -> Result<(Config, Vec<Warning>), ConfigError> {
+/// Reads the file at `path`: what it says goes over `config`.
+pub fn load(path: &Path, config: Config) -> Result<(Config, Vec<Warning>), ConfigError> {
     let name = path.display().to_string();
     let error = |text: String| ConfigError { file: name.clone(), line: 0, text };
     let bytes = std::fs::metadata(path).map_err(|cause| error(format!("cannot be read: {cause}")))?.len();
@@ -24,12 +24,12 @@ pub fn load(path: &Path) -> Result<(Config, Vec<Warning>), ConfigError> {
         return Err(error(format!("is larger than {FILE_BYTES_MAX} bytes")));
     }
     let text = std::fs::read_to_string(path).map_err(|cause| error(format!("cannot be read: {cause}")))?;
-    parse(&name, &text)
+    parse(&name, &text, config)
 }
 
-/// Reads `text`; `file` is the name that errors and warnings carry.
-pub fn parse(file: &str, text: &str) -> Result<(Config, Vec<Warning>), ConfigError> {
-    let mut draft = Draft::default();
+/// Reads `text`: what it says goes over `config`. `file` is the name that errors and warnings carry.
+pub fn parse(file: &str, text: &str, config: Config) -> Result<(Config, Vec<Warning>), ConfigError> {
+    let mut draft = Draft::over(config);
     for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
         let error = |text: String| ConfigError { file: file.into(), line: index + 1, text };
         if let Some((key, value)) = setting(line).map_err(|text| error(text.into()))? {
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_there_is_named() {
-        let error = load(Path::new("no-such-dir/leveret.conf")).unwrap_err().to_string();
+        let error = load(Path::new("no-such-dir/leveret.conf"), Config::default()).unwrap_err().to_string();
         assert!(error.starts_with("no-such-dir/leveret.conf: cannot be read: "), "{error}");
     }
 }

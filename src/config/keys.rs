@@ -41,6 +41,12 @@ const KEYS: &[Key] = &[
     ("log.default.level", LEVEL, draft::log_level),
     (PERMIT_TRANSIENT, TRUE_OR_FALSE, draft::permit_transient_nonexcl_queues),
     (PERMIT_GLOBAL_QOS, TRUE_OR_FALSE, draft::permit_global_qos),
+    ("disk_free_limit.absolute", "a size such as 50MB or 1GiB", draft::disk_free_limit_absolute),
+    ("disk_free_limit.relative", "a share of the memory, such as 1.5", draft::disk_free_limit_relative),
+    ("store.dir", "a directory, or none", draft::store_dir),
+    ("store.fsync", "always, interval or never", draft::store_fsync),
+    ("store.fsync_interval", "milliseconds, 1 to 60000", draft::store_fsync_interval),
+    ("store.memory_limit", "a size such as 1GiB, 1 MiB or more", draft::store_memory_limit),
     ("server.advertise", PRODUCT, draft::advertise),
     ("server.shards", "a number, 1 to 64", draft::shards),
 ];
@@ -80,7 +86,7 @@ mod tests {
 
     /// The text of the first error, or of all warnings.
     fn said(text: &str) -> String {
-        match parse("f", text) {
+        match parse("f", text, Config::default()) {
             Ok((_, warnings)) => warnings.iter().map(|one| one.to_string()).collect::<Vec<_>>().join("; "),
             Err(error) => format!("! {error}"),
         }
@@ -108,6 +114,12 @@ mod tests {
             [&all.product, &all.version, &all.platform, &all.copyright, &all.information, &all.cluster_name]
                 .map(|s| s.as_str())
                 .join("|")
+        };
+        let store: Probe = |c| {
+            let dir = c.data_dir.as_ref().map_or("-".into(), |dir| dir.display().to_string());
+            let (store, limits) = (&c.store, &c.settings.limits);
+            let memory = format!("{} {}", limits.stored_messages_bytes_max >> 20, limits.messages_bytes_max >> 20);
+            format!("{dir} {:?} {} {:?} {memory}", store.fsync, store.fsync_interval_ms, store.disk_free_limit)
         };
         let rest: Probe = |c| {
             let permit = &c.settings.permit;
@@ -150,12 +162,26 @@ mod tests {
                 "RabbitMQ|4.2.0|Erlang/OTP 27.3|Copyright (c) 2007-2025 Broadcom Inc and/or its subsidiaries|\
                  Licensed under the MPL 2.0. Website: https://rabbitmq.com|rabbit@here",
             ),
+            ("", store, "- Always 200 Bytes(50000000) 128 1024"),
+            ("store.dir = a b/c\nstore.fsync = never", store, "a b/c Never 200 Bytes(50000000) 128 1024"),
+            ("store.dir = x\nstore.dir = none", store, "- Always 200 Bytes(50000000) 128 1024"),
+            (
+                "store.fsync = interval\nstore.fsync_interval = 1s\nstore.memory_limit = 64MB\n\
+                 disk_free_limit.relative = 1.5",
+                store,
+                "- Interval 1000 Memory { thousandths: 1500 } 64 64",
+            ),
+            (
+                "disk_free_limit.absolute = 1GB\ndisk_free_limit.relative = 1.5",
+                store,
+                "- Always 200 Bytes(1000000000) 128 1024",
+            ),
             ("default_vhost = v\nserver.shards = 64\nlog.console.level = warning", rest, "v 64 WARN true true"),
             ("log.default.level = critical\nlog.console = true", rest, "/ 1 ERROR true true"),
             ("deprecated_features.permit.transient_nonexcl_queues = false", rest, "/ 1 INFO false true"),
             ("deprecated_features.permit.global_qos = false", rest, "/ 1 INFO true false"),
         ] {
-            let (config, _) = parse("f", text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            let (config, _) = parse("f", text, Config::default()).unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!(probe(&config), expected, "{text}");
         }
     }
@@ -195,6 +221,21 @@ mod tests {
             ("\nauth_mechanisms.1 = EXTERNAL", "! f:2: no authentication mechanism is left to log in with"),
             ("loopback_users.guest = no", "! f:1: bad value of loopback_users.guest, `no`: expected true or false"),
             ("server.shards = 65", "! f:1: bad value of server.shards, `65`: expected a number, 1 to 64"),
+            ("disk_free_limit = 1GB", "! f:1: unknown key disk_free_limit"),
+            ("store.dir = ''", "! f:1: bad value of store.dir, ``: expected a directory, or none"),
+            ("store.fsync = true", "! f:1: bad value of store.fsync, `true`: expected always, interval or never"),
+            (
+                "store.fsync_interval = 0",
+                "! f:1: bad value of store.fsync_interval, `0`: expected milliseconds, 1 to 60000",
+            ),
+            (
+                "store.memory_limit = 1000",
+                "! f:1: bad value of store.memory_limit, `1000`: expected a size such as 1GiB, 1 MiB or more",
+            ),
+            (
+                "disk_free_limit.relative = much",
+                "! f:1: bad value of disk_free_limit.relative, `much`: expected a share of the memory, such as 1.5",
+            ),
             ("heartbeat", "! f:1: expected `key = value`"),
         ] {
             assert_eq!(said(text), expected, "{text}");

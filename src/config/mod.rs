@@ -9,14 +9,17 @@ pub mod file;
 mod keys;
 mod not_yet;
 pub mod settings;
+pub mod store;
 mod value;
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 
 use log::LevelFilter;
 
 pub use settings::Settings;
+pub use store::StoreConfig;
 
 /// The port of AMQP without TLS.
 pub const PORT_DEFAULT: u16 = 5672;
@@ -34,6 +37,11 @@ pub struct Config {
     pub shards: usize,
     /// What the binary logs. The library leaves the logger alone.
     pub log_level: LevelFilter,
+    /// The directory of the durable store, made where it is missing; one broker at a time may have it. `None`:
+    /// everything lives in memory and ends with the server.
+    pub data_dir: Option<PathBuf>,
+    /// How the durable store works, where there is one.
+    pub store: StoreConfig,
     /// What the shards need to know.
     pub settings: Settings,
 }
@@ -47,6 +55,8 @@ impl Default for Config {
             ],
             shards: 1,
             log_level: LevelFilter::Info,
+            data_dir: None,
+            store: StoreConfig::default(),
             settings: Settings::default(),
         }
     }

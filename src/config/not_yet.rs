@@ -37,7 +37,6 @@ const NOT_YET: &[&str] = &[
     "definitions",
     "delegate_count",
     "deprecated_features.permit",
-    "disk_free_limit",
     "distribution",
     "erlang",
     "event_exchange",

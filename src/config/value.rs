@@ -33,6 +33,15 @@ pub fn integer(value: &str, min: u64, max: u64) -> Option<u64> {
     value.parse().ok().filter(|number| (min..=max).contains(number))
 }
 
+/// A number with or without a fraction, such as `1.5`, in thousandths. Further digits are dropped.
+pub fn thousandths(value: &str) -> Option<u64> {
+    let (whole, fraction) = value.split_once('.').unwrap_or((value, "0"));
+    let whole = integer(whole, 0, 1_000_000)?;
+    integer(fraction, 0, u64::MAX)?;
+    let digits = fraction.bytes().chain(*b"000").take(3);
+    Some(digits.fold(whole, |sum, digit| sum * 10 + u64::from(digit - b'0')))
+}
+
 /// A size in bytes: a number with RabbitMQ's units, `k kB KiB M MB MiB G GB GiB` in any case.
 pub fn size_bytes(value: &str, kilo: Kilo) -> Option<u64> {
     let digits = value.bytes().take_while(u8::is_ascii_digit).count();
@@ -160,6 +169,28 @@ mod tests {
         ] {
             assert_eq!(size_bytes(text, Kilo::Decimal), decimal, "{text}");
             assert_eq!(size_bytes(text, Kilo::Binary), binary, "{text}");
+        }
+    }
+
+    #[test]
+    fn fractions() {
+        for (text, expected) in [
+            ("0", Some(0)),
+            ("1", Some(1000)),
+            ("1.0", Some(1000)),
+            ("1.5", Some(1500)),
+            ("0.0019", Some(1)),
+            ("12.3456", Some(12_345)),
+            ("1000000", Some(1_000_000_000)),
+            ("1000001", None),
+            ("", None),
+            (".5", None),
+            ("1.", None),
+            ("1.5.0", None),
+            ("-1", None),
+            ("1,5", None),
+        ] {
+            assert_eq!(thousandths(text), expected, "{text}");
         }
     }
 

@@ -7,12 +7,16 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod clock;
+pub mod control;
+pub mod disk;
 pub mod event_loop;
 pub mod inbox;
 pub mod listener;
 pub mod signals;
 mod socket;
 mod sockets;
+#[cfg(test)]
+mod tests;
 pub mod token;
 
 use std::fmt;
@@ -91,7 +95,7 @@ impl Server {
         let inlets: Arc<[Inlet]> = inlets.into();
         let busy = Arc::new(AtomicUsize::new(config.shards));
         let common = Common { inlets: inlets.clone(), busy, clock: Clock::start() };
-        let shards = Shard::mesh(config.shards, Arc::new(config.settings), seed);
+        let shards = Shard::mesh(config.shards, Arc::new(config.settings), seed, None);
         let mut loops: Vec<_> = shards
             .into_iter()
             .zip(ends)
@@ -187,65 +191,6 @@ impl std::error::Error for StartError {
         match self {
             StartError::NothingToListenOn | StartError::Shards { .. } => None,
             StartError::Listen { error, .. } | StartError::System { error, .. } => Some(error),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Read;
-    use std::net::TcpStream;
-
-    fn config(shards: usize) -> Config {
-        let listen = vec!["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()];
-        Config { listen, shards, ..Config::default() }
-    }
-
-    #[test]
-    fn servers_start_side_by_side_serve_and_stop() {
-        for shards in [1, 2, 5] {
-            let server = Server::start(config(shards)).unwrap();
-            let other = Server::start(config(shards)).unwrap();
-            assert_ne!(server.local_addr().port(), other.local_addr().port());
-            let clients: Vec<_> = (0..7).map(|_| TcpStream::connect(server.local_addr()).unwrap()).collect();
-            server.shutdown();
-            for mut client in clients {
-                // Some bytes or none, a close or a reset: an end in any case.
-                let _ = client.read_to_end(&mut vec![]);
-            }
-            drop(other);
-        }
-    }
-
-    #[test]
-    fn an_address_is_free_again_after_the_stop() {
-        let server = Server::start(config(1)).unwrap();
-        let addresses = server.local_addrs().to_vec();
-        let _client = TcpStream::connect(addresses[0]).unwrap();
-        let again = Config { listen: addresses.clone(), ..config(1) };
-        let error = Server::start(again.clone()).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            format!("cannot listen on {}: the address is in use by another program", addresses[0])
-        );
-        server.shutdown();
-        assert_eq!(Server::start(again).unwrap().local_addrs(), addresses);
-    }
-
-    #[test]
-    fn what_cannot_start_says_why() {
-        for (config, expected) in [
-            (Config { listen: vec![], ..config(1) }, "there is no address to listen on"),
-            (config(0), "0 shards are not possible: expected 1 to 64"),
-            (config(65), "65 shards are not possible: expected 1 to 64"),
-            (
-                // TEST-NET-1 (RFC 5737): nobody has it.
-                Config { listen: vec!["192.0.2.1:0".parse().unwrap()], ..config(1) },
-                "cannot listen on 192.0.2.1:0: this machine does not have the address",
-            ),
-        ] {
-            assert_eq!(Server::start(config).unwrap_err().to_string(), expected);
         }
     }
 }

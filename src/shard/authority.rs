@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use super::definitions;
 use super::mesh::{Caller, NamesRequest, Record, Reply};
 use super::owner::Waiter;
 use super::{ConnectionId, Shard};
 use crate::broker::queue::Queue;
-use crate::broker::topology::{Applied, Change, QueueKey, QueueSpec};
+use crate::broker::topology::{Applied, Change, ExchangeSpec, QueueKey, QueueSpec};
 use crate::connection::Phase;
+use crate::store::QueueId;
 
 impl Shard {
     /// Brings a change of names before shard 0.
@@ -30,18 +32,34 @@ impl Shard {
         {
             return self.reply(caller, Reply::InUse);
         }
-        if let Change::QueueDeclared(spec) = &mut request.change {
-            let owner = if request.place { self.place(spec.owner) } else { spec.owner };
-            if owner != spec.owner {
-                *spec =
-                    Arc::new(QueueSpec { owner, name: spec.name.clone(), arguments: spec.arguments.clone(), ..**spec });
+        match &mut request.change {
+            Change::QueueDeclared(spec) => {
+                let owner = if request.place { self.place(spec.owner) } else { spec.owner };
+                let id = self.next_id();
+                let (name, arguments) = (spec.name.clone(), spec.arguments.clone());
+                *spec = Arc::new(QueueSpec { id, owner, name, arguments, ..**spec });
+                if let Some(count) = self.placed.get_mut(owner as usize) {
+                    *count += 1;
+                }
             }
-            if let Some(count) = self.placed.get_mut(owner as usize) {
-                *count += 1;
+            Change::ExchangeDeclared(spec) => {
+                let id = self.next_id();
+                let (name, arguments, alternate) = (spec.name.clone(), spec.arguments.clone(), spec.alternate.clone());
+                *spec = Arc::new(ExchangeSpec { id, name, arguments, alternate, ..**spec });
             }
+            _ => {}
         }
-        self.append(request.change);
-        self.reply(caller, Reply::Done);
+        if self.append(request.change) {
+            self.reply_when_durable(caller, Reply::Done);
+        } else {
+            self.reply(caller, Reply::Done);
+        }
+    }
+
+    /// A number that no queue or exchange of the store ever had: the term of this start, and a count.
+    fn next_id(&mut self) -> u64 {
+        self.ids += 1;
+        self.ids
     }
 
     /// On the declarer's shard, unless that has over one queue more than the one with fewest.
@@ -53,12 +71,24 @@ impl Shard {
         }
     }
 
-    fn append(&mut self, change: Change) {
-        if let Some(writer) = &mut self.writer {
-            writer.append(change);
-        }
+    /// Makes a change. Returns whether it is to survive.
+    fn append(&mut self, change: Change) -> bool {
+        let mut stays = self.ledger.on && definitions::write(&self.topology, &change, self.ledger.records());
         // What shard 0 writes it has seen.
-        self.apply_topology(u64::MAX);
+        if let Some(writer) = &mut self.writer {
+            self.cursor = writer.append(change);
+            let applied = self.cursor.change().map(|change| self.topology.apply(change));
+            for exchange in self.topology.take_abandoned() {
+                if self.ledger.on {
+                    self.ledger.records().undefined(QueueId(exchange));
+                    stays = true;
+                }
+            }
+            if let Some(applied) = applied {
+                self.applied(applied);
+            }
+        }
+        stays
     }
 
     /// An owner (this shard) has a queue taken out of the tables.

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::Shard;
 use super::delivery::{Delivery, get_prefix};
+use super::ledger::Ledger;
 use super::mesh::DeliveryKind;
 use super::outlet::{Marks, Outlet, Way, Ways};
 use crate::amqp::Content;
@@ -41,6 +42,9 @@ struct Run<'a> {
     taker: &'a mut Taker,
     entries: &'a mut Entries,
     blocks: &'a mut Blocks,
+    ledger: &'a mut Ledger,
+    /// The queue's number in the store.
+    stored_as: u64,
 }
 
 impl Run<'_> {
@@ -48,11 +52,11 @@ impl Run<'_> {
     /// were.
     #[inline]
     fn into(self, mut outlet: impl Outlet, bytes_max: usize) -> usize {
-        let Run { key, id, taker, entries, blocks } = self;
+        let Run { key, id, taker, entries, blocks, ledger, stored_as } = self;
         let kind = if taker.no_ack { DeliveryKind::NoAck } else { DeliveryKind::Consumer };
         let mut bytes = 0;
         while bytes < bytes_max && outlet.is_open() && taker.has_credit() {
-            let Some(Taken { position, message, redelivered }) =
+            let Some(Taken { position, message, redelivered, stored }) =
                 (if taker.no_ack { entries.pop() } else { entries.take(id) })
             else {
                 break;
@@ -62,6 +66,9 @@ impl Run<'_> {
             bytes += outlet.deliver(&taker.prefix, &delivery);
             if taker.no_ack {
                 blocks.release(message);
+                if stored {
+                    ledger.settled(stored_as, position, position);
+                }
             } else {
                 taker.unacked += 1;
             }
@@ -74,16 +81,26 @@ impl Shard {
     /// Puts a message into queues of this shard, or hands it straight to consumers that wait for it. A queue that is
     /// gone or going counts as having taken it.
     #[inline]
-    pub(super) fn enqueue(&mut self, keys: impl Iterator<Item = QueueKey>, content: &Content<'_>, own: Option<&Bytes>) {
+    pub(super) fn enqueue(
+        &mut self,
+        keys: impl ExactSizeIterator<Item = QueueKey>,
+        content: &Content<'_>,
+        own: Option<&Bytes>,
+    ) {
         let mut kept = None;
+        let index = if keys.len() > 1 { Some(0) } else { None };
         for key in keys {
             let Some(mut queue) = self.lift(key) else { continue };
-            self.enqueue_in(&mut queue, content, own, &mut kept);
+            self.enqueue_in(&mut queue, content, own, &mut kept, index);
             self.put_back(queue);
+        }
+        if index.is_some() {
+            self.ledger.write_fan(&[*content]);
         }
     }
 
-    /// Puts a message into a queue, or hands it straight to a consumer that waits for it.
+    /// Puts a message into a queue, or hands it straight to a consumer that waits for it. `index`: see
+    /// [`Ledger::message`].
     #[inline]
     pub(super) fn enqueue_in(
         &mut self,
@@ -91,8 +108,9 @@ impl Shard {
         content: &Content<'_>,
         own: Option<&Bytes>,
         kept: &mut Option<MessageRef>,
+        index: Option<u32>,
     ) {
-        if queue.life != Life::Alive || queue.entries.is_idle() && self.pass_on(queue, content, own, kept) {
+        if queue.life != Life::Alive || queue.entries.is_idle() && self.pass_on(queue, content, own, kept, index) {
             return;
         }
         match if queue.entries.is_idle() { self.choose_taker(queue) } else { None } {
@@ -104,14 +122,17 @@ impl Shard {
             }
             Some((taker, false)) => {
                 let message = self.blocks.keep_once(content, own, kept);
-                let position = queue.entries.push_taken(message, taker);
-                let taken = Taken { position, message, redelivered: false };
+                let stored = self.ledger.must_have(queue.spec.durable, content);
+                let position = queue.entries.push_taken(message, taker, stored);
+                if stored {
+                    self.ledger.message(index, queue.spec.id, position, content);
+                }
+                let taken = Taken { position, message, redelivered: false, stored };
                 self.hand_over_kept(queue, taker, taken, DeliveryKind::Consumer);
                 queue.took_turn(taker);
             }
             None => {
-                let message = self.blocks.store_once(content, kept);
-                queue.entries.push(message);
+                self.store(queue, content, kept, index);
                 if queue.is_wanted() {
                     self.owner.activate(queue);
                 }
@@ -128,9 +149,11 @@ impl Shard {
         content: &Content<'_>,
         own: Option<&Bytes>,
         kept: &mut Option<MessageRef>,
+        index: Option<u32>,
     ) -> bool {
         let marks = self.marks();
-        let key = queue.key;
+        let (key, stored_as) = (queue.key, queue.spec.id);
+        let must = self.ledger.must_have(queue.spec.durable, content);
         let Some(id) = queue.next_taker() else { return false };
         let Some((taker, entries)) = queue.taker_and_entries(id) else { return false };
         let (here, members, mesh, owner) = (self.id, &mut self.members, &mut self.mesh, &mut self.owner);
@@ -139,7 +162,10 @@ impl Shard {
         if !taker.no_ack {
             let message = self.blocks.keep_once(content, own, kept);
             own = self.blocks.content(message).1;
-            position = entries.push_taken(message, id);
+            position = entries.push_taken(message, id, must);
+            if must {
+                self.ledger.message(index, stored_as, position, content);
+            }
             kind = DeliveryKind::Consumer;
         }
         let delivery = Delivery::new(*content, own, key, id, position, kind);
@@ -273,11 +299,12 @@ impl Shard {
     /// are delivered. Returns how many bytes were; none when more than its own limit counts.
     fn deliver_run(&mut self, queue: &mut Queue, id: u32, bytes_max: usize) -> usize {
         let marks = self.marks();
-        let key = queue.key;
+        let (key, stored_as) = (queue.key, queue.spec.id);
         let Some((taker, entries)) = queue.taker_and_entries(id) else { return 0 };
         let (here, members, mesh, owner) = (self.id, &mut self.members, &mut self.mesh, &mut self.owner);
         let way = Ways { here, members, mesh, owner, marks }.open_to(taker);
-        let run = Run { key, id, taker, entries, blocks: &mut self.blocks };
+        let (blocks, ledger) = (&mut self.blocks, &mut self.ledger);
+        let run = Run { key, id, taker, entries, blocks, ledger, stored_as };
         let bytes = match way {
             Some(Way::Here(outlet)) => run.into(outlet, bytes_max),
             Some(Way::There(outlet)) => run.into(outlet, bytes_max),
@@ -292,7 +319,7 @@ impl Shard {
     /// how many bytes that was, and whether it could go on.
     pub(super) fn deliver_slice(&mut self, queue: &mut Queue) -> (usize, bool) {
         let mut bytes = 0;
-        while !queue.entries.is_idle() {
+        while !queue.entries.is_dry() {
             if bytes >= self.settings.limits.deliver_slice_bytes {
                 return (bytes, true);
             }
@@ -312,10 +339,14 @@ impl Shard {
             bytes += self.hand_over_kept(queue, id, taken, kind);
             if no_ack {
                 self.blocks.release(taken.message);
+                if taken.stored {
+                    self.ledger.settled(queue.spec.id, taken.position, taken.position);
+                }
             }
             queue.took_turn(id);
         }
         queue.entries.shrink();
+        self.fetch_for(queue);
         (bytes, false)
     }
 }

@@ -1,5 +1,6 @@
 //! Deadlines of connections: handshake, heartbeat, close (rabbitmq-semantics.md sections 2.1, 2.7, 2.8).
 
+use super::alarm::Hold;
 use super::timer::Timer;
 use super::turn::CloseKind;
 use super::{ConnectionId, Shard};
@@ -48,7 +49,9 @@ impl Shard {
             // Time in which we chose not to read does not count against the peer, unless the choice was made because it
             // takes nothing of what we have for it.
             let drained = std::mem::take(&mut beat.drained) || member.outbound.is_empty();
-            let alive = std::mem::take(&mut beat.received) || (member.parked && drained);
+            // Under an alarm, which may last, it does not count at all.
+            let alarmed = matches!(member.hold, Hold::Alarm { .. });
+            let alive = std::mem::take(&mut beat.received) || alarmed || (member.parked && drained);
             beat.missed = if alive { 0 } else { beat.missed + 1 };
             if beat.missed >= 2 {
                 return self.disconnected_by_us(id);

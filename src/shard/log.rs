@@ -33,25 +33,53 @@ pub struct LogCursor {
 #[derive(Debug)]
 pub struct LogWriter {
     end: Arc<Link>,
+    /// What everybody may see ends here.
+    shown: Arc<Link>,
+    /// The first change that nobody else may see yet.
+    hidden: Option<Arc<Link>>,
 }
 
 /// An empty log that follows `version`.
 pub fn topology_log(version: u64) -> (LogWriter, LogCursor) {
     let link = Arc::new(Link { version, change: None, next: OnceLock::new() });
-    (LogWriter { end: link.clone() }, LogCursor { at: link })
+    (LogWriter { end: link.clone(), shown: link.clone(), hidden: None }, LogCursor { at: link })
 }
 
 impl LogWriter {
-    /// Appends a change; whoever looks from now on sees it.
-    pub fn append(&mut self, change: Change) {
+    /// Appends a change, which nobody sees before it is [shown](LogWriter::show). Returns the writer's own place.
+    pub fn append(&mut self, change: Change) -> LogCursor {
         let link = Arc::new(Link { version: self.end.version + 1, change: Some(change), next: OnceLock::new() });
-        let first = self.end.next.set(link.clone());
-        debug_assert!(first.is_ok(), "the log has one writer");
-        self.end = link;
+        if self.hidden.is_none() {
+            self.hidden = Some(link.clone());
+        } else {
+            let first = self.end.next.set(link.clone());
+            debug_assert!(first.is_ok(), "the log has one writer");
+        }
+        self.end = link.clone();
+        LogCursor { at: link }
+    }
+
+    /// Whether changes wait to be shown.
+    pub fn has_hidden(&self) -> bool {
+        self.hidden.is_some()
+    }
+
+    /// Whoever looks from now on sees all changes.
+    pub fn show(&mut self) {
+        if let Some(hidden) = self.hidden.take() {
+            let first = self.shown.next.set(hidden);
+            debug_assert!(first.is_ok(), "the log has one writer");
+            self.shown = self.end.clone();
+        }
     }
 }
 
 impl LogCursor {
+    /// The change at this place.
+    pub fn change(&self) -> Option<&Change> {
+        self.at.change.as_ref()
+    }
+
     /// Hands the next change to `apply`, unless its version is beyond `visible`. Returns whether there was one.
     pub fn step(&mut self, visible: u64, apply: impl FnOnce(&Change)) -> bool {
         let Some(next) = self.at.next.get() else { return false };
@@ -78,12 +106,21 @@ mod tests {
         let mut late = first.clone();
         for slot in 0..100_000 {
             writer.append(Change::QueueDeleted(QueueKey { slot, generation: 0 }));
+            if slot == 49 {
+                assert!(!first.clone().step(u64::MAX, |_| unreachable!("it is not shown yet")));
+                writer.show();
+            }
         }
         let mut seen = vec![];
         while first.step(7 + 50, |change| seen.push(format!("{change:?}"))) {}
         assert_eq!(seen.len(), 50);
         assert!(seen[49].contains("slot: 49"));
-        while late.step(u64::MAX, |_| ()) {}
+        assert!(!first.step(u64::MAX, |_| unreachable!("it is not shown yet")));
+        writer.show();
+        writer.show();
+        let mut count = 0;
+        while late.step(u64::MAX, |_| count += 1) {}
+        assert_eq!(count, 100_000);
         drop(writer);
         drop(late);
         drop(first); // must not overflow the stack

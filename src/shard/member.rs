@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::alarm::Hold;
+use super::confirms::Confirms;
 use super::mesh::Caller;
 use super::pace::Held;
 use super::turn::CloseKind;
@@ -24,6 +26,8 @@ pub struct ClientCapabilities {
     pub authentication_failure_close: bool,
     /// Takes basic.cancel from the server.
     pub consumer_cancel_notify: bool,
+    /// Takes connection.blocked and connection.unblocked.
+    pub connection_blocked: bool,
 }
 
 /// Signs of life of a connection.
@@ -204,17 +208,6 @@ pub struct ChannelState {
     pub reply_consumer: Option<Box<ReplyConsumer>>,
 }
 
-/// Publisher confirms of a channel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Confirms {
-    /// Sequence number of the latest publish.
-    pub published: u64,
-    /// All up to here are confirmed.
-    pub confirmed: u64,
-    /// Listed as having confirms due.
-    pub due: bool,
-}
-
 /// Who is logged in.
 #[derive(Debug, Clone, Default)]
 pub struct Login {
@@ -247,6 +240,8 @@ pub struct Member {
     pub leftover_at: usize,
     /// Its bytes wait for something inside the broker.
     pub parked: bool,
+    /// Why it is not read since its last publish.
+    pub hold: Hold,
     /// The socket had something to read while it was parked.
     pub unread: bool,
     /// Its part of what the shard holds in all.

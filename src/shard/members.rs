@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use slab::Slab;
 use smallvec::SmallVec;
 
+use super::alarm::Hold;
 use super::member::{ClientCapabilities, Heartbeat, Login, Member};
 use super::pace::Held;
 use super::turn::CloseKind;
@@ -70,6 +71,7 @@ impl Members {
             leftover: Vec::new(),
             leftover_at: 0,
             parked: false,
+            hold: Hold::None,
             unread: false,
             weighed: Held::default(),
             lacks_credit: 0,

@@ -18,7 +18,7 @@ use crate::broker::topology::QueueKey;
 pub struct ShardId(pub u8);
 
 /// The keys of `count` queues that lie in a batch's content in front of `at`.
-pub(super) fn keys_before(content: &[u8], at: usize, count: usize) -> impl Iterator<Item = QueueKey> {
+pub(super) fn keys_before(content: &[u8], at: usize, count: usize) -> impl ExactSizeIterator<Item = QueueKey> {
     let bytes = content.get(at.saturating_sub(count * 8)..at).unwrap_or(&[]);
     let number = |bytes: [u8; 4]| u32::from_le_bytes(bytes);
     bytes
@@ -37,6 +37,8 @@ pub struct Batch {
     pub version: u64,
     pub(super) records: Vec<Record>,
     pub(super) content: Vec<u8>,
+    /// The sender's ticket that is to be answered when what it publishes is durable.
+    pub(super) ticket: Option<u64>,
     /// Memory of emptied batches on its way home.
     returned: Memories,
 }
@@ -66,6 +68,7 @@ struct Outgoing {
     waiting: Vec<ConnectionId>,
     /// Something beside records is to be sent.
     nudge: bool,
+    ticket: Option<u64>,
 }
 
 impl Outgoing {
@@ -151,6 +154,13 @@ impl Mesh {
     pub fn nudge(&mut self, to: u8) {
         if let Some(peer) = self.peers.get_mut(to as usize) {
             peer.nudge = true;
+        }
+    }
+
+    /// Asks `to` to answer when what the next batch publishes is durable.
+    pub fn ask(&mut self, to: u8, ticket: u64) {
+        if let Some(peer) = self.peers.get_mut(to as usize) {
+            peer.ticket = Some(ticket);
         }
     }
 
@@ -288,6 +298,7 @@ impl Mesh {
                 version,
                 records: std::mem::replace(&mut peer.records, records),
                 content: std::mem::replace(&mut peer.content, content),
+                ticket: peer.ticket.take(),
                 returned: std::mem::take(&mut peer.returned),
             };
             return Some((ShardId(to as u8), batch));

@@ -3,12 +3,16 @@
 //! A shard is a deterministic machine without I/O: [`turn::turn`] hands it bytes, time and what other shards say, and
 //! takes bytes and batches from it. One shard per core; they share nothing but immutable values.
 
+pub mod alarm;
 mod authority;
+mod confirms;
+mod definitions;
 mod deliver;
 mod delivery;
 mod dispatch;
 mod global_qos;
 mod heartbeat;
+mod ledger;
 mod log;
 mod member;
 mod members;
@@ -21,6 +25,8 @@ mod receive;
 mod record;
 mod reply_to;
 mod routes;
+mod settle;
+mod stored;
 mod timer;
 pub mod turn;
 mod unacked;
@@ -38,13 +44,17 @@ use crate::broker::topology::{Applied, Topology};
 use crate::config::Settings;
 use crate::connection::outbound::Outbound;
 use crate::limits::Limits;
+use crate::store::Contents;
 use crate::time::Now;
+use alarm::Alarms;
+use ledger::Ledger;
 use log::{LogCursor, LogWriter, topology_log};
 use members::Members;
 use mesh::{Batch, Caller, Mesh, ShardId};
 use names::Names;
 use owner::Owner;
 use routes::Routes;
+use stored::Reading;
 use timer::{Timer, Timers};
 use turn::{CloseKind, NextTurn, WriteOutcome};
 use upkeep::Upkeep;
@@ -85,12 +95,19 @@ pub struct Shard {
     blocks: Blocks,
     living: Vec<Option<Box<Queue>>>,
     owner: Owner,
+    /// What is for the journal.
+    ledger: Ledger,
+    /// What is wanted from the disk.
+    reading: Reading,
+    /// For shard 0: the number last given to a queue or exchange.
+    ids: u64,
     mesh: Mesh,
     /// Channels whose common prefetch limit is to be looked at again at the end of the turn.
     granting: Vec<Caller>,
     timers: Timers,
     upkeep: Upkeep,
     routes: Routes,
+    alarms: Alarms,
     ring: Vec<u8>,
     /// Bytes at the ring's start that were left over from the connection's last read.
     prefix: usize,
@@ -106,15 +123,22 @@ pub struct Shard {
 impl Shard {
     /// All shards of one broker, `count` (1 to 64) of them. Everything they do follows from `settings`, `seed` and
     /// what they are told.
-    pub fn mesh(count: usize, settings: Arc<Settings>, seed: [u8; 32]) -> Vec<Shard> {
+    ///
+    /// `contents`: what the store has; without a store nothing survives.
+    pub fn mesh(count: usize, settings: Arc<Settings>, seed: [u8; 32], contents: Option<&Contents>) -> Vec<Shard> {
         let count = count.clamp(1, 64);
         let mut hash_names = Names::new(seed, 0);
         let [a, b, c, d] = hash_names.numbers();
         let hash = RandomState::with_seeds(a, b, c, d);
-        let base = Topology::new(&settings.vhosts, hash.clone()).version();
-        let (writer, cursor) = topology_log(base);
+        let topology = Topology::new(&settings.vhosts, hash.clone());
+        let base = topology.version();
+        let restored = match contents {
+            Some(contents) => definitions::restore(topology, contents, count),
+            None => definitions::Restored::none(count),
+        };
+        let (writer, cursor) = topology_log(base + restored.changes.len() as u64);
         let mut writer = Some(writer);
-        (0..count)
+        let mut shards: Vec<Shard> = (0..count)
             .map(|id| {
                 let limits = &settings.limits;
                 Shard {
@@ -125,16 +149,20 @@ impl Shard {
                     topology: Topology::new(&settings.vhosts, hash.clone()),
                     cursor: cursor.clone(),
                     writer: writer.take(),
-                    placed: vec![0; count],
+                    placed: restored.placed.clone(),
                     members: Members::new(),
                     blocks: Blocks::new(limits.block_bytes, limits.body_own_block_bytes, limits.blocks_spare_max),
                     living: Vec::new(),
                     owner: Owner::new(&hash, pace::link_window(limits, count)),
+                    ledger: Ledger::new(contents.is_some(), count),
+                    reading: Reading::new(&hash),
+                    ids: contents.map_or(1 << 32, |contents| contents.term << 40),
                     mesh: Mesh::new(ShardId(id as u8), count, pace::publish_credit(limits, count)),
                     granting: Vec::new(),
                     timers: Timers::default(),
                     upkeep: Upkeep::default(),
                     routes: Routes::new(hash.clone(), limits.route_cache_max),
+                    alarms: Alarms::default(),
                     ring: Vec::new(),
                     prefix: 0,
                     handshakes: VecDeque::new(),
@@ -144,7 +172,27 @@ impl Shard {
                     settings: settings.clone(),
                 }
             })
-            .collect()
+            .collect();
+        shards.iter_mut().for_each(|shard| shard.restore(&restored));
+        shards
+    }
+
+    /// Takes what the store has.
+    fn restore(&mut self, restored: &definitions::Restored) {
+        for change in &restored.changes {
+            let applied = self.topology.apply(change);
+            if let Applied::QueueDeclared(key, spec) = &applied
+                && spec.owner == self.id.0
+            {
+                let (key, id) = (*key, spec.id);
+                self.applied(applied);
+                if let Some(row) = restored.rows.get(&id) {
+                    self.restore_messages(key, row.first, row.end, row.ready);
+                }
+            }
+        }
+        // Everything restored is in the store already.
+        self.topology.take_abandoned();
     }
 
     /// Its number.
@@ -223,6 +271,7 @@ impl Shard {
 
     /// Ends a turn: deliveries under credit. Batches and connections to write are listed afterwards.
     pub fn end_turn(&mut self, now: Now) {
+        self.settle_ledger();
         self.keep_up(now);
         self.deliver_active();
         for caller in std::mem::take(&mut self.granting) {
@@ -285,6 +334,8 @@ impl Shard {
             || self.upkeep.has_work()
             || !self.granting.is_empty()
             || self.mesh.has_output()
+            || self.ledger.has_output()
+            || self.writer.as_ref().is_some_and(LogWriter::has_hidden)
             || !self.members.is_quiet()
         {
             return NextTurn::Now;

@@ -7,9 +7,8 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use super::delivery::deliver_prefix;
-use super::mesh::{Caller, ChannelWire, ConsumeRequest, DeliveryKind, QueueRequest, Record, Reply, Verdict};
+use super::mesh::{Caller, ChannelWire, ConsumeRequest, QueueRequest, Record, Reply};
 use super::{ConnectionId, Shard};
-use crate::broker::entries::Position;
 use crate::broker::queue::{Life, Queue, Standing, Taker};
 use crate::broker::topology::{Map, QueueKey};
 
@@ -19,7 +18,7 @@ pub(super) struct Holder {
     pub(super) caller: Caller,
     pub(super) wire: ChannelWire,
     pub(super) link: u32,
-    takers: Vec<(QueueKey, u32)>,
+    pub(super) takers: Vec<(QueueKey, u32)>,
     /// Grants under the channel's common prefetch limit, for channels of other shards.
     pub(super) granted: u32,
     pub(super) asked: bool,
@@ -129,44 +128,9 @@ impl Shard {
         }
     }
 
-    // ---- settlements
-
-    /// Settles or requeues the entries from one position to another that a taker holds.
-    #[inline]
-    pub(super) fn settle(&mut self, key: QueueKey, taker: u32, from: Position, to: Position, verdict: Verdict) {
-        let Some(queue) = self.living.get_mut(key.slot as usize).and_then(Option::as_deref_mut) else {
-            return;
-        };
-        if queue.key != key {
-            return;
-        }
-        let mut count = 0;
-        for position in from..=to {
-            match verdict {
-                Verdict::Settle => {
-                    if let Some(message) = queue.entries.settle(position, taker) {
-                        self.blocks.release(message);
-                        count += 1;
-                    }
-                }
-                Verdict::Requeue => count += u32::from(queue.entries.requeue(position, taker, true)),
-            }
-        }
-        if count > 0 {
-            if let Some(holder) = queue.settled(taker, count)
-                && let Some(holder) = self.owner.holders.get_mut(holder as usize)
-            {
-                holder.takers.retain(|held| *held != (key, taker));
-            }
-            if !queue.entries.is_idle() && queue.is_wanted() {
-                self.owner.activate(queue);
-            }
-        }
-    }
-
     // ---- channels and connections as the owner sees them
 
-    fn holder(&mut self, caller: Caller, wire: ChannelWire) -> u32 {
+    pub(super) fn holder(&mut self, caller: Caller, wire: ChannelWire) -> u32 {
         if let Some(holder) = self.owner.holder_index.get(&caller) {
             return *holder;
         }
@@ -309,9 +273,11 @@ impl Shard {
             }
             QueueRequest::Purge => {
                 let count = queue.entries.ready() as u32;
-                let removed = queue.entries.purge();
-                self.upkeep.release(removed);
-                self.reply(caller, Reply::Count(count));
+                if self.purge(key) {
+                    self.reply_when_durable(caller, Reply::Count(count));
+                } else {
+                    self.reply(caller, Reply::Count(count));
+                }
             }
             QueueRequest::Delete { if_unused, if_empty } => {
                 if if_empty && queue.entries.ready() > 0 {
@@ -327,38 +293,6 @@ impl Shard {
             QueueRequest::Consume(request) => self.consume(caller, key, *request),
             QueueRequest::Cancel(tag) => self.cancel(caller, key, &tag),
         }
-    }
-
-    fn get(&mut self, caller: Caller, key: QueueKey, wire: ChannelWire, no_ack: bool) {
-        if self.living(key).is_some_and(|queue| queue.entries.is_idle()) {
-            return self.reply(caller, Reply::Empty);
-        }
-        let holder = self.holder(caller, wire);
-        let Some(mut queue) = self.lift(key) else { return };
-        let held = self.owner.holders.get(holder as usize).map_or(&[][..], |holder| &holder.takers);
-        let getter = held
-            .iter()
-            .find(|(of, id)| *of == key && queue.taker(*id).is_some_and(|taker| taker.tag.is_empty()))
-            .map(|(_, id)| *id);
-        let getter = getter.unwrap_or_else(|| {
-            let getter = queue.add_getter(holder);
-            if let Some(holder) = self.owner.holders.get_mut(holder as usize) {
-                holder.takers.push((key, getter));
-            }
-            getter
-        });
-        let taken = if no_ack { queue.entries.pop() } else { queue.entries.take(getter) };
-        if let Some(taken) = taken {
-            let kind = if no_ack { DeliveryKind::GetNoAck } else { DeliveryKind::Get };
-            self.hand_over_kept(&queue, getter, taken, kind);
-            if no_ack {
-                self.blocks.release(taken.message);
-            } else if let Some(taker) = queue.taker_mut(getter) {
-                taker.unacked += 1;
-            }
-        }
-        self.put_back(queue);
-        self.reply(caller, Reply::Got);
     }
 
     fn consume(&mut self, caller: Caller, key: QueueKey, request: ConsumeRequest) {
@@ -463,7 +397,8 @@ impl Shard {
         if let Some(unacked) = taker.map(|taker| taker.unacked) {
             queue.cancel(id);
             if unacked > 0 {
-                queue.entries.requeue_all(id, unacked as usize);
+                let (ledger, stored_as) = (&mut self.ledger, queue.spec.id);
+                queue.entries.requeue_all(id, unacked as usize, |position| ledger.returned(stored_as, position));
                 if queue.is_wanted() {
                     self.owner.activate(&mut queue);
                 }
@@ -515,8 +450,8 @@ impl Shard {
 
     fn removed_for(&mut self, waiter: Waiter) {
         match waiter {
-            Waiter::Answer(caller, Answered::Count(count)) => self.reply(caller, Reply::Count(count)),
-            Waiter::Answer(caller, Answered::Done) => self.reply(caller, Reply::Done),
+            Waiter::Answer(caller, Answered::Count(count)) => self.reply_behind(caller, Reply::Count(count)),
+            Waiter::Answer(caller, Answered::Done) => self.reply_behind(caller, Reply::Done),
             Waiter::Gone(task) => self.gone_step(task),
             Waiter::Nobody => {}
         }
@@ -525,6 +460,7 @@ impl Shard {
     /// The queue is out of the tables: ends it and tells everybody.
     pub(super) fn removed(&mut self, key: QueueKey) {
         let Some(mut queue) = self.lift(key) else { return };
+        self.forget_stored(&queue);
         let messages = queue.entries.clear();
         self.upkeep.release(messages);
         for waiter in self.owner.dying.remove(&key).unwrap_or_default() {

@@ -239,7 +239,7 @@ mod tests {
         settings.limits.outbound_bytes_max = 1 << 20;
         settings.limits.outbound_high_bytes = 256 << 10;
         let bound = settings.limits.outbound_bytes_max;
-        let mut shard = Shard::mesh(1, Arc::new(settings), [7; 32]).remove(0);
+        let mut shard = Shard::mesh(1, Arc::new(settings), [7; 32], None).remove(0);
         let address = "127.0.0.1:1".parse().unwrap();
         let peer = Peer { address, local: address };
         let mut world = Deaf::default();
@@ -283,7 +283,7 @@ mod tests {
     fn what_a_turn_delivers_from_many_backlogs_has_a_bound() {
         let mut settings = Settings::default();
         (settings.limits.turn_bytes_max, settings.limits.deliver_slice_bytes) = (64 << 10, 16 << 10);
-        let mut shard = Shard::mesh(1, Arc::new(settings), [7; 32]).remove(0);
+        let mut shard = Shard::mesh(1, Arc::new(settings), [7; 32], None).remove(0);
         let address = "127.0.0.1:1".parse().unwrap();
         let peer = Peer { address, local: address };
         let mut world = Deaf::default();

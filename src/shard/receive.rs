@@ -1,12 +1,15 @@
 //! Bytes and batches in: the shard's receive buffer, parsing, parking, and what other shards say.
 
+use super::alarm::Hold;
 use super::delivery::{give_tags, push_shared_body};
+use super::ledger::Waiter;
 use super::mesh::{Batch, Caller, Record, RemoteDelivery, Reply, Verdict, keys_before};
 use super::turn::CloseKind;
 use super::unacked::Unacked;
 use super::{ConnectionId, Shard};
 use crate::amqp::Content;
 use crate::broker::entries::Position;
+use crate::connection::Phase;
 use crate::connection::command::Next;
 use crate::time::Now;
 
@@ -112,7 +115,8 @@ impl Shard {
     fn parse(&mut self, id: ConnectionId, bytes: &[u8]) -> (usize, Stop) {
         let mut input = bytes;
         let stop = loop {
-            if self.publish_stream(id, &mut input) {
+            // Publishers that are held are so behind each single publish.
+            if !self.alarms.hold() && self.publish_stream(id, &mut input) {
                 if self.exhausted != 0 && !self.may_go_on(id) {
                     break self.park(id);
                 }
@@ -165,7 +169,11 @@ impl Shard {
                 return false;
             }
         }
-        self.members.get(id).is_none_or(|member| member.outbound.len() < self.settings.limits.outbound_park_bytes)
+        let park_bytes = self.settings.limits.outbound_park_bytes;
+        self.members.get(id).is_none_or(|member| {
+            let held = member.hold != Hold::None && member.wire.phase == Phase::Running;
+            !held && member.outbound.len() < park_bytes
+        })
     }
 
     /// Whether every shard that the connection's publishes have used up has credit again; if not, it is told when.
@@ -203,6 +211,7 @@ impl Shard {
         let Some(member) = self.members.remove(id, how) else {
             return;
         };
+        self.alarms.forget(id);
         if !member.ended {
             self.end_connection(id, member.touched, member.exclusive);
         }
@@ -220,6 +229,9 @@ impl Shard {
         batch.records = records;
         if published > 0 {
             self.mesh.processed(from, published);
+        }
+        if let Some(ticket) = batch.ticket {
+            self.ledger.wait(Waiter::Peer(from.0, ticket));
         }
         self.mesh.give_back(batch);
     }
@@ -249,6 +261,10 @@ impl Shard {
             Record::Gone(caller) => self.gone(caller, Vec::new()),
             Record::GoneDone(caller) => self.gone_done(caller),
             Record::Cancelled(caller, tag) => self.consumer_lost(caller, &tag),
+            Record::Durable(ticket) => {
+                self.ledger.answered(from, ticket);
+                self.settle_ledger();
+            }
             Record::PublishCredit(bytes) => {
                 for id in self.mesh.credited(super::ShardId(from), bytes) {
                     if let Some(member) = self.members.get_mut(id) {

@@ -262,6 +262,8 @@ pub enum Record {
     GoneDone(Caller),
     /// A consumer lost its queue.
     Cancelled(Caller, Box<str>),
+    /// What a batch of the receiver asked for under this ticket is durable.
+    Durable(u64),
     /// Bytes of publishes that were processed.
     PublishCredit(i64),
     /// Bytes of deliveries that the connection's socket took.

@@ -1,8 +1,8 @@
 //! The turn: the order in which a shard meets the world, shared by the server and the simulator.
 //!
 //! The order is a contract (shards.md A1): *read a socket → apply the topology log → take the mesh inbox → parse what
-//! was read*, and at the end *push all mesh batches → only then write sockets*. What one client was told, every later
-//! command of any client on any shard therefore meets.
+//! was read*, and at the end *submit to the journal → show the topology log → push all mesh batches → only then write
+//! sockets*. What one client was told, every later command of any client on any shard therefore meets.
 
 use super::Shard;
 use super::mesh::{Batch, ShardId};
@@ -60,11 +60,12 @@ pub trait World {
     fn topology_visible(&mut self) -> u64 {
         u64::MAX
     }
-    /// Hands records to the journal, and returns memory to go on with. Never blocks. Without a store it is never called.
+    /// Hands records to the journal, and returns memory to go on with. Never blocks, and is never called without a
+    /// store.
     fn submit(&mut self, submission: Submission) -> Vec<u8> {
         submission.bytes
     }
-    /// Asks for messages that lie on the disk. Never blocks. Without a store it is never called.
+    /// Asks for messages that lie on the disk. Never blocks, and is never called without a store.
     fn fetch(&mut self, _fetch: Fetch) {}
     /// The next thing that the store has to say.
     fn completion(&mut self) -> Option<Completion> {
@@ -132,8 +133,20 @@ pub fn turn<W: World>(shard: &mut Shard, world: &mut W) -> NextTurn {
             shard.message(now, batch);
         }
     }
+    while let Some(completion) = world.completion() {
+        shard.completed(completion);
+    }
     shard.advance(now);
     shard.end_turn(now);
+    if let Some(submission) = shard.next_submission() {
+        let spare = world.submit(submission);
+        shard.give_memory(spare);
+    }
+    while let Some(fetch) = shard.next_fetch() {
+        world.fetch(fetch);
+    }
+    // Whoever learns of a change submits behind it.
+    shard.show_topology();
     while let Some((to, batch)) = shard.next_batch() {
         world.push(to, batch);
     }

@@ -47,6 +47,7 @@ impl Upkeep {
 impl Shard {
     /// One slice of whatever is to be kept up.
     pub(super) fn keep_up(&mut self, now: Now) {
+        self.send_away();
         let mut left = SLICE;
         while left > 0
             && let Some(removed) = self.upkeep.removed.last_mut()

@@ -1,6 +1,9 @@
 //! What the store needs of a disk: one directory of files. `server` has one for the operating system, the simulator
 //! one that crashes, tears, loses and fails.
 
+#[cfg(test)]
+pub mod memory;
+
 use std::fmt::Debug;
 use std::io::Result;
 

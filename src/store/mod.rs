@@ -24,8 +24,19 @@
 //! - A checkpoint holds the effects of exactly the batches up to one index; replay starts behind it. Two are kept.
 //! - A segment is used again only when it is dead in both kept checkpoints and the replay from neither needs it.
 
+pub mod batch;
 pub mod disk;
 pub mod record;
+pub mod report;
+pub mod segment;
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+}
 
 /// A queue, an exchange, or whatever else is [defined](record::Record::Defined): never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -117,4 +128,32 @@ pub enum Completion {
     Failed,
     /// Whether the disk has too little room (for publishers).
     DiskLow(bool),
+}
+
+/// What a store has when it is opened.
+#[derive(Debug, Default)]
+pub struct Contents {
+    /// Counts up with every start.
+    pub term: u64,
+    /// It was stopped in order.
+    pub clean: bool,
+    /// What is defined, by number.
+    pub definitions: Vec<(QueueId, Vec<u8>)>,
+    /// Source, destination, and what tells the binding from others between them.
+    pub bindings: Vec<(QueueId, QueueId, Vec<u8>)>,
+    /// Queues that have had messages.
+    pub queues: Vec<QueueRow>,
+}
+
+/// The messages of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueRow {
+    /// The queue.
+    pub id: QueueId,
+    /// Everything is at or behind this position.
+    pub first: Position,
+    /// The position of the next message to come.
+    pub end: Position,
+    /// How many there are.
+    pub ready: u64,
 }

@@ -16,6 +16,7 @@ mod say;
 mod bad_input;
 mod definitions;
 mod s01_errors;
+mod s02_blocked;
 mod s02_connection;
 mod s03_frames;
 mod s04_channels;

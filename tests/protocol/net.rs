@@ -10,6 +10,7 @@ use leveret::amqp::{FrameKind, Method, MethodId};
 use leveret::config::Settings;
 use leveret::config::settings::User;
 use leveret::connection::outbound::Outbound;
+use leveret::shard::alarm::Alarm;
 use leveret::shard::mesh::{Batch, ShardId};
 use leveret::shard::turn::{CloseKind, NextTurn, ReadOutcome, World, WriteOutcome, turn};
 use leveret::shard::{ConnectionId, Peer as Address, Shard};
@@ -53,6 +54,8 @@ struct Pipe {
     id: ConnectionId,
     to_broker: VecDeque<u8>,
     eof: bool,
+    /// Nobody is at the other end any more: nothing can be written.
+    dead: bool,
     /// Offered to the shard, which did not want to read: it asks again by itself.
     refused: bool,
     to_peer: Vec<u8>,
@@ -166,6 +169,9 @@ impl World for Port<'_> {
     fn write(&mut self, id: ConnectionId, outbound: &mut Outbound) -> WriteOutcome {
         let pipe = self.pipe(id);
         assert!(pipe.closed.is_none(), "a closed connection is written");
+        if pipe.dead {
+            return WriteOutcome::Failed;
+        }
         if !pipe.reading {
             return WriteOutcome::Full;
         }
@@ -292,7 +298,7 @@ struct Stage {
 
 impl Stage {
     fn new(count: usize, feed: Feed, settings: Settings) -> Stage {
-        let shards = Shard::mesh(count, Arc::new(settings.clone()), [7; 32]);
+        let shards = Shard::mesh(count, Arc::new(settings.clone()), [7; 32], None);
         assert_eq!(shards.len(), count);
         Stage {
             due: vec![NextTurn::Now; count],
@@ -486,6 +492,7 @@ impl Net {
             id,
             to_broker: VecDeque::new(),
             eof: false,
+            dead: false,
             refused: false,
             to_peer: vec![],
             reading: true,
@@ -541,6 +548,24 @@ impl Net {
         stage.poked.fill(true);
     }
 
+    /// Raises or ends an alarm on all shards.
+    pub fn alarm(&self, alarm: Alarm, on: bool) {
+        self.tell_shards(|shard| shard.set_alarm(alarm, on));
+    }
+
+    /// Tells all shards whether the journal is behind.
+    pub fn press(&self, on: bool) {
+        self.tell_shards(|shard| shard.set_pressed(on));
+    }
+
+    fn tell_shards(&self, tell: impl Fn(&mut Shard)) {
+        self.settle();
+        let mut stage = self.0.borrow_mut();
+        stage.shards.iter_mut().for_each(tell);
+        stage.poked.fill(true);
+        stage.settle();
+    }
+
     /// Whether all shards are done after a stop.
     pub fn is_stopped(&self) -> bool {
         self.settle();
@@ -592,6 +617,13 @@ impl Net {
         pipe.eof = true;
         pipe.refused = false;
         stage.settle();
+    }
+
+    /// A peer's machine is gone: what is written to it fails, and no end is to be read.
+    pub fn vanish(&self, index: usize) {
+        let mut stage = self.0.borrow_mut();
+        stage.settle();
+        stage.wires.pipes[index].dead = true;
     }
 
     /// A peer stops or goes on taking bytes from its socket.

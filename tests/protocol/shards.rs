@@ -3,6 +3,7 @@
 use leveret::amqp::Properties;
 use leveret::amqp::frame::write_body;
 use leveret::amqp::method::*;
+use leveret::shard::alarm::Alarm;
 
 use crate::net::{Net, scripts};
 use crate::peer::{LOGIN, Login, Peer};
@@ -497,5 +498,38 @@ scripts! {
             }
         }
         assert_eq!(owners, 1);
+    }
+
+    b35_an_alarm_holds_publishers_of_all_shards_and_no_consumer(t) {
+        let names = ["q0", "q1", "q2", "q3"];
+        queue_on_each(t, &names);
+        let publishers: Vec<Peer> = (0..4).map(|shard| t.peer_on(shard)).collect();
+        let consumers: Vec<Peer> = (0..4).map(|shard| t.peer_on(shard)).collect();
+        // Each publishes to a queue of another shard.
+        for (shard, peer) in publishers.iter().enumerate() {
+            peer.confirm_select().fill(names[(shard + 1) % 4], &["0"; 20]).confirmed(&(1..=20).collect::<Vec<u64>>());
+        }
+        t.alarm(Alarm::Memory, true);
+        for (shard, peer) in publishers.iter().enumerate() {
+            peer.silent();
+            peer.fill(names[(shard + 1) % 4], &["1", "2"]).on(0).expect(ConnectionBlocked { reason: "low on memory" });
+            peer.confirmed(&[21]).silent();
+        }
+        for (shard, peer) in consumers.iter().enumerate() {
+            let name = names[(shard + 2) % 4];
+            peer.consume(name, "c");
+            (1..=20).for_each(|tag| { peer.delivered("c", tag, "0"); });
+            peer.delivered("c", 21, "1");
+            peer.send(ack_up_to(21)).silent().counts(name, 0, 1);
+        }
+        t.alarm(Alarm::Memory, false);
+        for peer in &publishers {
+            peer.on(0).expect(ConnectionUnblocked {});
+            peer.confirmed(&[22]).silent();
+        }
+        for peer in &consumers {
+            peer.delivered("c", 22, "2");
+            peer.silent();
+        }
     }
 }

@@ -34,6 +34,8 @@ pub struct Client {
     /// Names to reply to, seen in requests.
     pub replies_due: Vec<String>,
     pub stalled_until: u64,
+    /// The broker has said that it takes no publishes.
+    pub blocked: bool,
     pub names: u32,
 }
 
@@ -49,6 +51,7 @@ impl Client {
             own: vec![],
             replies_due: vec![],
             stalled_until: 0,
+            blocked: false,
             names: 0,
         }
     }
@@ -129,6 +132,7 @@ impl Client {
         self.own.clear();
         self.phase = Phase::Offline;
         self.stalled_until = 0;
+        self.blocked = false;
     }
 
     /// Deals with all that was heard.
@@ -147,6 +151,10 @@ impl Client {
             (Phase::Opening, Heard::Start) => sim.send_start_ok(self.peer),
             (Phase::Opening, Heard::Tune { .. }) => sim.send_open(self.peer, self.frame_max),
             (Phase::Opening, Heard::OpenOk) => self.phase = Phase::Running,
+            (Phase::Running | Phase::Closing, told @ (Heard::Blocked | Heard::Unblocked)) => {
+                let before = std::mem::replace(&mut self.blocked, told == Heard::Blocked);
+                assert!(before != self.blocked, "client {}: {told:?} twice", self.number);
+            }
             (Phase::Closing, Heard::ConnectionCloseOk) => {
                 for channel in self.channels.values_mut() {
                     // Answers that were due when the connection closed do not come any more.
@@ -280,6 +288,7 @@ impl Client {
             self.number,
             self.phase
         );
+        assert!(!self.blocked, "client {} is still blocked at rest", self.number);
         for (number, channel) in &self.channels {
             let who = format!("client {} channel {number}", self.number);
             let open: Vec<&Pending> = channel.pending.iter().filter(|p| p.answered).collect();

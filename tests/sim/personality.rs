@@ -74,6 +74,8 @@ pub struct Personality {
     pub exclusive_consumers: bool,
     pub global_qos: bool,
     pub no_wait: usize,
+    /// How often a shard raises or ends an alarm, or has its journal fall behind or catch up.
+    pub alarms: usize,
     pub modes: [u32; 3],
     pub frame_max: u32,
     pub client_read_max: usize,
@@ -116,6 +118,7 @@ impl Personality {
             exclusive_consumers: rng.chance(20),
             global_qos: rng.chance(30),
             no_wait: rng.pick(&[0, 0, 20]),
+            alarms: rng.pick(&[0, 0, 1, 5, 30]),
             modes: rng.pick(&[[1, 1, 1], [1, 3, 0], [0, 1, 0], [1, 0, 2], [1, 0, 0]]),
             frame_max: rng.pick(&[4096, 4096, 8192, 131_072]),
             client_read_max: rng.pick(&[100, 2000, 1 << 20]),

@@ -128,6 +128,9 @@ impl Run {
             if self.sim.net.rng.chance(2) {
                 self.sim.net.now_ms += self.sim.net.rng.below(1500) as u64;
             }
+            if self.personality.alarms > 0 && self.sim.net.rng.chance(self.personality.alarms) {
+                self.sim.toggle_alarm();
+            }
             let at = self.sim.net.rng.below(self.clients.len());
             let client = &mut self.clients[at];
             if client.phase == Phase::Offline {
@@ -152,6 +155,7 @@ impl Run {
     /// Everybody reads, nothing is held back, and the system comes to rest.
     fn heal(&mut self) {
         self.sim.net.heal();
+        self.sim.end_alarms();
         for peer in &mut self.sim.peers {
             peer.stalled = false;
             peer.read_max = usize::MAX;

@@ -7,6 +7,7 @@ use leveret::amqp::frame::{PROTOCOL_HEADER, write_body, write_content_header, wr
 use leveret::amqp::method::*;
 use leveret::amqp::{LongStr, TableWriter, Value};
 use leveret::config::Settings;
+use leveret::shard::alarm::Alarm;
 use leveret::shard::{Peer as Address, Shard};
 use leveret::time::Now;
 use std::collections::VecDeque;
@@ -47,7 +48,7 @@ impl Sim {
         let mut rng = Rng::new(seed);
         let broker_seed = rng.bytes32();
         let net = Net::new(shards, faults, rng, trace);
-        Sim { net, shards: Shard::mesh(shards, Arc::new(settings), broker_seed), peers: vec![] }
+        Sim { net, shards: Shard::mesh(shards, Arc::new(settings), broker_seed, None), peers: vec![] }
     }
 
     pub fn rng(&mut self) -> &mut Rng {
@@ -110,7 +111,13 @@ impl Sim {
 
     pub fn send_start_ok(&mut self, peer: PeerId) {
         let mut capabilities = TableWriter::new();
-        for name in ["basic.nack", "publisher_confirms", "consumer_cancel_notify", "authentication_failure_close"] {
+        for name in [
+            "basic.nack",
+            "publisher_confirms",
+            "consumer_cancel_notify",
+            "authentication_failure_close",
+            "connection.blocked",
+        ] {
             capabilities.put(name, Value::Bool(true));
         }
         let mut properties = TableWriter::new();
@@ -199,6 +206,27 @@ impl Sim {
             self.net.turn(&mut self.shards, choice);
         }
         true
+    }
+
+    /// Raises or ends something that holds publishers, on one shard.
+    pub fn toggle_alarm(&mut self) {
+        let shard = self.net.rng.below(self.shards.len());
+        let on = self.net.rng.chance(50);
+        match self.net.rng.pick(&[None, Some(Alarm::Memory), Some(Alarm::Disk)]) {
+            Some(alarm) => self.shards[shard].set_alarm(alarm, on),
+            None => self.shards[shard].set_pressed(on),
+        }
+        self.net.wake(shard);
+    }
+
+    /// Ends everything that holds publishers.
+    pub fn end_alarms(&mut self) {
+        for (at, shard) in self.shards.iter_mut().enumerate() {
+            shard.set_alarm(Alarm::Memory, false);
+            shard.set_alarm(Alarm::Disk, false);
+            shard.set_pressed(false);
+            self.net.wake(at);
+        }
     }
 
     /// Runs until nothing is left to do, without moving the clock.

@@ -19,6 +19,8 @@ pub enum Heard {
         method: MethodId,
     },
     ConnectionCloseOk,
+    Blocked,
+    Unblocked,
     ChannelOpenOk,
     ChannelClose {
         code: u16,
@@ -191,6 +193,8 @@ fn hear(method: &Method<'_>) -> Heard {
             method: MethodId::new(m.class_id, m.method_id),
         },
         Method::ConnectionCloseOk(_) => Heard::ConnectionCloseOk,
+        Method::ConnectionBlocked(_) => Heard::Blocked,
+        Method::ConnectionUnblocked(_) => Heard::Unblocked,
         Method::ChannelOpenOk(_) => Heard::ChannelOpenOk,
         Method::ChannelClose(m) => Heard::ChannelClose {
             code: m.reply_code,

@@ -159,6 +159,11 @@ impl Net {
         }
     }
 
+    /// A shard has work that no socket and no batch told of.
+    pub fn wake(&mut self, shard: usize) {
+        self.nodes[shard].next = NextTurn::Now;
+    }
+
     pub fn attach(&mut self, shard: usize, id: ConnectionId) -> usize {
         let socket = self.sockets.len();
         self.sockets.push(Socket {

@@ -19,16 +19,23 @@ pub enum Kind {
     Bindings,
     /// Consume, cancel.
     Consumers,
+    /// Declare queues that stay, so many.
+    Declare,
 }
 
 impl Kind {
     /// Every kind, with its name and what one operation is.
-    pub const ALL: [(Kind, &'static str, &'static str); 5] = [
+    pub const ALL: [(Kind, &'static str, &'static str); 6] = [
         (Kind::Connections, "connections", "connect, log in, close"),
         (Kind::Channels, "channels", "open a channel, close it"),
         (Kind::Queues, "queues", "declare a queue, delete it"),
         (Kind::Bindings, "bindings", "bind a queue, unbind it"),
         (Kind::Consumers, "consumers", "start a consumer, cancel it"),
+        (
+            Kind::Declare,
+            "declare",
+            "declare a queue, --count of them; all are deleted at the end, which is not measured",
+        ),
     ];
 
     /// The kind's name.
@@ -44,7 +51,10 @@ pub struct Args {
     pub uri: Uri,
     pub time: Duration,
     pub warmup: Duration,
-    /// Operations under way at once, on each connection (kind `connections`: connections at once).
+    /// Queues to declare (kind `declare`).
+    pub count: u32,
+    /// Operations under way at once, on each connection (kind `connections`: connections at once; kind `declare`: on
+    /// one channel).
     pub in_flight: u16,
     pub connections: u16,
     /// Queues are durable, and not exclusive.
@@ -76,14 +86,16 @@ One operation of each KIND:
         text += &format!("  {name:<12} {about}\n");
     }
     text += "
-The steps of an operation follow one another as answers come. Nothing is left behind on the broker.
+The steps of an operation follow one another as answers come. Nothing is left behind on the broker. Operations under way
+at once have a channel each, but those of declare share one.
 
   -h, --uri URI         the broker; default amqp://guest:guest@localhost:5672
-  -z, --time S          seconds to measure; default 10
-      --warmup S        seconds before, not measured; default 1
+  -z, --time S          seconds to measure (not for declare); default 10
+      --warmup S        seconds before, not measured (not for declare); default 1
       --in-flight N     operations under way at once on each connection (connections: at once); default 1
+      --count N         queues to declare (declare); default 10000
       --connections N   connections, each with a thread (not for connections); default 1
-      --durable         queues are durable and not exclusive (queues)
+      --durable         queues are durable and not exclusive (queues, declare)
       --json FILE       write the result there; - is the standard output
       --broker-pid PID  also measure CPU and memory of this process
   -d, --id TEXT         a name for the run, repeated in the result
@@ -102,7 +114,7 @@ Exit status: 0 good, 1 the run failed or was interrupted, 2 wrong usage.
 pub fn parse(args: Vec<String>) -> Result<Asked, String> {
     let mut kind = None;
     let mut uri_text = "amqp://guest:guest@localhost:5672".to_owned();
-    let (mut time, mut warmup) = (Duration::from_secs(10), Duration::from_secs(1));
+    let (mut time, mut warmup, mut count) = (None, None, None);
     let (mut in_flight, mut connections) = (1, None);
     let (mut durable, mut quiet, mut json, mut broker_pid, mut id) = (false, false, None, None, None);
     let mut parser = lexopt::Parser::from_args(args);
@@ -110,12 +122,13 @@ pub fn parse(args: Vec<String>) -> Result<Asked, String> {
         match arg {
             Long("help") => return Ok(Asked::Help),
             Short('h') | Long("uri") => uri_text = value(&mut parser, "--uri")?,
-            Short('z') | Long("time") => time = seconds("--time", &value(&mut parser, "--time")?)?,
-            Long("warmup") => warmup = seconds("--warmup", &value(&mut parser, "--warmup")?)?,
+            Short('z') | Long("time") => time = Some(seconds("--time", &value(&mut parser, "--time")?)?),
+            Long("warmup") => warmup = Some(seconds("--warmup", &value(&mut parser, "--warmup")?)?),
             Long("in-flight") => in_flight = number("--in-flight", &value(&mut parser, "--in-flight")?, 1, 2000)?,
             Long("connections") => {
                 connections = Some(number("--connections", &value(&mut parser, "--connections")?, 1, 256)?)
             }
+            Long("count") => count = Some(number("--count", &value(&mut parser, "--count")?, 1, 10_000_000)?),
             Long("durable") => durable = true,
             Long("json") => json = Some(PathBuf::from(value(&mut parser, "--json")?)),
             Long("broker-pid") => {
@@ -132,12 +145,15 @@ pub fn parse(args: Vec<String>) -> Result<Asked, String> {
         }
     }
     let kind = kind.ok_or_else(|| format!("what to open and close is missing: {}", names()))?;
-    if time.is_zero() {
+    if time.is_some_and(|time| time.is_zero()) {
         return Err("--time: must be more than 0".into());
     }
     for (given, name, meant) in [
-        (durable, "--durable", kind == Kind::Queues),
+        (durable, "--durable", matches!(kind, Kind::Queues | Kind::Declare)),
         (connections.is_some(), "--connections", kind != Kind::Connections),
+        (count.is_some(), "--count", kind == Kind::Declare),
+        (time.is_some(), "--time", kind != Kind::Declare),
+        (warmup.is_some(), "--warmup", kind != Kind::Declare),
     ] {
         if given && !meant {
             return Err(format!("{name} means nothing for {}", kind.name()));
@@ -146,8 +162,9 @@ pub fn parse(args: Vec<String>) -> Result<Asked, String> {
     Ok(Asked::Run(Box::new(Args {
         kind,
         uri: Uri::parse(&uri_text)?,
-        time,
-        warmup,
+        time: time.unwrap_or(Duration::from_secs(10)),
+        warmup: warmup.unwrap_or(Duration::from_secs(1)),
+        count: count.unwrap_or(10_000),
         in_flight,
         connections: connections.unwrap_or(1),
         durable,
@@ -203,6 +220,10 @@ mod tests {
         };
         assert_eq!((args.kind, args.uri.port, args.time), (Kind::Queues, 7, Duration::from_millis(500)));
         assert_eq!((args.in_flight, args.connections, args.durable, args.quiet), (20, 1, true, true));
+        let Ok(Asked::Run(args)) = read("declare --durable --count 7 --connections 2 --in-flight 3") else {
+            panic!("not read");
+        };
+        assert_eq!((args.kind, args.count, args.durable, args.in_flight), (Kind::Declare, 7, true, 3));
         assert!(matches!(read("queues --help"), Ok(Asked::Help)));
     }
 
@@ -216,6 +237,10 @@ mod tests {
             ("queues --time 0", "more than 0"),
             ("queues --in-flight 0", "--in-flight: 0 is no number from 1 to 2000"),
             ("channels --durable", "--durable means nothing for channels"),
+            ("queues --count 3", "--count means nothing for queues"),
+            ("declare -z 3", "--time means nothing for declare"),
+            ("declare --warmup 3", "--warmup means nothing for declare"),
+            ("declare --count 0", "--count: 0 is no number from 1 to 10000000"),
             ("connections --connections 3", "--connections means nothing for connections"),
             ("queues -h http://x", "not an AMQP URI"),
             ("queues --wait", "invalid option"),

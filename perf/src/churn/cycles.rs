@@ -144,7 +144,7 @@ impl Cycle {
                 arguments: table.table(),
             }),
             (Kind::Consumers, true) => put(&method::BasicCancel { consumer_tag: &name(), no_wait: false }),
-            (Kind::Connections, _) => {} // has a loop of its own
+            (Kind::Connections | Kind::Declare, _) => {} // have loops of their own
         }
     }
 
@@ -159,7 +159,7 @@ impl Cycle {
             (Kind::Bindings, true) => method::QueueUnbindOk::ID,
             (Kind::Consumers, false) => method::BasicConsumeOk::ID,
             (Kind::Consumers, true) => method::BasicCancelOk::ID,
-            (Kind::Connections, _) => MethodId::default(),
+            (Kind::Connections | Kind::Declare, _) => MethodId::default(),
         }
     }
 

@@ -1,8 +1,10 @@
-//! `leveret-perf churn`: opens and closes connections, channels, queues, bindings or consumers at full speed.
+//! `leveret-perf churn`: opens and closes connections, channels, queues, bindings or consumers at full speed, or
+//! declares so many queues.
 
 pub mod args;
 pub mod client;
 mod cycles;
+mod declare;
 mod phase;
 mod report;
 mod usage;
@@ -90,6 +92,10 @@ fn run(args: &Args, interrupted: &AtomicBool) -> Outcome {
     if outcome.error.is_some() {
         return outcome;
     }
+    if args.kind == Kind::Declare {
+        declare::run(args, &mut watched, interrupted, &mut outcome);
+        return outcome;
+    }
     let phase = Phase::default();
     let workers = if args.kind == Kind::Connections { args.in_flight } else { args.connections };
     thread::scope(|scope| {
@@ -133,6 +139,7 @@ fn work(args: &Args, worker: u16, phase: &Phase) -> Result<Tally, String> {
     match args.kind {
         Kind::Connections => connections(args, phase),
         Kind::Channels | Kind::Queues | Kind::Bindings | Kind::Consumers => cycles::run(args, worker, phase),
+        Kind::Declare => Ok(Tally::new()), // has a loop of its own
     }
 }
 

@@ -2,7 +2,7 @@
 
 use hdrhistogram::Histogram;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The phase of a run.
 #[derive(Debug, Default)]
@@ -40,10 +40,15 @@ impl Tally {
         Tally { latency: histogram() }
     }
 
+    /// An operation took so long.
+    pub fn took(&mut self, time: Duration) {
+        self.latency.saturating_record(time.as_nanos() as u64);
+    }
+
     /// An operation that began at `start` has ended.
     pub fn ended(&mut self, phase: &Phase, start: Instant) {
         if phase.is_measuring() {
-            self.latency.saturating_record(start.elapsed().as_nanos() as u64);
+            self.took(start.elapsed());
         }
     }
 }

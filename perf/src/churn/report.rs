@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::args::Args;
+use super::args::{Args, Kind};
 use super::phase::{Tally, histogram};
 use crate::load::report::latency;
 
@@ -72,6 +72,7 @@ impl Outcome {
     fn json(&self, args: &Args, command: &[String]) -> Value {
         let count = self.latency.len();
         let line: Vec<&str> = ["leveret-perf", "churn"].into_iter().chain(command.iter().map(String::as_str)).collect();
+        let timed = args.kind != Kind::Declare;
         let vhost = args.uri.vhost.replace('/', "%2f");
         json!({
             "tool": "leveret-perf",
@@ -83,11 +84,12 @@ impl Outcome {
             "settings": {
                 "kind": args.kind.name(),
                 "uri": format!("amqp://{}@{}/{vhost}", args.uri.user, args.uri.address()),
-                "time": args.time.as_secs_f64(),
-                "warmup": args.warmup.as_secs_f64(),
+                "time": timed.then_some(args.time.as_secs_f64()),
+                "warmup": timed.then_some(args.warmup.as_secs_f64()),
                 "in_flight": args.in_flight,
                 "connections": args.connections,
                 "durable": args.durable,
+                "count": (args.kind == Kind::Declare).then_some(args.count),
                 "broker_pid": args.broker_pid,
             },
             "seconds": self.seconds,

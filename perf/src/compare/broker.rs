@@ -89,9 +89,10 @@ fn leveret_command(cores: Option<&str>) -> Result<String, String> {
     Ok(format!("{} {}", quoted(&binary), leveret_options(cores)))
 }
 
-/// One shard for each core.
+/// One shard for each core, and its messages in the scratch folder.
 fn leveret_options(cores: Option<&str>) -> String {
-    format!("--port {{port}} --shards {} --log-level warning", cores.map_or(1, count_cores))
+    let shards = cores.map_or(1, count_cores);
+    format!("--port {{port}} --shards {shards} --data-dir '{{dir}}/data' --log-level warning")
 }
 
 /// How many cores a list such as `0,2-3` has; at least 1.

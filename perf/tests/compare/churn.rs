@@ -44,6 +44,27 @@ fn every_kind_counts_and_times_its_operations() {
 }
 
 #[test]
+fn so_many_queues_are_declared_and_deleted() {
+    let server = server();
+    let uri = format!("amqp://{}", server.local_addr());
+    let common = ["churn", "declare", "-h", &uri, "--count", "1000", "--quiet", "--json", "-"];
+    for more in [
+        &["--in-flight", "1"][..],
+        &["--durable", "--in-flight", "100"],
+        &["--durable", "--connections", "7", "--in-flight", "2"],
+        &["--in-flight", "2000", "--broker-pid", &std::process::id().to_string()],
+    ] {
+        let result = result(&[&common, more].concat());
+        assert_eq!(result["error"], Value::Null, "{more:?}");
+        assert_eq!(result["operations"], 1000);
+        assert_eq!(result["operation_latency_us"]["count"], 1000);
+        assert_eq!((&result["settings"]["count"], &result["settings"]["time"]), (&1000.into(), &Value::Null));
+        assert!(result["seconds"].as_f64().is_some_and(|seconds| seconds > 0.0));
+    }
+    server.shutdown();
+}
+
+#[test]
 fn a_broker_that_is_not_there_or_refuses_is_told() {
     let server = server();
     let uri = format!("amqp://guest:wrong@{}", server.local_addr());

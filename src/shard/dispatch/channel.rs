@@ -101,13 +101,10 @@ impl Shard {
         let state = member.channels.get_mut(slot as usize).and_then(Option::take);
         // Confirms of what was published before the fault go out first.
         if let Some(state) = state {
-            if let Some(confirms) = state.confirm
-                && confirms.published > confirms.confirmed
+            if let Some(mut confirms) = state.confirm
                 && let Some(out) = self.members.sink(id)
             {
-                let multiple = confirms.published > confirms.confirmed + 1;
-                let ack = crate::amqp::method::BasicAck { delivery_tag: confirms.published, multiple };
-                write_method(out, number, &ack);
+                confirms.now(|ack| write_method(out, number, &ack));
             }
             let caller = self.caller(id, slot, state.generation);
             self.tell_gone(caller, state.touched);

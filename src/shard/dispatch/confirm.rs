@@ -1,10 +1,13 @@
 //! Class confirm (RabbitMQ): publisher confirms.
 
+use smallvec::SmallVec;
+
 use super::Done;
 use crate::amqp::frame::write_method;
 use crate::amqp::method::{BasicAck, ConfirmSelect, ConfirmSelectOk};
 use crate::amqp::{Exception, ReplyCode};
-use crate::shard::member::Confirms;
+use crate::shard::confirms::Confirms;
+use crate::shard::ledger::Waiter;
 use crate::shard::mesh::Caller;
 use crate::shard::{ConnectionId, Shard};
 
@@ -25,7 +28,8 @@ impl Shard {
         Ok(())
     }
 
-    /// Confirms what a connection's latest bytes have published: one ack per channel, whatever the number.
+    /// Confirms what a connection's latest bytes have published: one ack per channel, whatever the number. What must be
+    /// on the disk first is confirmed when it is.
     #[inline]
     pub(in crate::shard) fn write_confirms(&mut self, id: ConnectionId) {
         let Some(member) = self.members.get_mut(id) else { return };
@@ -38,17 +42,18 @@ impl Shard {
             let Some(channel) = member.channel_mut(slot) else {
                 continue;
             };
+            let (number, generation) = (channel.number, channel.generation);
             let Some(confirms) = &mut channel.confirm else { continue };
             confirms.due = false;
-            if confirms.confirmed == confirms.published {
-                continue;
+            if confirms.ticket().is_some_and(|ticket| self.ledger.is_open(ticket)) {
+                self.ledger.wait(Waiter::Confirms { connection: id, slot, generation });
             }
-            let ack =
-                BasicAck { delivery_tag: confirms.published, multiple: confirms.published > confirms.confirmed + 1 };
-            confirms.confirmed = confirms.published;
-            let number = channel.number;
-            if let Some(out) = self.members.sink(id) {
-                write_method(out, number, &ack);
+            let mut acks: SmallVec<[BasicAck; 4]> = SmallVec::new();
+            confirms.now(|ack| acks.push(ack));
+            if !acks.is_empty()
+                && let Some(out) = self.members.sink(id)
+            {
+                acks.iter().for_each(|ack| write_method(out, number, ack));
             }
         }
     }

@@ -75,6 +75,7 @@ fn capabilities(properties: Table<'_>) -> ClientCapabilities {
     ClientCapabilities {
         authentication_failure_close: has("authentication_failure_close"),
         consumer_cancel_notify: has("consumer_cancel_notify"),
+        connection_blocked: has("connection.blocked"),
     }
 }
 

@@ -12,10 +12,9 @@ use crate::broker::arguments;
 use crate::broker::exchange::{Destination, ExchangeKind, RoutingTable};
 use crate::broker::topology::{BindingSpec, Change, ExchangeSpec};
 use crate::shard::Shard;
+use crate::shard::definitions::ALTERNATE;
 use crate::shard::member::After;
 use crate::shard::mesh::{Caller, NamesRequest};
-
-const ALTERNATE: &str = "alternate-exchange";
 
 /// The exception for anything but a publish to the default exchange.
 pub(super) fn default_exchange(method: MethodId) -> Exception {
@@ -95,6 +94,7 @@ impl Shard {
             }
         };
         let spec = ExchangeSpec {
+            id: 0,
             vhost,
             name: name.as_ref().into(),
             kind,

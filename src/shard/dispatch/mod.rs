@@ -33,6 +33,7 @@ impl Shard {
     /// Runs one command.
     #[inline]
     pub(super) fn command(&mut self, id: ConnectionId, command: Command<'_>) {
+        let held = self.alarms.hold() && matches!(command, Command::Publish(..) | Command::PublishAssembled(..));
         let (slot, done) = match command {
             Command::Publish(slot, publish) => (slot, self.publish(id, slot, &publish)),
             Command::PublishAssembled(slot, assembled) => (slot, self.publish_assembled(id, slot, assembled)),
@@ -47,6 +48,9 @@ impl Shard {
         };
         if let Err(exception) = done {
             self.fail(id, slot, exception);
+        }
+        if held {
+            self.hold_publisher(id);
         }
     }
 

@@ -34,11 +34,20 @@ pub(super) fn asks_nothing(properties: &Properties<'_>) -> bool {
         && properties.headers.is_none_or(|headers| headers.iter().all(|(key, _)| key != b"CC" && key != b"BCC"))
 }
 
-/// Counts publishes for confirms.
+/// Counts publishes for confirms; with a `ticket`, they are to be confirmed when that is done.
 #[inline]
-pub(super) fn count_publishes(channel: &mut ChannelState, slot: u32, due: &mut SmallVec<[u32; 4]>, count: u64) {
+pub(super) fn count_publishes(
+    channel: &mut ChannelState,
+    slot: u32,
+    due: &mut SmallVec<[u32; 4]>,
+    count: u64,
+    ticket: Option<u64>,
+) {
     if let Some(confirms) = &mut channel.confirm {
         confirms.published += count;
+        if let Some(ticket) = ticket {
+            confirms.wait(count, ticket);
+        }
         if !std::mem::replace(&mut confirms.due, true) {
             due.push(slot);
         }
@@ -222,7 +231,6 @@ impl Shard {
             return Ok(());
         };
         let generation = channel.generation;
-        count_publishes(channel, slot, &mut member.confirms_due, 1);
         if let Some(tx) = &mut channel.tx {
             let limits = &self.settings.limits;
             tx.bytes += content.record_bytes();
@@ -243,15 +251,31 @@ impl Shard {
             self.write_return(caller, content);
         }
         self.send_on(caller, route, content, own);
+        self.count_publish(id, slot, 1);
         Ok(())
+    }
+
+    /// Counts publishes that were just sent on.
+    #[inline]
+    pub(super) fn count_publish(&mut self, id: ConnectionId, slot: u32, count: u64) {
+        let ticket = self.ledger.ticket();
+        if let Some(member) = self.members.get_mut(id)
+            && let Some(channel) = member.channels.get_mut(slot as usize).and_then(Option::as_deref_mut)
+        {
+            count_publishes(channel, slot, &mut member.confirms_due, count, ticket);
+        }
     }
 
     /// Hands a message to the queues of its route.
     #[inline]
     pub(super) fn send_on(&mut self, caller: Caller, route: &Route, content: &Content<'_>, own: Option<&Bytes>) {
         self.enqueue(route.local.iter().copied(), content, own);
+        let asks = route.remote_durable != 0 && self.ledger.must_have(true, content);
         for (owner, keys) in &route.remote {
             self.touch(caller, *owner);
+            if asks {
+                self.ask_owner_to_keep(*owner, route);
+            }
             if !self.mesh.publish(*owner, keys, content, own) {
                 self.exhausted |= 1 << *owner;
             }
@@ -259,6 +283,14 @@ impl Shard {
         if route.is_empty() && is_reply(content) {
             let address = content.routing_key().strip_prefix(reply_to::PREFIX).unwrap_or("");
             self.publish_reply(address, content);
+        }
+    }
+
+    /// Has another shard answer when what is sent to it in this turn is durable, if it has durable queues on the route.
+    pub(super) fn ask_owner_to_keep(&mut self, owner: u8, route: &Route) {
+        if route.remote_durable & (1 << owner) != 0 {
+            let ticket = self.ledger.ask(owner);
+            self.mesh.ask(owner, ticket);
         }
     }
 

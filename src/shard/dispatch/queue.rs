@@ -152,6 +152,7 @@ impl Shard {
         }
         let name: Arc<str> = name.as_ref().into();
         let spec = QueueSpec {
+            id: 0,
             vhost,
             name: name.clone(),
             durable: m.durable && !m.exclusive,

@@ -3,8 +3,9 @@
 
 use smallvec::SmallVec;
 
-use super::publish::{asks_nothing, count_publishes};
+use super::publish::asks_nothing;
 use crate::amqp::Content;
+use crate::amqp::properties::is_persistent;
 use crate::broker::entries::{Entries, Position};
 use crate::broker::message::{Blocks, MessageRef};
 use crate::broker::queue::{Life, Queue, Taker};
@@ -12,6 +13,7 @@ use crate::broker::routing::Route;
 use crate::broker::topology::QueueKey;
 use crate::connection::stream::{Stream, Taken, publish_names, single_ack};
 use crate::shard::delivery::Delivery;
+use crate::shard::ledger::Ledger;
 use crate::shard::mesh::{Caller, DeliveryKind, Verdict};
 use crate::shard::outlet::{self, Noted, Outlet, Way, Ways};
 use crate::shard::unacked::Unacked;
@@ -48,11 +50,8 @@ impl Shard {
         let left = stream.left().len();
         self.routes.put_back(cached, route_at);
         *input = &input[input.len() - left..];
-        if count > 0
-            && let Some(member) = self.members.get_mut(id)
-            && let Some(channel) = member.channels.get_mut(slot as usize).and_then(Option::as_deref_mut)
-        {
-            count_publishes(channel, slot, &mut member.confirms_due, count);
+        if count > 0 {
+            self.count_publish(id, slot, count);
         }
         count > 0
     }
@@ -98,15 +97,24 @@ impl Shard {
         for (owner, _) in &route.remote {
             self.touch(caller, *owner);
         }
+        let looks = self.ledger.on && route.remote_durable != 0;
         while self.exhausted == 0 {
             let input = stream.left();
-            let some = self.stream_some(&route.local, || stream.next_publish());
+            let mut asks = false;
+            let some = self.stream_some(&route.local, || {
+                let content = stream.next_publish();
+                asks |= looks && content.is_some_and(|content| is_persistent(content.properties));
+                content
+            });
             if some == 0 {
                 break;
             }
             count += some;
             let frames = input.get(..input.len() - stream.left().len()).unwrap_or(&[]);
             for (owner, keys) in &route.remote {
+                if asks {
+                    self.ask_owner_to_keep(*owner, route);
+                }
                 if !self.mesh.publish_stream(*owner, keys, frames) {
                     self.exhausted |= 1 << *owner;
                 }
@@ -142,6 +150,7 @@ impl Shard {
             let mut contents = some.iter().copied();
             self.stream_into(*key, &mut kept, || contents.next());
         }
+        self.ledger.write_fan(&some);
         some.len() as u64
     }
 
@@ -166,14 +175,15 @@ impl Shard {
     ) -> u64 {
         let Some(mut queue) = self.lift(key) else { return 0 };
         let mut count = 0;
+        let several = !kept.is_empty();
         while let Some(content) = next() {
             match queue.next_taker() {
                 Some(id) if queue.life == Life::Alive && queue.entries.is_idle() && queue.is_sole(id) => {
-                    count +=
-                        self.stream_to(&mut queue, id, content, kept.get_mut(count..).unwrap_or(&mut []), &mut next);
+                    count += self.stream_to(&mut queue, id, content, kept, count, &mut next);
                 }
                 _ => {
-                    self.enqueue_in(&mut queue, &content, None, kept.get_mut(count).unwrap_or(&mut None));
+                    let index = several.then_some(count as u32);
+                    self.enqueue_in(&mut queue, &content, None, kept.get_mut(count).unwrap_or(&mut None), index);
                     count += 1;
                 }
             };
@@ -182,26 +192,29 @@ impl Shard {
         count as u64
     }
 
-    /// Hands a publish, and those behind it, to the one consumer whose turn it always is, for as long as it takes
-    /// them. Returns how many.
+    /// Hands a publish, number `begun` of those that `kept` is for, and those behind it to the one consumer whose turn
+    /// it always is, for as long as it takes them. Returns how many.
     fn stream_to<'a>(
         &mut self,
         queue: &mut Queue,
         id: u32,
         first: Content<'a>,
         kept: &mut [Option<MessageRef>],
+        begun: usize,
         next: &mut impl FnMut() -> Option<Content<'a>>,
     ) -> usize {
         let marks = self.marks();
-        let key = queue.key;
+        let (key, stored_as) = (queue.key, (queue.spec.durable && self.ledger.on).then_some(queue.spec.id));
         let Some((taker, entries)) = queue.taker_and_entries(id) else { return 0 };
         let (here, members, mesh, owner) = (self.id, &mut self.members, &mut self.mesh, &mut self.owner);
         let way = Ways { here, members, mesh, owner, marks }.open_to(taker);
         let Some(way) = way else {
-            self.enqueue_in(queue, &first, None, kept.first_mut().unwrap_or(&mut None));
+            let index = (!kept.is_empty()).then_some(begun as u32);
+            self.enqueue_in(queue, &first, None, kept.get_mut(begun).unwrap_or(&mut None), index);
             return 1;
         };
-        let passage = Passage { key, id, taker, entries, blocks: &mut self.blocks, kept };
+        let (blocks, ledger) = (&mut self.blocks, &mut self.ledger);
+        let passage = Passage { key, id, taker, entries, blocks, ledger, stored_as, kept, begun };
         let count = match way {
             Way::Here(outlet) => passage.into(outlet, first, next),
             Way::There(outlet) => passage.into(outlet, first, next),
@@ -218,7 +231,12 @@ struct Passage<'a> {
     taker: &'a mut Taker,
     entries: &'a mut Entries,
     blocks: &'a mut Blocks,
+    ledger: &'a mut Ledger,
+    /// The queue's number in the store, if that may have to keep what comes.
+    stored_as: Option<u64>,
     kept: &'a mut [Option<MessageRef>],
+    /// Which of those that `kept` is for is the first.
+    begun: usize,
 }
 
 impl Passage<'_> {
@@ -230,15 +248,20 @@ impl Passage<'_> {
         first: Content<'a>,
         next: &mut impl FnMut() -> Option<Content<'a>>,
     ) -> usize {
-        let Passage { key, id, taker, entries, blocks, kept } = self;
+        let Passage { key, id, taker, entries, blocks, ledger, stored_as, kept, begun } = self;
         let mut head = None;
         let (mut content, mut count) = (first, 0);
         loop {
             let (mut own, mut position, mut kind) = (None, 0, DeliveryKind::NoAck);
             if !taker.no_ack {
-                let message = blocks.keep_once(&content, None, kept.get_mut(count).unwrap_or(&mut None));
+                let message = blocks.keep_once(&content, None, kept.get_mut(begun + count).unwrap_or(&mut None));
                 own = blocks.content(message).1;
-                position = entries.push_taken(message, id);
+                let stored_as = stored_as.filter(|_| is_persistent(content.properties));
+                position = entries.push_taken(message, id, stored_as.is_some());
+                if let Some(stored_as) = stored_as {
+                    let index = (!kept.is_empty()).then_some((begun + count) as u32);
+                    ledger.message(index, stored_as, position, &content);
+                }
                 kind = DeliveryKind::Consumer;
                 taker.unacked += 1;
             }

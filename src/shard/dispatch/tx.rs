@@ -6,8 +6,8 @@ use crate::amqp::content::Content;
 use crate::amqp::method::{TxCommit, TxCommitOk, TxRollback, TxRollbackOk, TxSelect, TxSelectOk};
 use crate::amqp::{Exception, MethodId, ReplyCode};
 use crate::shard::Shard;
-use crate::shard::member::Tx;
-use crate::shard::mesh::{Caller, Verdict};
+use crate::shard::member::{After, Tx};
+use crate::shard::mesh::{Caller, Reply, Verdict};
 
 fn not_transactional(method: MethodId) -> Exception {
     Exception::new(ReplyCode::PreconditionFailed, method, "channel is not transactional")
@@ -49,8 +49,18 @@ impl Shard {
         for (unacked, requeue) in &tx.settled {
             let verdict = if *requeue { Verdict::Requeue } else { Verdict::Settle };
             self.settle_delivery(unacked, verdict);
+            if self.ledger.on && unacked.owner != self.id.0 {
+                let ticket = self.ledger.ask(unacked.owner);
+                self.mesh.ask(unacked.owner, ticket);
+            }
         }
-        self.write(caller, &TxCommitOk {});
+        // One submission: on the disk as a whole, or not at all.
+        if self.ledger.ticket().is_some() || self.ledger.has_output() {
+            self.wait(caller, After::ok(TxCommitOk::ID, false), "", &TxCommit {});
+            self.ledger.wait_for_all(caller, Reply::Done);
+        } else {
+            self.write(caller, &TxCommitOk {});
+        }
         self.grant(caller);
         Ok(())
     }

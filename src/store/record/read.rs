@@ -2,9 +2,9 @@
 
 use super::{
     BOUND, CLEAN, DEFINED, HEAD_BYTES, MESSAGE_BYTES, MESSAGES, PURGED, RANGE_BYTES, RETURNED, Range, SETTLED, UNBOUND,
-    UNDEFINED, u32_at, u64_at,
+    UNDEFINED,
 };
-use crate::store::{Position, QueueId};
+use crate::store::{Position, QueueId, u32_at, u64_at};
 
 /// Messages with neighbouring positions in each of some queues.
 #[derive(Debug, Clone, Copy)]

@@ -1,0 +1,280 @@
+//! What a shard has for the journal, and who waits until it is on the disk (shards.md A17, store.md S4).
+//!
+//! Records gather during a turn and are submitted at its end under a *ticket*, the number of the submission in the
+//! making. Whoever must not be answered before something is durable waits for the ticket that was open when it was
+//! noted. Publishes to queues of other shards are in *their* journal submissions: the batch that carries them asks, and
+//! the owner answers when its own are durable. Answers to peers wait for what is here alone, or two shards that publish
+//! to each other would wait for each other.
+
+use std::collections::VecDeque;
+
+use super::mesh::{Caller, Record, Reply};
+use super::{ConnectionId, Shard};
+use crate::amqp::{Content, properties};
+use crate::broker::entries::Position;
+use crate::store::record::{Records, TRANSIENT};
+use crate::store::{QueueId, Submission};
+
+/// Who waits.
+#[derive(Debug)]
+pub(super) enum Waiter {
+    /// A channel of this shard whose publishes are to be confirmed.
+    Confirms { connection: ConnectionId, slot: u32, generation: u32 },
+    /// A request.
+    Answer(Caller, Reply),
+    /// Another shard, for its ticket.
+    Peer(u8, u64),
+}
+
+/// Messages with neighbouring positions in one queue, among some that go to several queues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FanRun {
+    queue: QueueId,
+    position: Position,
+    /// Which of the messages is the first.
+    index: u32,
+    count: u32,
+    flags: u8,
+}
+
+/// What is for the journal, and who waits for it.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    /// There is a store.
+    pub(super) on: bool,
+    records: Records,
+    /// The ticket of what is noted now.
+    open: u64,
+    /// Somebody waits for it.
+    wanted: bool,
+    /// Something was noted that a confirm has to wait for.
+    touched: bool,
+    /// What was submitted and is not durable, with its bytes.
+    own: VecDeque<(u64, usize)>,
+    /// Tickets for which an answer of each peer is due.
+    asked: Vec<VecDeque<u64>>,
+    /// Who waits for what is here alone.
+    for_own: VecDeque<(u64, Waiter)>,
+    /// Who waits for peers, too.
+    for_all: VecDeque<(u64, Waiter)>,
+    /// Bytes submitted and not durable.
+    pub(super) waiting_bytes: usize,
+    spare: Vec<u8>,
+    fan: Vec<FanRun>,
+}
+
+impl Ledger {
+    pub(super) fn new(on: bool, shards: usize) -> Ledger {
+        Ledger {
+            on,
+            records: Records::default(),
+            open: 1,
+            wanted: false,
+            touched: false,
+            own: VecDeque::new(),
+            asked: (0..shards).map(|_| VecDeque::new()).collect(),
+            for_own: VecDeque::new(),
+            for_all: VecDeque::new(),
+            waiting_bytes: 0,
+            spare: Vec::new(),
+            fan: Vec::new(),
+        }
+    }
+
+    /// Whether the journal must have a message of a queue because it is to survive.
+    #[inline]
+    pub(super) fn must_have(&self, durable: bool, content: &Content<'_>) -> bool {
+        self.on && durable && properties::is_persistent(content.properties)
+    }
+
+    /// Notes a message at its place in a queue. `index`: which it is of some that go to several queues, and are written
+    /// by [`write_fan`](Ledger::write_fan).
+    #[inline]
+    pub(super) fn message(&mut self, index: Option<u32>, queue: u64, position: Position, content: &Content<'_>) {
+        let queue = QueueId(queue);
+        let flags = if properties::is_persistent(content.properties) { 0 } else { TRANSIENT };
+        self.touched |= flags == 0;
+        let Some(index) = index else {
+            let fill = |place: &mut [u8]| content.fill_record(place);
+            return self.records.message(queue, position, flags, content.record_bytes(), fill);
+        };
+        if let Some(run) = self.fan.last_mut()
+            && (run.queue, run.position + u64::from(run.count), run.index + run.count, run.flags)
+                == (queue, position, index, flags)
+        {
+            run.count += 1;
+            return;
+        }
+        self.fan.push(FanRun { queue, position, index, count: 1, flags });
+    }
+
+    /// Writes messages that went to several queues: each body once, if all its queues have taken the same ones.
+    pub(super) fn write_fan(&mut self, contents: &[Content<'_>]) {
+        while let Some(first) = self.fan.first().copied() {
+            let alike = |run: &FanRun| (run.index, run.count, run.flags) == (first.index, first.count, first.flags);
+            let places: Vec<_> =
+                self.fan.iter().filter(|run| alike(run)).map(|run| (run.queue, run.position)).collect();
+            self.fan.retain(|run| !alike(run));
+            self.records.messages(&places, first.flags, first.count);
+            let all = contents.iter().skip(first.index as usize).take(first.count as usize);
+            all.for_each(|content| {
+                self.records.push_message(content.record_bytes(), |place| content.fill_record(place));
+            });
+        }
+    }
+
+    /// Notes that the journal's message at a position is done with.
+    #[inline]
+    pub(super) fn settled(&mut self, queue: u64, first: Position, last: Position) {
+        self.records.settled(QueueId(queue), first, last);
+    }
+
+    /// Notes that the journal's message at a position was delivered and is ready again.
+    pub(super) fn returned(&mut self, queue: u64, position: Position) {
+        self.records.returned(QueueId(queue), position, position);
+    }
+
+    /// For whatever else is to be written.
+    pub(super) fn records(&mut self) -> &mut Records {
+        &mut self.records
+    }
+
+    /// The ticket to wait for if something was noted since the last call that a confirm has to wait for.
+    #[inline]
+    pub(super) fn ticket(&mut self) -> Option<u64> {
+        std::mem::take(&mut self.touched).then_some(self.open)
+    }
+
+    /// Notes that a batch to a peer asks for an answer. Returns the ticket.
+    pub(super) fn ask(&mut self, peer: u8) -> u64 {
+        self.touched = true;
+        if let Some(asked) = self.asked.get_mut(usize::from(peer))
+            && asked.back() != Some(&self.open)
+        {
+            asked.push_back(self.open);
+        }
+        self.open
+    }
+
+    /// Whether this is the ticket of what is noted now.
+    pub(super) fn is_open(&self, ticket: u64) -> bool {
+        ticket == self.open
+    }
+
+    /// Has somebody wait for what was noted so far.
+    pub(super) fn wait(&mut self, waiter: Waiter) {
+        self.wanted = true;
+        match waiter {
+            Waiter::Confirms { .. } => self.for_all.push_back((self.open, waiter)),
+            Waiter::Answer(..) | Waiter::Peer(..) => self.for_own.push_back((self.open, waiter)),
+        }
+    }
+
+    /// Has an answer wait for peers, too.
+    pub(super) fn wait_for_all(&mut self, caller: Caller, reply: Reply) {
+        self.wanted = true;
+        self.for_all.push_back((self.open, Waiter::Answer(caller, reply)));
+    }
+
+    /// Has somebody wait for what other shards have submitted so far, too: an empty submission comes behind theirs.
+    pub(super) fn wait_behind(&mut self, waiter: Waiter) {
+        self.wait(waiter);
+        if self.records.is_empty() && self.own.back().is_none_or(|(ticket, _)| *ticket < self.open) {
+            self.own.push_back((self.open, 0));
+        }
+    }
+
+    /// Ends a turn: what is to be submitted.
+    pub(super) fn seal(&mut self, shard: u8) -> Option<Submission> {
+        let forced = self.own.back().is_some_and(|(ticket, _)| *ticket == self.open);
+        if self.records.is_empty() && !forced {
+            // A ticket that only peers have something for.
+            let is_asked = self.asked.iter().any(|asked| asked.back() == Some(&self.open));
+            self.open += u64::from(is_asked || self.wanted);
+            self.wanted = false;
+            return None;
+        }
+        let bytes = self.records.take(std::mem::take(&mut self.spare));
+        if forced {
+            self.own.pop_back();
+        }
+        self.own.push_back((self.open, bytes.len()));
+        self.waiting_bytes += bytes.len();
+        let submission = Submission { from: shard, seq: self.open, bytes, sync: std::mem::take(&mut self.wanted) };
+        self.open += 1;
+        Some(submission)
+    }
+
+    /// Memory to go on with.
+    pub(super) fn give(&mut self, spare: Vec<u8>) {
+        self.spare = spare;
+    }
+
+    /// Whether there is something to submit.
+    pub(super) fn has_output(&self) -> bool {
+        !self.records.is_empty() || self.own.back().is_some_and(|(ticket, _)| *ticket == self.open)
+    }
+
+    /// All of this shard's submissions up to this ticket are durable.
+    pub(super) fn durable(&mut self, ticket: u64) {
+        while let Some((first, bytes)) = self.own.front().copied()
+            && first <= ticket
+        {
+            self.waiting_bytes -= bytes;
+            self.own.pop_front();
+        }
+    }
+
+    /// A peer has what was asked for up to this ticket.
+    pub(super) fn answered(&mut self, peer: u8, ticket: u64) {
+        let Some(asked) = self.asked.get_mut(usize::from(peer)) else { return };
+        while asked.front().is_some_and(|first| *first <= ticket) {
+            asked.pop_front();
+        }
+    }
+
+    /// The next who has waited long enough.
+    #[inline]
+    fn next_done(&mut self) -> Option<Waiter> {
+        let own = self.own.front().map_or(self.open, |(ticket, _)| *ticket);
+        if self.for_own.front().is_some_and(|(ticket, _)| *ticket < own) {
+            return self.for_own.pop_front().map(|(_, waiter)| waiter);
+        }
+        let all = self.asked.iter().filter_map(|asked| asked.front().copied()).fold(own, u64::min);
+        if self.for_all.front().is_some_and(|(ticket, _)| *ticket < all) {
+            return self.for_all.pop_front().map(|(_, waiter)| waiter);
+        }
+        None
+    }
+
+    /// All tickets before this are done, here and at the peers.
+    fn done_before(&self) -> u64 {
+        let own = self.own.front().map_or(self.open, |(ticket, _)| *ticket);
+        self.asked.iter().filter_map(|asked| asked.front().copied()).fold(own, u64::min)
+    }
+}
+
+impl Shard {
+    /// Answers whoever has waited long enough.
+    pub(super) fn settle_ledger(&mut self) {
+        while let Some(waiter) = self.ledger.next_done() {
+            match waiter {
+                Waiter::Confirms { connection, slot, generation } => {
+                    let before = self.ledger.done_before();
+                    self.confirm_durable(connection, slot, generation, before);
+                }
+                Waiter::Answer(caller, reply) => self.reply(caller, reply),
+                Waiter::Peer(shard, ticket) => self.mesh.send(shard, Record::Durable(ticket)),
+            }
+        }
+    }
+
+    /// Answers when what was noted so far is durable.
+    pub(super) fn reply_when_durable(&mut self, caller: Caller, reply: Reply) {
+        if self.ledger.on {
+            self.ledger.wait(Waiter::Answer(caller, reply));
+        } else {
+            self.reply(caller, reply);
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! Queues and their messages on the disk: what is sent away when memory is short, and brought back when it is wanted.
+
+use super::ledger::Waiter;
+use super::mesh::{Caller, ChannelWire, Reply};
+use super::{ConnectionId, Shard};
+use crate::amqp::Content;
+use crate::broker::entries::{Brought, KEPT, Room};
+use crate::broker::message::{Blocks, MessageRef};
+use crate::broker::queue::{Life, Queue};
+use crate::broker::topology::{Map, QueueKey};
+use crate::store::{Completion, Fetch, Fetched, QueueId, Submission};
+
+/// A queue that is read keeps so many ready messages in memory when memory is short.
+const KEPT_WANTED: usize = 16 << 10;
+/// No more messages are brought back at once.
+const FETCH_COUNT_MAX: usize = 8 << 10;
+/// Queues looked at in one turn for messages to send away.
+const SWEEP_QUEUES: usize = 256;
+
+/// A basic.get that waits for its message.
+#[derive(Debug)]
+struct Getter {
+    caller: Caller,
+    wire: ChannelWire,
+    no_ack: bool,
+}
+
+/// What is asked of the store, and who waits for it.
+#[derive(Debug)]
+pub(super) struct Reading {
+    /// Wishes under way, by tag.
+    under_way: Map<u64, QueueKey>,
+    /// To be handed out.
+    wishes: Vec<Fetch>,
+    getters: Map<QueueKey, Vec<Getter>>,
+    tag: u64,
+    /// Where the search for messages to send away goes on.
+    sweep_at: usize,
+    /// Queues to be looked at before the search rests.
+    sweep_left: usize,
+}
+
+impl Reading {
+    pub(super) fn new(hash: &ahash::RandomState) -> Reading {
+        Reading {
+            under_way: Map::with_hasher(hash.clone()),
+            wishes: Vec::new(),
+            getters: Map::with_hasher(hash.clone()),
+            tag: 0,
+            sweep_at: 0,
+            sweep_left: 0,
+        }
+    }
+}
+
+impl Shard {
+    // ---- what is kept where
+
+    /// Whether memory is short: for messages that the journal has anyway, or for any.
+    #[inline]
+    fn is_tight(&self, stored: bool) -> bool {
+        let limits = &self.settings.limits;
+        let max = if stored { limits.stored_messages_bytes_max } else { limits.messages_bytes_max };
+        self.blocks.bytes() > max / usize::from(self.count)
+    }
+
+    /// Appends a message that nobody takes yet.
+    #[inline]
+    pub(super) fn store(
+        &mut self,
+        queue: &mut Queue,
+        content: &Content<'_>,
+        kept: &mut Option<MessageRef>,
+        index: Option<u32>,
+    ) {
+        let must = self.ledger.must_have(queue.spec.durable, content);
+        let room = if self.ledger.on { queue.entries.room(self.is_tight(must)) } else { Room::Here };
+        let position = if room == Room::Away {
+            let blocks = &mut self.blocks;
+            queue.entries.push_away(|message| blocks.release(message))
+        } else {
+            let position = queue.entries.end();
+            let message = self.blocks.store_once(content, kept);
+            queue.entries.push(message, must || room == Room::Behind);
+            position
+        };
+        if must || room != Room::Here {
+            self.ledger.message(index, queue.spec.id, position, content);
+        }
+    }
+
+    /// When memory is short: messages that the journal has are forgotten here, some queues at a time.
+    pub(super) fn send_away(&mut self) {
+        if !self.ledger.on || !self.is_tight(true) {
+            self.reading.sweep_left = 0;
+            return;
+        }
+        if self.reading.sweep_left == 0 {
+            self.reading.sweep_left = self.living.len();
+        }
+        for _ in 0..SWEEP_QUEUES.min(self.reading.sweep_left) {
+            self.reading.sweep_left -= 1;
+            let at = self.reading.sweep_at;
+            self.reading.sweep_at = if at + 1 < self.living.len() { at + 1 } else { 0 };
+            let Some(queue) = self.living.get_mut(at).and_then(Option::as_deref_mut) else { continue };
+            let keep = if queue.is_wanted() { KEPT_WANTED } else { KEPT };
+            if queue.entries.ready_here() > keep {
+                let blocks = &mut self.blocks;
+                queue.entries.send_away(keep, |message| blocks.release(message));
+            }
+        }
+    }
+
+    /// Purges a queue. Returns whether the journal had something to note.
+    pub(super) fn purge(&mut self, key: QueueKey) -> bool {
+        let Some(mut queue) = self.lift(key) else { return false };
+        let removed = queue.entries.purge();
+        self.upkeep.release(removed);
+        let stored = queue.entries.is_journalled();
+        if stored {
+            let kept = queue.entries.stored_ranges();
+            self.ledger.records().purged(QueueId(queue.spec.id), queue.entries.end(), &kept);
+        }
+        self.put_back(queue);
+        self.reading.under_way.retain(|_, of| *of != key);
+        self.answer_getters(key);
+        stored
+    }
+
+    /// A queue ends: the store forgets one that shard 0 has not told it of.
+    pub(super) fn forget_stored(&mut self, queue: &Queue) {
+        if !queue.spec.durable && queue.entries.is_journalled() {
+            self.ledger.records().undefined(QueueId(queue.spec.id));
+        }
+        self.reading.under_way.retain(|_, of| *of != queue.key);
+        for getter in self.reading.getters.remove(&queue.key).unwrap_or_default() {
+            self.reply(getter.caller, Reply::Retry);
+        }
+    }
+
+    /// Answers when what other shards have done so far is durable, too.
+    pub(super) fn reply_behind(&mut self, caller: Caller, reply: Reply) {
+        if self.ledger.on {
+            self.ledger.wait_behind(Waiter::Answer(caller, reply));
+        } else {
+            self.reply(caller, reply);
+        }
+    }
+
+    // ---- what is brought back
+
+    /// Has messages of a queue brought back, if somebody wants them and few are here.
+    pub(super) fn fetch_for(&mut self, queue: &mut Queue) {
+        if queue.entries.is_idle() || !queue.is_wanted() {
+            return;
+        }
+        self.fetch(queue);
+    }
+
+    fn fetch(&mut self, queue: &mut Queue) {
+        self.reading.tag += 1;
+        let tag = self.reading.tag;
+        let Some((from, to)) = queue.entries.wish(KEPT, tag) else { return };
+        self.reading.under_way.insert(tag, queue.key);
+        self.reading.wishes.push(Fetch {
+            shard: self.id.0,
+            tag,
+            queue: QueueId(queue.spec.id),
+            from,
+            to,
+            bytes_max: self.settings.limits.fetch_bytes_max,
+            count_max: FETCH_COUNT_MAX,
+            buffer: self.blocks.spare_filled(),
+        });
+    }
+
+    /// A basic.get that must wait until a message is here.
+    pub(super) fn get_later(&mut self, caller: Caller, key: QueueKey, wire: ChannelWire, no_ack: bool) {
+        let Some(mut queue) = self.lift(key) else { return };
+        self.reading.getters.entry(key).or_default().push(Getter { caller, wire, no_ack });
+        self.fetch(&mut queue);
+        self.put_back(queue);
+    }
+
+    fn answer_getters(&mut self, key: QueueKey) {
+        for Getter { caller, wire, no_ack } in self.reading.getters.remove(&key).unwrap_or_default() {
+            self.get(caller, key, wire, no_ack);
+        }
+    }
+
+    fn fetched(&mut self, fetched: Fetched) {
+        let Fetched { tag, bytes, messages, lost, next, .. } = fetched;
+        let queue = self.reading.under_way.remove(&tag).and_then(|key| self.lift(key));
+        let Some(mut queue) = queue else { return self.blocks.keep_filled(bytes) };
+        if !queue.entries.awaits(tag) {
+            self.blocks.keep_filled(bytes);
+        } else {
+            let mut block = 0;
+            if messages.is_empty() {
+                self.blocks.keep_filled(bytes);
+            } else {
+                block = self.blocks.adopt(bytes, messages.len() as u32);
+            }
+            let brought = messages.iter().map(|message| Brought {
+                position: message.position,
+                message: Blocks::at(block, message.at),
+                redelivered: message.redelivered,
+            });
+            queue.entries.bring(brought, lost, next);
+        }
+        if !queue.entries.is_dry() && queue.is_wanted() {
+            self.owner.activate(&mut queue);
+        } else {
+            self.fetch_for(&mut queue);
+        }
+        let key = queue.key;
+        self.put_back(queue);
+        self.answer_getters(key);
+    }
+
+    // ---- the store
+
+    /// What the store has to say.
+    pub fn completed(&mut self, completion: Completion) {
+        match completion {
+            Completion::Durable { seq } => {
+                self.ledger.durable(seq);
+                self.settle_ledger();
+            }
+            Completion::Fetched(fetched) => self.fetched(fetched),
+            Completion::Failed | Completion::DiskLow(_) => {}
+        }
+    }
+
+    /// What the turn has for the journal.
+    pub fn next_submission(&mut self) -> Option<Submission> {
+        self.ledger.seal(self.id.0)
+    }
+
+    /// Memory for the next submission.
+    pub fn give_memory(&mut self, spare: Vec<u8>) {
+        self.ledger.give(spare);
+    }
+
+    /// The next messages to be read from the disk.
+    pub fn next_fetch(&mut self) -> Option<Fetch> {
+        self.reading.wishes.pop()
+    }
+
+    /// Lets everybody see the changes of names that were handed to the journal.
+    pub fn show_topology(&mut self) {
+        if let Some(writer) = &mut self.writer {
+            writer.show();
+        }
+    }
+
+    /// Confirms publishes of a channel whose tickets are before `done`.
+    pub(super) fn confirm_durable(&mut self, id: ConnectionId, slot: u32, generation: u32, done: u64) {
+        let Some(member) = self.members.get_mut(id) else { return };
+        let Some(channel) = member.channel_mut(slot).filter(|channel| channel.generation == generation) else { return };
+        let number = channel.number;
+        let Some(ack) = channel.confirm.as_mut().and_then(|confirms| confirms.done(done)) else { return };
+        if let Some(out) = self.members.sink(id) {
+            crate::amqp::frame::write_method(out, number, &ack);
+        }
+    }
+
+    /// A queue that was there before the start has these messages.
+    pub(super) fn restore_messages(&mut self, key: QueueKey, first: u64, end: u64, ready: u64) {
+        if let Some(queue) = self.living_mut(key).filter(|queue| queue.life == Life::Alive) {
+            queue.entries.restore(first, end, ready);
+        }
+    }
+}
