@@ -83,7 +83,8 @@ impl Link {
         let _ = stream.set_nodelay(true);
         let _ = stream.set_read_timeout(Some(PATIENCE));
         let _ = stream.set_write_timeout(Some(PATIENCE));
-        let mut link = Link { client: Client::over(stream), waiting: Default::default(), out: vec![], patience: PATIENCE };
+        let mut link =
+            Link { client: Client::over(stream), waiting: Default::default(), out: vec![], patience: PATIENCE };
         link.out.extend_from_slice(&PROTOCOL_HEADER);
         link.await_method(ConnectionStart::ID)?;
         let mut capabilities = TableWriter::new();

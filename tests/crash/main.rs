@@ -10,8 +10,9 @@ mod broker;
 #[path = "../embedded/client.rs"]
 #[allow(dead_code)] // shared with the tests of embedding, which use all of it
 mod client;
-mod definitions;
 mod cut;
+mod damage;
+mod definitions;
 mod faults;
 mod full;
 mod kill;
@@ -19,9 +20,11 @@ mod link;
 mod load;
 mod message;
 mod place;
+mod reports;
 mod rng;
 mod small;
 mod truth;
+mod written;
 
 /// Whether the long form is asked for.
 fn long() -> bool {
