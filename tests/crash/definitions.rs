@@ -37,6 +37,25 @@ impl Definitions {
         self.known.lock().unwrap().iter().map(|(name, there)| (name.clone(), *there)).collect()
     }
 
+    pub fn copy(&self) -> Definitions {
+        let known = self.known.lock().unwrap().clone();
+        Definitions { known: Mutex::new(known), next: AtomicU32::new(self.next.load(Ordering::SeqCst)) }
+    }
+
+    /// What holds of a moment between this copy and now.
+    pub fn and_later(&self, later: &Definitions) -> Definitions {
+        let (before, later) = (self.copy(), later.copy());
+        {
+            let before = before.known.lock().unwrap();
+            let mut known = later.known.lock().unwrap();
+            known
+                .iter_mut()
+                .filter(|(name, there)| before.get(*name) != Some(*there))
+                .for_each(|(_, there)| *there = None);
+        }
+        later
+    }
+
     /// Declares, binds, unbinds and deletes, one set of names with each call.
     pub fn change(&self, link: &mut Link) -> Answer<()> {
         let number = self.next.fetch_add(1, Ordering::SeqCst);

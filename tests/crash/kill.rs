@@ -4,12 +4,15 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use crate::broker::{Broker, Options};
-use crate::link::{Declare, Link};
+use crate::link::{Declare, Link, Trouble};
 use crate::load::{QUEUES, World};
 use crate::place::Folder;
 use crate::rng::Rng;
 use crate::truth::How;
 use crate::{rounds, seed};
+
+/// Queues that do not survive.
+const PASSING: &[(&str, Declare)] = &[("passing", Declare::Transient), ("owned", Declare::Exclusive)];
 
 /// Rounds of load and sudden end.
 fn lives(test: &str, count: usize, end: fn(Broker) -> bool) {
@@ -22,12 +25,24 @@ fn lives(test: &str, count: usize, end: fn(Broker) -> bool) {
         let broker = Broker::must_start(&options.clone().shards(1 + rng.below(4) as usize));
         slowest = slowest.max(broker.start_took);
         world.definitions.check(broker.address, &world.truth).expect("the broker answers");
+        for (queue, _) in PASSING {
+            let mut link = Link::open(broker.address).expect("the broker answers");
+            let passive = link.declare_queue(queue, Declare::Passive);
+            assert!(matches!(passive, Err(Trouble::Closed { code: 404, .. })), "{queue} has survived: {passive:?}");
+        }
         // Some rounds go on with what is there.
         if rng.chance(60) {
             world.drain(broker.address, How::Drain).expect("the broker gives everything back");
         }
         world.truth.check(&format!("{test}: round {round}, after the start"));
         world.declare(broker.address).expect("the load's queues");
+        // What is not durable, or belongs to one connection, ends with this life.
+        let mut owner = Link::open(broker.address).expect("the broker answers");
+        for (queue, how) in PASSING {
+            assert_eq!(owner.declare_queue(queue, *how), Ok(0), "{queue}");
+            owner.push_publish("", queue, false, &[0x10, 0, 2], b"it is persistent, but its queue is not");
+        }
+        owner.flush().expect("the broker listens");
         let load = world.load(broker.address, rng.next());
         sleep(Duration::from_millis(20 + rng.below(400)));
         let in_order = end(broker);

@@ -98,6 +98,17 @@ impl World {
         World { truth: Arc::new(Truth::new(QUEUES, &sources)), definitions: Arc::default() }
     }
 
+    /// What is known by now.
+    pub fn copy(&self) -> World {
+        World { truth: Arc::new(self.truth.copy()), definitions: Arc::new(self.definitions.copy()) }
+    }
+
+    /// What a snapshot holds that was taken between this copy and now: what changed meanwhile may be in it or not.
+    pub fn and_later(&self, later: &World) -> World {
+        let truth = Arc::new(self.truth.and_later(&later.truth));
+        World { truth, definitions: Arc::new(self.definitions.and_later(&later.definitions)) }
+    }
+
     /// Declares what the load needs. Queues that are there already are declared again: they must be the same.
     pub fn declare(&self, address: SocketAddr) -> Answer<()> {
         let mut link = Link::open(address)?;

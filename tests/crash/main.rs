@@ -6,6 +6,7 @@
 // Real processes, sockets, files and time are what these tests are about.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 
+mod bad_dirs;
 mod broker;
 #[path = "../embedded/client.rs"]
 #[allow(dead_code)] // shared with the tests of embedding, which use all of it
@@ -23,7 +24,9 @@ mod place;
 mod reports;
 mod rng;
 mod small;
+mod tools;
 mod truth;
+mod upgrade;
 mod written;
 
 /// Whether the long form is asked for.

@@ -15,13 +15,12 @@ impl Folder {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("crash-{name}-{}-{number}", std::process::id());
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        fs::create_dir_all(&path).expect("a folder for the test");
-        Folder(path)
+        Folder::at(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name))
     }
 
-    pub fn path(&self) -> &Path {
-        &self.0
+    pub fn at(path: PathBuf) -> Folder {
+        fs::create_dir_all(&path).expect("a folder for the test");
+        Folder(path)
     }
 
     pub fn join(&self, name: &str) -> PathBuf {

@@ -88,6 +88,35 @@ impl Truth {
         }
     }
 
+    pub fn copy(&self) -> Truth {
+        let number = |number: &AtomicU32| AtomicU32::new(number.load(Ordering::SeqCst));
+        Truth {
+            life: number(&self.life),
+            drain: number(&self.drain),
+            queues: self.queues.iter().map(|(queue, fates)| (*queue, Mutex::new(lock(fates).clone()))).collect(),
+            numbers: self.numbers.iter().map(|(source, next)| (*source, number(next))).collect(),
+            open: Mutex::new(lock(&self.open).clone()),
+            faults: Mutex::default(),
+            tally: Mutex::new(self.tally()),
+        }
+    }
+
+    /// What holds of a moment between this copy and now, for a broker that begins with that moment.
+    pub fn and_later(&self, later: &Truth) -> Truth {
+        let later = later.copy();
+        for (queue, fates) in &later.queues {
+            let before = self.queue(queue);
+            for (id, fate) in lock(fates).iter_mut() {
+                // What was sent meanwhile may have come into it; what was acknowledged meanwhile may be gone.
+                let known = before.get(id).copied().unwrap_or(Fate { sent_life: fate.sent_life, ..Fate::default() });
+                *fate = Fate { acked_life: fate.acked_life, transient: fate.transient, ..known };
+            }
+        }
+        // Transactions that were answered meanwhile were open at some time.
+        lock(&later.open).extend(lock(&self.open).iter().cloned());
+        later
+    }
+
     fn life(&self) -> u32 {
         self.life.load(Ordering::SeqCst)
     }

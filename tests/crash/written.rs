@@ -52,82 +52,57 @@ fn config(dir: &Path) -> Config {
 }
 
 impl Written {
-    /// Runs a broker in this process and copies its directory while it still runs: that is how a kill leaves it.
-    pub fn new(folder: &place::Folder, plan: Plan) -> Written {
-        let (live, dir) = (folder.join("live"), folder.join("written"));
-        let mut server = Server::start(config(&live)).expect("the server starts");
+    /// What a directory holds in which this plan was carried out.
+    pub fn planned(dir: PathBuf, plan: Plan) -> Written {
         let mut written = Written { dir, alive: Contents::new(), acked: Contents::new(), bodies: BTreeMap::new() };
         QUEUES.iter().for_each(|queue| drop(written.alive.insert(queue, vec![])));
-        let mut link = written.publisher(server.local_addr()).expect("the server answers");
+        for number in 0..plan.messages {
+            let id = Id { source: 1, number };
+            written.bodies.insert(id, id.body(id.size(16, plan.size_max)));
+            route(number).2.iter().for_each(|queue| written.alive.get_mut(queue).unwrap().push(id));
+        }
+        let alone = written.alive.get_mut(QUEUES[0]).unwrap();
+        written.acked.insert(QUEUES[0], alone.drain(..plan.acked as usize).collect());
+        written
+    }
+
+    /// Runs a broker in this process and copies its directory while it still runs: that is how a kill leaves it.
+    pub fn new(folder: &place::Folder, plan: Plan) -> Written {
+        Written::with(folder, plan, |_| ())
+    }
+
+    /// The same, with something done before.
+    pub fn with(folder: &place::Folder, plan: Plan, before: impl FnOnce(&Server)) -> Written {
+        let live = folder.join("live");
+        let written = Written::planned(folder.join("written"), plan);
+        let mut server = Server::start(config(&live)).expect("the server starts");
+        before(&server);
+        let mut link = publisher(server.local_addr()).expect("the server answers");
         // Tags begin anew with each connection.
         let (mut base, mut confirmed) = (0, 0);
         for number in 0..plan.messages {
             if plan.restart_at == Some(number) {
                 confirm(&mut link, base, &mut confirmed, number).expect("confirms");
-                written.acknowledge(server.local_addr(), plan.acked).expect("the server answers");
+                acknowledge(server.local_addr(), plan.acked).expect("the server answers");
                 server.shutdown();
                 server = Server::start(config(&live)).expect("the server starts again");
-                link = written.publisher(server.local_addr()).expect("the server answers");
+                link = publisher(server.local_addr()).expect("the server answers");
                 base = number;
             }
             let id = Id { source: 1, number };
-            let body = id.body(id.size(16, plan.size_max));
-            let (exchange, key, queues) = match number % 3 {
-                0 => (FAN, "", &QUEUES[1..]),
-                _ => ("", QUEUES[0], &QUEUES[..1]),
-            };
-            link.push_publish(exchange, key, false, &id.properties(true), &body);
-            written.bodies.insert(id, body);
-            queues.iter().for_each(|queue| written.alive.get_mut(queue).unwrap().push(id));
+            let (exchange, key, _) = route(number);
+            link.push_publish(exchange, key, false, &id.properties(true), &written.bodies[&id]);
             confirm(&mut link, base, &mut confirmed, (number + 1).saturating_sub(plan.window - 1)).expect("confirms");
         }
         confirm(&mut link, base, &mut confirmed, plan.messages).expect("confirms");
         if plan.restart_at.is_none() {
-            written.acknowledge(server.local_addr(), plan.acked).expect("the server answers");
+            acknowledge(server.local_addr(), plan.acked).expect("the server answers");
         }
         place::copy(&live, &written.dir);
         drop(link);
         server.shutdown();
         fs::remove_dir_all(&live).expect("the live directory");
         written
-    }
-
-    fn publisher(&self, address: SocketAddr) -> Answer<Link> {
-        let mut link = Link::open(address)?;
-        for queue in QUEUES {
-            link.declare_queue(queue, Declare::Durable)?;
-        }
-        link.declare_exchange(FAN, "fanout", false)?;
-        for queue in &QUEUES[1..] {
-            link.bind(queue, FAN, "")?;
-        }
-        link.select_confirms()?;
-        Ok(link)
-    }
-
-    /// Acknowledges the first messages of the queue that stands alone.
-    fn acknowledge(&mut self, address: SocketAddr, count: u32) -> Answer<()> {
-        if count == 0 {
-            return Ok(());
-        }
-        let mut link = Link::open(address)?;
-        link.consume(QUEUES[0], count as u16)?;
-        for at in 1..=count {
-            match link.event()? {
-                Event::Delivery(delivery) if at == count => {
-                    link.push(1, BasicAck { delivery_tag: delivery.tag, multiple: true });
-                }
-                Event::Delivery(_) => {}
-                event => return Err(Trouble::Strange(format!("{event:?}"))),
-            }
-        }
-        link.cancel(QUEUES[0])?;
-        // Behind a publish that was confirmed, the acknowledgements are in the journal too.
-        link.declare_queue(QUEUES[0], Declare::Passive)?;
-        link.close()?;
-        let alive = self.alive.get_mut(QUEUES[0]).unwrap();
-        self.acked.insert(QUEUES[0], alive.drain(..count as usize).collect());
-        Ok(())
     }
 
     /// Where each body lies: file, first byte, end.
@@ -176,6 +151,49 @@ impl Written {
         }
         lost
     }
+}
+
+/// Exchange, routing key and queues of a message.
+fn route(number: u32) -> (&'static str, &'static str, &'static [&'static str]) {
+    match number % 3 {
+        0 => (FAN, "", &QUEUES[1..]),
+        _ => ("", QUEUES[0], &QUEUES[..1]),
+    }
+}
+
+/// Declares everything and selects confirms.
+fn publisher(address: SocketAddr) -> Answer<Link> {
+    let mut link = Link::open(address)?;
+    for queue in QUEUES {
+        link.declare_queue(queue, Declare::Durable)?;
+    }
+    link.declare_exchange(FAN, "fanout", false)?;
+    for queue in &QUEUES[1..] {
+        link.bind(queue, FAN, "")?;
+    }
+    link.select_confirms()?;
+    Ok(link)
+}
+
+/// Acknowledges the first messages of the queue that stands alone.
+fn acknowledge(address: SocketAddr, count: u32) -> Answer<()> {
+    if count == 0 {
+        return Ok(());
+    }
+    let mut link = Link::open(address)?;
+    link.consume(QUEUES[0], count as u16)?;
+    for at in 1..=count {
+        match link.event()? {
+            Event::Delivery(delivery) if at == count => {
+                link.push(1, BasicAck { delivery_tag: delivery.tag, multiple: true });
+            }
+            Event::Delivery(_) => {}
+            event => return Err(Trouble::Strange(format!("{event:?}"))),
+        }
+    }
+    link.cancel(QUEUES[0])?;
+    link.declare_queue(QUEUES[0], Declare::Passive)?;
+    link.close()
 }
 
 /// Waits until so many messages are confirmed, those of earlier connections counted in.
