@@ -36,6 +36,8 @@ pub struct Limits {
     /// Bytes of messages in memory, of all shards, above which further ones that wait go to the disk whatever they are
     /// (`store.memory_limit`). Without a data directory it means nothing.
     pub messages_bytes_max: usize,
+    /// Bytes of records, of all shards, that wait for the disk, above which publishers are held.
+    pub journal_waiting_bytes_max: usize,
     /// Bytes of messages brought back from the disk at once.
     pub fetch_bytes_max: usize,
     /// Empty blocks kept for reuse.
@@ -94,6 +96,7 @@ impl Default for Limits {
             body_own_block_bytes: 16 << 10,
             stored_messages_bytes_max: 128 << 20,
             messages_bytes_max: 1 << 30,
+            journal_waiting_bytes_max: 64 << 20,
             fetch_bytes_max: 512 << 10,
             blocks_spare_max: 32,
             message_bytes_max: 16 << 20,

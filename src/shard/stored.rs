@@ -1,5 +1,6 @@
 //! Queues and their messages on the disk: what is sent away when memory is short, and brought back when it is wanted.
 
+use super::alarm::Alarm;
 use super::ledger::Waiter;
 use super::mesh::{Caller, ChannelWire, Reply};
 use super::{ConnectionId, Shard};
@@ -73,8 +74,12 @@ impl Shard {
         kept: &mut Option<MessageRef>,
         index: Option<u32>,
     ) {
+        if !self.ledger.on {
+            let message = self.blocks.store_once(content, kept);
+            return queue.entries.push(message, false);
+        }
         let must = self.ledger.must_have(queue.spec.durable, content);
-        let room = if self.ledger.on { queue.entries.room(self.is_tight(must)) } else { Room::Here };
+        let room = queue.entries.room(self.is_tight(must));
         let position = if room == Room::Away {
             let blocks = &mut self.blocks;
             queue.entries.push_away(|message| blocks.release(message))
@@ -226,15 +231,29 @@ impl Shard {
             Completion::Durable { seq } => {
                 self.ledger.durable(seq);
                 self.settle_ledger();
+                if self.journal_pressed() && self.ledger.waiting_bytes <= self.journal_share() / 2 {
+                    self.set_pressed(false);
+                }
             }
             Completion::Fetched(fetched) => self.fetched(fetched),
-            Completion::Failed | Completion::DiskLow(_) => {}
+            // Nothing that waits will ever be answered: no confirm may be given.
+            Completion::Failed => self.set_alarm(Alarm::Store, true),
+            Completion::DiskLow(low) => self.set_alarm(Alarm::Disk, low),
         }
     }
 
     /// What the turn has for the journal.
     pub fn next_submission(&mut self) -> Option<Submission> {
-        self.ledger.seal(self.id.0)
+        let submission = self.ledger.seal(self.id.0)?;
+        if self.ledger.waiting_bytes > self.journal_share() {
+            self.set_pressed(true);
+        }
+        Some(submission)
+    }
+
+    /// Bytes of this shard that may wait for the disk before publishers are held.
+    fn journal_share(&self) -> usize {
+        self.settings.limits.journal_waiting_bytes_max / usize::from(self.count)
     }
 
     /// Memory for the next submission.
