@@ -78,6 +78,22 @@ pub struct Limits {
     pub keeper_backlog_bytes_max: usize,
     /// Connections that have not logged in yet, per shard; the oldest gives way to a new one.
     pub handshakes_max: usize,
+    /// The size of a segment of the journal, in bytes: a 32nd of the disk, if that is less, but at least
+    /// `segment_bytes_min`.
+    pub segment_bytes: u64,
+    /// No segment is smaller.
+    pub segment_bytes_min: u64,
+    /// Segments kept for settlements, for when the disk is full.
+    pub segments_reserve: usize,
+    /// Free segments that are kept to be used again.
+    pub segments_spare_max: usize,
+    /// The newest segments, the one that is written among them, of which nothing is written again: most messages do not
+    /// stay longer.
+    pub segments_nursery: usize,
+    /// A checkpoint is cut after so many bytes of journal, or four segments if that is less.
+    pub checkpoint_bytes: u64,
+    /// A checkpoint is cut so long after the one before, if anything was written.
+    pub checkpoint_ms: u64,
 }
 
 impl Default for Limits {
@@ -116,6 +132,13 @@ impl Default for Limits {
             batch_bytes_max: 4 << 20,
             keeper_backlog_bytes_max: 64 << 20,
             handshakes_max: 16 << 10,
+            segment_bytes: 64 << 20,
+            segment_bytes_min: 1 << 20,
+            segments_reserve: 1,
+            segments_spare_max: 4,
+            segments_nursery: 4,
+            checkpoint_bytes: 256 << 20,
+            checkpoint_ms: 10_000,
         }
     }
 }

@@ -10,6 +10,7 @@ use mio::{Events, Interest, Poll};
 
 use super::clock::Clock;
 use super::inbox::{Inbox, Inlet, Input};
+use super::lane::LaneInlet;
 use super::listener::{self, Acceptor};
 use super::sockets::Sockets;
 use super::token::{Target, decode, encode};
@@ -32,6 +33,8 @@ pub struct Common {
     pub busy: Arc<AtomicUsize>,
     /// The time.
     pub clock: Clock,
+    /// The store, if there is one.
+    pub lane: Option<LaneInlet>,
 }
 
 /// A server that stops.
@@ -61,7 +64,7 @@ pub struct EventLoop {
 impl EventLoop {
     /// The event loop of `shard`; `inbox` was opened on `poll`.
     pub fn new(shard: Shard, poll: Poll, inbox: Inbox, common: Common) -> EventLoop {
-        let sockets = Sockets::new(inbox, common.inlets.clone());
+        let sockets = Sockets::new(inbox, common.inlets.clone(), common.lane.clone());
         let events = Events::with_capacity(EVENTS_MAX);
         EventLoop { shard, sockets, poll, events, common, acceptor: None, deal_to: 0, stopping: None }
     }

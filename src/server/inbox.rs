@@ -16,12 +16,15 @@ use mio::{Registry, Waker};
 use super::token::{Target, encode};
 use crate::shard::Peer;
 use crate::shard::mesh::Batch;
+use crate::store::Completion;
 
 /// What a shard's thread is told by others.
 #[derive(Debug)]
 pub enum Input {
     /// What another shard has to say.
     Batch(Batch),
+    /// What the store has to say.
+    Completion(Completion),
     /// A socket that was accepted for this shard.
     Socket(TcpStream, Peer),
     /// The server stops.
@@ -123,6 +126,7 @@ mod tests {
             Input::Batch(_) => 1,
             Input::Socket(..) => 2,
             Input::Stop => 3,
+            Input::Completion(_) => 4,
         }
     }
 

@@ -1,7 +1,8 @@
 //! The shell around the shards, and the only room with an operating system: sockets, threads, a clock, signals.
 //!
 //! One thread per shard runs an [event loop](event_loop). Shard 0's loop owns the listeners and deals the accepted
-//! sockets out in turn. Threads share nothing but each other's [inboxes](inbox).
+//! sockets out in turn. Threads share nothing but each other's [inboxes](inbox). A durable broker has two threads more,
+//! for its [store](lane), and one for [other commands](control).
 
 // The room with the operating system: what .clippy.toml forbids is what it is for.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
@@ -9,8 +10,10 @@
 pub mod clock;
 pub mod control;
 pub mod disk;
+mod durable;
 pub mod event_loop;
 pub mod inbox;
+pub mod lane;
 pub mod listener;
 pub mod signals;
 mod socket;
@@ -22,6 +25,7 @@ pub mod token;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
@@ -30,7 +34,10 @@ use mio::Poll;
 
 use crate::config::{Config, SHARDS_MAX};
 use crate::shard::Shard;
+use crate::store::open::OpenError;
 use clock::Clock;
+use disk::directory::{DataDirectory, DirectoryError};
+use durable::Durable;
 use event_loop::{Common, EventLoop};
 use inbox::{Inlet, Input};
 
@@ -66,10 +73,11 @@ pub struct Server {
     addresses: Vec<SocketAddr>,
     inlets: Arc<[Inlet]>,
     threads: Vec<JoinHandle<()>>,
+    durable: Option<Durable>,
 }
 
 impl Server {
-    /// Starts a broker, and returns when it listens.
+    /// Starts a broker, and returns when it listens. With a data directory, it has found again by then what is there.
     pub fn start(config: Config) -> Result<Server, StartError> {
         if !(1..=SHARDS_MAX).contains(&config.shards) {
             return Err(StartError::Shards { count: config.shards });
@@ -77,6 +85,8 @@ impl Server {
         if config.listen.is_empty() {
             return Err(StartError::NothingToListenOn);
         }
+        let directory = config.data_dir.as_deref().map(DataDirectory::take).transpose();
+        let directory = directory.map_err(StartError::Directory)?;
         let listeners = listener::listen(&config.listen)?;
         let system = |what| move |error| StartError::System { what, error };
         let addresses = listeners.iter().map(|listener| listener.local_addr());
@@ -94,8 +104,17 @@ impl Server {
         }
         let inlets: Arc<[Inlet]> = inlets.into();
         let busy = Arc::new(AtomicUsize::new(config.shards));
-        let common = Common { inlets: inlets.clone(), busy, clock: Clock::start() };
-        let shards = Shard::mesh(config.shards, Arc::new(config.settings), seed, None);
+        let clock = Clock::start();
+        let found = directory.map(|directory| durable::find(directory, &config.settings.limits)).transpose()?;
+        let settings = Arc::new(config.settings);
+        let contents = found.as_ref().map(|found| found.contents());
+        let shards = Shard::mesh(config.shards, settings.clone(), seed, contents);
+        let durable = found.map(|found| found.run(&config.store, &settings.limits, inlets.clone(), clock)).transpose();
+        let durable = durable.map_err(system("start a thread"))?;
+        let lane = durable.as_ref().map(|durable| durable.lane().inlet());
+        let common = Common { inlets: inlets.clone(), busy, clock, lane };
+        // From here on an early return drops `server`, which stops the threads that run already.
+        let mut server = Server { addresses, inlets, threads: vec![], durable };
         let mut loops: Vec<_> = shards
             .into_iter()
             .zip(ends)
@@ -103,8 +122,6 @@ impl Server {
             .collect();
         loops[0].accept_from(listeners).map_err(system("watch a listener"))?;
 
-        // From here on an early return drops `server`, which stops the threads that run already.
-        let mut server = Server { addresses, inlets, threads: vec![] };
         for (number, event_loop) in loops.into_iter().enumerate() {
             let thread = std::thread::Builder::new().name(format!("leveret-{number}"));
             let thread = thread.spawn(move || event_loop.run()).map_err(system("start a thread"))?;
@@ -131,12 +148,17 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if let Some(durable) = &mut self.durable {
+            durable.close_door();
+        }
         self.inlets.iter().for_each(|inlet| inlet.put(Input::Stop));
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 log::error!("a shard's thread has panicked");
             }
         }
+        // Now nothing is submitted any more.
+        self.durable = None;
     }
 }
 
@@ -156,6 +178,15 @@ pub enum StartError {
         address: SocketAddr,
         /// Why.
         error: io::Error,
+    },
+    /// The data directory cannot be had.
+    Directory(DirectoryError),
+    /// What is in the data directory cannot be used.
+    Store {
+        /// The data directory.
+        path: PathBuf,
+        /// Why.
+        error: OpenError,
     },
     /// The system has refused something else.
     System {
@@ -181,6 +212,11 @@ impl fmt::Display for StartError {
                 io::ErrorKind::PermissionDenied => write!(f, "cannot listen on {address}: permission denied"),
                 _ => write!(f, "cannot listen on {address}: {error}"),
             },
+            StartError::Directory(error) => write!(f, "{error}"),
+            StartError::Store { path, error: OpenError::Disk(error) } => {
+                write!(f, "cannot use the data directory {}: {error}", path.display())
+            }
+            StartError::Store { path, error } => write!(f, "cannot use the data directory {}: {error}", path.display()),
             StartError::System { what, error } => write!(f, "cannot {what}: {error}"),
         }
     }
@@ -189,8 +225,13 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            StartError::NothingToListenOn | StartError::Shards { .. } => None,
-            StartError::Listen { error, .. } | StartError::System { error, .. } => Some(error),
+            StartError::NothingToListenOn
+            | StartError::Shards { .. }
+            | StartError::Store { error: OpenError::Later { .. }, .. } => None,
+            StartError::Directory(error) => Some(error),
+            StartError::Listen { error, .. }
+            | StartError::Store { error: OpenError::Disk(error), .. }
+            | StartError::System { error, .. } => Some(error),
         }
     }
 }

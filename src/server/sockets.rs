@@ -9,12 +9,14 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry};
 
 use super::inbox::{Inbox, Inlet, Input};
+use super::lane::LaneInlet;
 use super::socket::{SliceList, Socket};
 use super::token::{Target, encode};
 use crate::connection::outbound::Outbound;
 use crate::shard::mesh::{Batch, ShardId};
 use crate::shard::turn::{CloseKind, ReadOutcome, World, WriteOutcome};
 use crate::shard::{ConnectionId, Peer};
+use crate::store::{Completion, Fetch, Submission};
 use crate::time::Now;
 
 /// What [`turn`](crate::shard::turn::turn) needs of the operating system.
@@ -30,6 +32,10 @@ pub struct Sockets {
     pub inbox: Inbox,
     /// The inlets of all shards.
     inlets: Arc<[Inlet]>,
+    /// The store, if there is one.
+    lane: Option<LaneInlet>,
+    /// What the store has said and the shard has not heard yet.
+    completions: VecDeque<Completion>,
     /// By slot.
     table: Vec<Option<Socket>>,
     /// Sockets that may have something to read, each once, the longest waiting first. Ids of closed ones fall out.
@@ -44,13 +50,15 @@ pub struct Sockets {
 
 impl Sockets {
     /// A world without sockets.
-    pub fn new(inbox: Inbox, inlets: Arc<[Inlet]>) -> Sockets {
+    pub fn new(inbox: Inbox, inlets: Arc<[Inlet]>, lane: Option<LaneInlet>) -> Sockets {
         Sockets {
             now: Now::default(),
             arrivals: VecDeque::new(),
             stop: false,
             inbox,
             inlets,
+            lane,
+            completions: VecDeque::new(),
             table: vec![],
             ready: VecDeque::new(),
             ready_left: 0,
@@ -69,7 +77,7 @@ impl Sockets {
 
     /// Whether another turn has something to do already.
     pub fn has_work(&self) -> bool {
-        !self.ready.is_empty() || !self.writable.is_empty() || !self.arrivals.is_empty()
+        !self.ready.is_empty() || !self.writable.is_empty() || !self.arrivals.is_empty() || !self.completions.is_empty()
     }
 
     /// Takes `stream` as the socket of `id`. It may have something to read already.
@@ -163,10 +171,29 @@ impl World for Sockets {
         loop {
             match self.inbox.take()? {
                 Input::Batch(batch) => return Some(batch),
+                Input::Completion(completion) => self.completions.push_back(completion),
                 Input::Socket(stream, peer) => self.arrivals.push_back((stream, peer)),
                 Input::Stop => self.stop = true,
             }
         }
+    }
+
+    fn submit(&mut self, submission: Submission) -> Vec<u8> {
+        match &self.lane {
+            Some(lane) => lane.submit(submission),
+            None => submission.bytes,
+        }
+    }
+
+    fn fetch(&mut self, fetch: Fetch) {
+        if let Some(lane) = &self.lane {
+            lane.fetch(fetch);
+        }
+    }
+
+    #[inline]
+    fn completion(&mut self) -> Option<Completion> {
+        self.completions.pop_front()
     }
 
     fn push(&mut self, to: ShardId, batch: Batch) {
@@ -219,7 +246,7 @@ mod tests {
             let poll = Poll::new().unwrap();
             let (inlet, inbox) = inbox::open(poll.registry()).unwrap();
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            Stage { poll, sockets: Sockets::new(inbox, Arc::new([inlet])), listener }
+            Stage { poll, sockets: Sockets::new(inbox, Arc::new([inlet]), None), listener }
         }
 
         fn connect(&mut self, slot: u32, generation: u32) -> (ConnectionId, Client) {

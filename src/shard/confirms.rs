@@ -84,10 +84,13 @@ impl Confirms {
             last = Some(front.last);
             self.waiting.pop_front();
         }
-        last?;
-        // What did not wait in between is confirmed already, or is by this.
+        let last = last?;
+        // What did not wait in between is confirmed already, or is by this. Nothing is named that was confirmed before.
         let front = self.waiting.front().map_or(self.published, |waiting| waiting.first - 1);
-        self.up_to(front)
+        let delivery_tag = if front > self.singly { front } else { last };
+        let multiple = delivery_tag > self.confirmed + 1;
+        self.confirmed = front;
+        Some(BasicAck { delivery_tag, multiple })
     }
 }
 
@@ -121,7 +124,7 @@ mod tests {
         confirms.wait(1, 11); // 9, and 8 does not
         assert_eq!(now(&mut confirms), [(8, false)]);
         assert_eq!(done(&mut confirms, 10), None, "the ticket itself is not done");
-        assert_eq!(done(&mut confirms, 11), Some((8, true)));
+        assert_eq!(done(&mut confirms, 11), Some((5, true)), "6 to 8 were confirmed one by one");
         confirms.published = 10;
         confirms.wait(1, 11);
         confirms.published = 12;

@@ -318,6 +318,12 @@ impl Shard {
     /// Returns
     /// how many bytes that was, and whether it could go on.
     pub(super) fn deliver_slice(&mut self, queue: &mut Queue) -> (usize, bool) {
+        let slice = self.deliver_some(queue);
+        self.fetch_for(queue);
+        slice
+    }
+
+    fn deliver_some(&mut self, queue: &mut Queue) -> (usize, bool) {
         let mut bytes = 0;
         while !queue.entries.is_dry() {
             if bytes >= self.settings.limits.deliver_slice_bytes {
@@ -346,7 +352,6 @@ impl Shard {
             queue.took_turn(id);
         }
         queue.entries.shrink();
-        self.fetch_for(queue);
         (bytes, false)
     }
 }

@@ -15,6 +15,8 @@ use crate::store::{Completion, Fetch, Fetched, QueueId, Submission};
 const KEPT_WANTED: usize = 16 << 10;
 /// No more messages are brought back at once.
 const FETCH_COUNT_MAX: usize = 8 << 10;
+/// What part of it is brought back at once when memory is short.
+const TIGHT_PART: usize = 16;
 /// Queues looked at in one turn for messages to send away.
 const SWEEP_QUEUES: usize = 256;
 
@@ -156,16 +158,16 @@ impl Shard {
 
     /// Has messages of a queue brought back, if somebody wants them and few are here.
     pub(super) fn fetch_for(&mut self, queue: &mut Queue) {
-        if queue.entries.is_idle() || !queue.is_wanted() {
-            return;
+        if queue.entries.is_away() && queue.consumer_count() > 0 {
+            self.fetch(queue);
         }
-        self.fetch(queue);
     }
 
     fn fetch(&mut self, queue: &mut Queue) {
         self.reading.tag += 1;
         let tag = self.reading.tag;
         let Some((from, to)) = queue.entries.wish(KEPT, tag) else { return };
+        let part = if self.is_tight(true) { TIGHT_PART } else { 1 };
         self.reading.under_way.insert(tag, queue.key);
         self.reading.wishes.push(Fetch {
             shard: self.id.0,
@@ -173,7 +175,7 @@ impl Shard {
             queue: QueueId(queue.spec.id),
             from,
             to,
-            bytes_max: self.settings.limits.fetch_bytes_max,
+            bytes_max: self.settings.limits.fetch_bytes_max / part,
             count_max: FETCH_COUNT_MAX,
             buffer: self.blocks.spare_filled(),
         });

@@ -91,6 +91,17 @@ impl BatchHeader {
         if u32_at(header, 0)? != MAGIC || u32_at(header, 4)? != checksum(header, lane)? || u64_at(header, 56)? != 0 {
             return None;
         }
+        Self::damaged(header)
+    }
+
+    /// Whether it begins as a header does, but for a bit.
+    #[inline]
+    pub fn looks_like_one(header: &[u8]) -> bool {
+        u32_at(header, 0).is_some_and(|magic| (magic ^ MAGIC).count_ones() <= 1)
+    }
+
+    /// What is where a header has its numbers, right or wrong.
+    pub fn damaged(header: &[u8]) -> Option<BatchHeader> {
         Some(BatchHeader {
             segment: u64_at(header, 8)?,
             index: u64_at(header, 16)?,
@@ -150,7 +161,7 @@ impl Batch {
 
     /// Where it ends in the file: the next one may begin there.
     pub fn end(&self) -> u64 {
-        self.at - BATCH_HEADER_BYTES as u64 + batch_bytes(self.payload_bytes())
+        self.at.saturating_sub(BATCH_HEADER_BYTES as u64) + batch_bytes(self.payload_bytes())
     }
 }
 

@@ -26,9 +26,17 @@
 
 pub mod batch;
 pub mod disk;
+pub mod journal;
+pub mod keeper;
+pub mod open;
+pub mod reader;
 pub mod record;
 pub mod report;
+pub mod scan;
 pub mod segment;
+pub mod survey;
+
+pub use open::{Contents, QueueRow};
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
@@ -128,32 +136,4 @@ pub enum Completion {
     Failed,
     /// Whether the disk has too little room (for publishers).
     DiskLow(bool),
-}
-
-/// What a store has when it is opened.
-#[derive(Debug, Default)]
-pub struct Contents {
-    /// Counts up with every start.
-    pub term: u64,
-    /// It was stopped in order.
-    pub clean: bool,
-    /// What is defined, by number.
-    pub definitions: Vec<(QueueId, Vec<u8>)>,
-    /// Source, destination, and what tells the binding from others between them.
-    pub bindings: Vec<(QueueId, QueueId, Vec<u8>)>,
-    /// Queues that have had messages.
-    pub queues: Vec<QueueRow>,
-}
-
-/// The messages of a queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QueueRow {
-    /// The queue.
-    pub id: QueueId,
-    /// Everything is at or behind this position.
-    pub first: Position,
-    /// The position of the next message to come.
-    pub end: Position,
-    /// How many there are.
-    pub ready: u64,
 }

@@ -27,8 +27,10 @@
 //! ```
 
 mod read;
+mod salvage;
 
 pub use read::*;
+pub use salvage::{End, salvage};
 
 use super::{Position, QueueId};
 
@@ -120,6 +122,7 @@ impl Records {
     /// Takes what there is, and goes on in the memory of `spare`.
     pub fn take(&mut self, mut spare: Vec<u8>) -> Vec<u8> {
         self.close();
+        self.at = 0;
         spare.clear();
         std::mem::replace(&mut self.bytes, spare)
     }

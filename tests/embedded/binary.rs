@@ -19,7 +19,12 @@ struct Broker {
 impl Broker {
     /// Starts a broker from a shell, behind `limits`.
     fn start(limits: &str, shards: usize) -> Broker {
-        let script = format!("{limits} exec \"$0\" --listen 127.0.0.1:0 --shards {shards} --log-level error");
+        Broker::start_with(limits, shards, "--in-memory")
+    }
+
+    /// The same with further options.
+    fn start_with(limits: &str, shards: usize, options: &str) -> Broker {
+        let script = format!("{limits} exec \"$0\" --listen 127.0.0.1:0 --shards {shards} --log-level error {options}");
         let mut process = Command::new("sh")
             .args(["-c", &script, env!("CARGO_BIN_EXE_leveret")])
             .stdout(Stdio::piped())
@@ -113,7 +118,7 @@ fn sigterm_and_sigint_stop_it_with_clients_attached() {
 fn a_port_in_use_ends_it_with_one_line() {
     let broker = Broker::start("", 1);
     let output = Command::new(env!("CARGO_BIN_EXE_leveret"))
-        .args(["--listen", &broker.address.to_string()])
+        .args(["--in-memory", "--listen", &broker.address.to_string()])
         .output()
         .expect("the binary");
     assert_eq!(output.status.code(), Some(1));

@@ -127,6 +127,15 @@ impl Client {
         self.over();
     }
 
+    /// The broker went down with all its connections, and with the queues that were theirs.
+    pub fn lose_broker(&mut self, sim: &mut Sim, oracle: &mut Oracle) {
+        if self.phase != Phase::Offline {
+            let own: Vec<String> = self.own.iter().map(|queue| oracle.name(*queue).to_owned()).collect();
+            oracle.gone.extend(own);
+            self.cut(sim, oracle);
+        }
+    }
+
     fn over(&mut self) {
         self.channels.clear();
         self.own.clear();
@@ -233,7 +242,10 @@ impl Client {
                 self.channels.remove(&number);
             }
             (What::Recover, _) => channel.recovered(oracle),
-            (What::Commit { publishes, settles }, _) => channel.committed(oracle, &publishes, &settles),
+            (What::Commit { publishes, settles }, _) => {
+                channel.committed(oracle, &publishes, &settles);
+                publishes.iter().for_each(|number| oracle.messages[*number as usize].confirmed = true);
+            }
             (What::Consume { tag, mut consumer }, Heard::ConsumeOk { tag: got }) => {
                 consumer.listening = Listening::Active;
                 match tag {
@@ -315,6 +327,7 @@ fn confirmed(channel: &mut Channel, oracle: &mut Oracle, seqno: u64, multiple: b
     for seqno in settled {
         if let Some(number) = channel.unconfirmed.remove(&seqno) {
             oracle.settle_publish(number, crate::message::Fate::Sure);
+            oracle.messages[number as usize].confirmed = true;
         }
     }
 }

@@ -8,17 +8,22 @@
 mod actions;
 mod channel;
 mod client;
+mod disk;
+mod lane;
+mod lane_temper;
 mod message;
 mod oracle;
 mod personality;
 mod plan;
 mod publish_actions;
+mod restart;
 mod rng;
 mod run;
 mod scenarios;
 mod script;
 mod serial;
 mod sim;
+mod store;
 mod topology_actions;
 mod wire;
 mod world;
@@ -49,6 +54,12 @@ const SCENARIOS: &[Scenario] = &[
     ("compaction", scenarios::compaction),
     ("priorities", scenarios::priorities),
     ("serial", serial),
+    ("transactions_and_crashes", scenarios::transactions_and_crashes),
+    ("durable_name_anew", scenarios::durable_name_anew),
+    ("stopped_in_order", scenarios::stopped_in_order),
+    ("backlog", scenarios::backlog),
+    ("durable", |seed, trace| run::durable(seed, trace).output_hash),
+    ("store", store::run),
 ];
 
 fn scenario(name: &str) -> &'static Scenario {

@@ -58,6 +58,8 @@ pub struct Message {
     pub asks_reply: bool,
     pub publisher: ChannelNo,
     pub fate: Fate,
+    /// Confirmed, or its commit was answered: where it is kept, it survives.
+    pub confirmed: bool,
     pub returned: bool,
     /// The queues that it must reach.
     pub must: Vec<QueueNo>,
@@ -73,6 +75,12 @@ impl Message {
         }
         self.copies.push(Copy { queue, place: Place::Ready, seen: false, seen_fresh: false });
         self.copies.last_mut().expect("just pushed")
+    }
+
+    /// Whether it is published to survive.
+    pub fn is_persistent(&self) -> bool {
+        let properties = Properties::decode(&self.properties).expect("properties that can be decoded");
+        properties.delivery_mode == Some(2)
     }
 
     pub fn place(&self, queue: QueueNo) -> Place {

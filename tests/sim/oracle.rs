@@ -51,6 +51,8 @@ pub struct Oracle {
     /// Queues that are gone for good.
     pub gone: Vec<String>,
     pub deliveries: u64,
+    /// Messages before this one were published before the broker was started.
+    pub started_at: MessageNo,
 }
 
 /// Where a delivery came from and went to.
@@ -74,6 +76,7 @@ impl Oracle {
             reply_names: BTreeMap::new(),
             gone: vec![],
             deliveries: 0,
+            started_at: 0,
             plan: plan.clone(),
         };
         for name in &plan.pillars {
@@ -147,6 +150,7 @@ impl Oracle {
             assert_eq!(delivery.content.properties, message.properties, "the properties changed: {}", at());
         }
         let message = &self.messages[number as usize];
+        assert!(number >= self.started_at || message.is_persistent(), "transient, and survived a start: {}", at());
         assert!(!matches!(message.fate, Fate::InTx | Fate::Never), "{:?} and delivered: {}", message.fate, at());
         if arrival.queue == REPLY {
             let listens = self.reply_names.get(&message.key);

@@ -127,6 +127,18 @@ impl Personality {
         }
     }
 
+    /// What is confirmed must survive: there is to be enough of it.
+    pub fn durable(&mut self, rng: &mut Rng) {
+        self.modes = rng.pick(&[[1, 3, 1], [0, 1, 0], [0, 1, 1], [0, 0, 1]]);
+        self.steps = rng.pick(&[100, 200, 500]);
+        let limits = &mut self.settings.limits;
+        limits.segment_bytes = rng.pick(&[64 << 10, 256 << 10]);
+        limits.checkpoint_bytes = rng.pick(&[32 << 10, 256 << 10]);
+        limits.stored_messages_bytes_max = rng.pick(&[0, 2000, 50_000, 1 << 30]);
+        limits.messages_bytes_max = limits.stored_messages_bytes_max.max(rng.pick(&[0, 5000, 100_000, 1 << 30]));
+        limits.fetch_bytes_max = rng.pick(&[1, 2000, 512 << 10]);
+    }
+
     pub fn action(&self, rng: &mut Rng) -> Action {
         ACTIONS[rng.weighted(&self.weights)].0
     }

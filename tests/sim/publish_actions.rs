@@ -66,6 +66,7 @@ impl Actor<'_> {
             asks_reply,
             publisher: channel.number,
             fate: if channel.mode == Mode::Tx { Fate::InTx } else { Fate::Sent },
+            confirmed: false,
             returned: false,
             must_return: mandatory && exchange.is_empty() && key.starts_with("nowhere"),
             must,

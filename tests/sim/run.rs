@@ -6,7 +6,7 @@ use crate::client::{Client, Phase};
 use crate::message::MessageNo;
 use crate::oracle::{Arrival, Oracle};
 use crate::personality::Personality;
-use crate::plan::{HEADER, Plan, QueueNo, To};
+use crate::plan::{Binding, HEADER, Plan, QueueNo, To};
 use crate::rng::Rng;
 use crate::script::{Flags, PLAIN, exchange_declare, prefetch, queue_bind, queue_declare, queue_delete};
 use crate::sim::{PeerId, Sim};
@@ -51,16 +51,60 @@ pub fn churn(seed: u64, trace: bool) -> Outcome {
     }
 }
 
-struct Run {
-    sim: Sim,
-    oracle: Oracle,
-    clients: Vec<Client>,
-    personality: Personality,
+/// A run with a data directory, in which the broker goes down and comes up again.
+pub fn durable(seed: u64, trace: bool) -> Outcome {
+    let mut rng = Rng::new(seed ^ 0xd0_ab1e);
+    let mut personality = Personality::draw(&mut rng);
+    personality.durable(&mut rng);
+    let plan = Plan::draw(&mut rng, personality.pillars, personality.volatile, personality.volatile_exchanges);
+    if trace {
+        eprintln!("{personality:#?}");
+    }
+    let (settings, faults) = (personality.settings.clone(), personality.faults.clone());
+    let sim = Sim::with_store(rng.next(), personality.shards, settings, faults, trace);
+    let clients = (0..personality.clients).map(Client::new).collect();
+    let mut run = Run { sim, oracle: Oracle::new(plan), clients, personality, connections: 0 };
+    run.set_up();
+    for _ in 0..rng.below(4) {
+        run.churn();
+        run.go_down();
+    }
+    run.churn();
+    run.heal();
+    let auditor = run.sim.open(0);
+    run.sim.open_channel(auditor, 1);
+    run.audit(auditor);
+    run.stop();
+    run.sim.close_connection(auditor);
+    if run.sim.net.rng.chance(70) {
+        run.stop_in_order();
+    }
+    let auditor = run.sim.open(0);
+    run.sim.open_channel(auditor, 1);
+    run.drain(auditor);
+    Outcome {
+        output_hash: run.sim.net.output_hash,
+        turns: run.sim.net.turns,
+        messages: run.oracle.messages.len(),
+        deliveries: run.oracle.deliveries,
+    }
+}
+
+pub struct Run {
+    pub sim: Sim,
+    pub oracle: Oracle,
+    pub clients: Vec<Client>,
+    pub personality: Personality,
     connections: u32,
 }
 
 impl Run {
-    fn set_up(&mut self) {
+    pub fn set_up(&mut self) {
+        self.set_up_but(|_| false);
+    }
+
+    /// Declares and binds what stands, but for what is there already.
+    pub fn set_up_but(&mut self, is_there: impl Fn(&str) -> bool) {
         let plan = self.oracle.plan.clone();
         let admins: Vec<PeerId> = (0..self.personality.shards)
             .map(|shard| {
@@ -69,12 +113,12 @@ impl Run {
                 peer
             })
             .collect();
-        for (at, name) in plan.pillars.iter().enumerate() {
+        for (at, name) in plan.pillars.iter().enumerate().filter(|(_, name)| !is_there(name)) {
             let flags = Flags { durable: plan.pillars_durable[at], ..PLAIN };
             let admin = admins[at % admins.len()];
             self.sim.must(admin, 1, &queue_declare(name, flags));
         }
-        for exchange in &plan.exchanges {
+        for exchange in plan.exchanges.iter().filter(|exchange| !is_there(exchange.name)) {
             let mut arguments = TableWriter::new();
             if let Some(alternate) = exchange.alternate {
                 arguments.put("alternate-exchange", Value::LongStr(alternate.as_bytes()));
@@ -87,7 +131,11 @@ impl Run {
             let admin = self.sim.net.rng.pick(&admins);
             self.sim.must(admin, 1, &declare);
         }
-        for binding in &plan.bindings {
+        let binding_is_there = |binding: &Binding| {
+            let (To::Queue(to) | To::Exchange(to)) = &binding.to;
+            is_there(&binding.source) && is_there(to)
+        };
+        for binding in plan.bindings.iter().filter(|binding| !binding_is_there(binding)) {
             let admin = self.sim.net.rng.pick(&admins);
             let mut arguments = TableWriter::new();
             if let Some(header) = binding.header {
@@ -124,6 +172,9 @@ impl Run {
                 if !self.sim.step() {
                     break;
                 }
+            }
+            if self.sim.is_down() {
+                return;
             }
             if self.sim.net.rng.chance(2) {
                 self.sim.net.now_ms += self.sim.net.rng.below(1500) as u64;
@@ -172,7 +223,7 @@ impl Run {
         }
     }
 
-    fn rest(&mut self) {
+    pub fn rest(&mut self) {
         loop {
             self.sim.rest();
             let mut heard = false;

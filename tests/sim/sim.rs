@@ -1,5 +1,8 @@
 //! A broker of several shards in the seeded world, and the peers that are connected to it.
 
+use crate::disk::SimDisk;
+use crate::lane::{Lane, OpenedLane};
+use crate::lane_temper::LaneTemper;
 use crate::rng::Rng;
 use crate::wire::{Assembler, Heard};
 use crate::world::{Faults, Net};
@@ -38,8 +41,12 @@ pub struct Sim {
     pub net: Net,
     pub shards: Vec<Shard>,
     pub peers: Vec<Peer>,
+    settings: Arc<Settings>,
+    disk: Option<SimDisk>,
 }
 
+/// How often the lane does something, beside the shards' weights.
+const LANE_WEIGHT: u32 = 4;
 /// Turns after which a system that should come to rest is taken to be in a loop.
 const TURNS_TO_REST_MAX: u64 = 200_000;
 
@@ -48,7 +55,75 @@ impl Sim {
         let mut rng = Rng::new(seed);
         let broker_seed = rng.bytes32();
         let net = Net::new(shards, faults, rng, trace);
-        Sim { net, shards: Shard::mesh(shards, Arc::new(settings), broker_seed, None), peers: vec![] }
+        let settings = Arc::new(settings);
+        let shards = Shard::mesh(shards, settings.clone(), broker_seed, None);
+        Sim { net, shards, peers: vec![], settings, disk: None }
+    }
+
+    /// The same with a data directory.
+    pub fn with_store(seed: u64, shards: usize, settings: Settings, faults: Faults, trace: bool) -> Sim {
+        let mut sim = Sim::new(seed, shards, settings, faults, trace);
+        let disk = SimDisk::new(sim.net.rng.next());
+        sim.disk = Some(disk);
+        sim.restart(shards);
+        sim
+    }
+
+    pub fn disk(&self) -> &SimDisk {
+        self.disk.as_ref().expect("a data directory")
+    }
+
+    /// Starts the broker on what the disk holds, whatever ran before; the machine may go down meanwhile.
+    pub fn restart(&mut self, shards: usize) {
+        for peer in &mut self.peers {
+            peer.gone = true;
+            peer.heard.clear();
+        }
+        self.shards.clear();
+        self.net.restart(shards);
+        let temper = LaneTemper::draw(&mut self.net.rng);
+        let mut crashes = self.net.rng.pick(&[0, 0, 0, 1]);
+        loop {
+            let disk = self.disk().restart();
+            self.disk = Some(disk.clone());
+            if crashes > 0 {
+                crashes -= 1;
+                let at = disk.operations() + self.net.rng.range(1, 30) as u64;
+                if self.net.rng.chance(50) { disk.kill_at(at) } else { disk.cut_power_at(at) }
+            }
+            let opened = Lane::open(&disk, &self.settings.limits, temper.clone(), self.net.now_ms, self.net.trace);
+            if disk.is_down() {
+                continue;
+            }
+            disk.carry_on();
+            let OpenedLane { lane, contents, report } = opened.unwrap_or_else(|e| panic!("it does not open: {e:?}"));
+            assert!(report.is_sound(), "damage where there was none: {report}");
+            if self.net.trace {
+                eprintln!("{:>6} started with {shards} shards: {contents:?}", self.net.turns);
+            }
+            let seed = self.net.rng.bytes32();
+            self.shards = Shard::mesh(shards, self.settings.clone(), seed, Some(&contents));
+            self.net.lane = Some(lane);
+            return;
+        }
+    }
+
+    /// Whether the machine or the process is gone.
+    pub fn is_down(&self) -> bool {
+        self.disk.as_ref().is_some_and(SimDisk::is_down)
+    }
+
+    /// Stops the broker in order, once nobody is connected. False when the disk did not let it.
+    pub fn stop_in_order(&mut self) -> bool {
+        self.rest();
+        let mut lane = self.net.lane.take().expect("a store");
+        let stopped = lane.stop(&mut self.net.rng, self.net.now_ms);
+        if self.net.rng.chance(50) {
+            self.disk().kill()
+        } else {
+            self.disk().cut_power()
+        }
+        stopped
     }
 
     pub fn rng(&mut self) -> &mut Rng {
@@ -177,7 +252,7 @@ impl Sim {
     /// Something happens: a turn of a shard that has a reason, or a peer reads. False when nothing is left.
     pub fn step(&mut self) -> bool {
         let count = self.shards.len();
-        let mut weights = [0; 64];
+        let mut weights = [0; 66];
         for (shard, weight) in weights.iter_mut().enumerate().take(count) {
             if self.net.has_event(shard) {
                 *weight = self.net.faults.shard_weights[shard];
@@ -190,6 +265,8 @@ impl Sim {
             })
             .collect();
         weights[count] = readers.len() as u32;
+        let lane = self.net.lane.as_ref().is_some_and(|lane| lane.has_work(self.net.now_ms));
+        weights[count + 1] = if lane { LANE_WEIGHT } else { 0 };
         if weights.iter().sum::<u32>() == 0 {
             return false;
         }
@@ -198,8 +275,14 @@ impl Sim {
             let shard = self.net.rng.below(count);
             self.net.turn(&mut self.shards, shard);
         }
-        let choice = self.net.rng.weighted(&weights[..=count]);
-        if choice == count {
+        let choice = self.net.rng.weighted(&weights[..count + 2]);
+        if choice == count + 1 {
+            if let Some(mut lane) = self.net.lane.take() {
+                lane.step(&mut self.net.rng, self.net.now_ms);
+                lane.facts.clear();
+                self.net.lane = Some(lane);
+            }
+        } else if choice == count {
             let peer = self.net.rng.pick(&readers);
             self.poll(peer);
         } else {

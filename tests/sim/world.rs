@@ -6,6 +6,7 @@
 
 mod turn;
 
+use crate::lane::Lane;
 use crate::rng::Rng;
 use leveret::shard::mesh::Batch;
 use leveret::shard::turn::NextTurn;
@@ -113,6 +114,18 @@ struct Node {
     caught_up: u64,
 }
 
+impl Node {
+    fn new(shards: usize) -> Node {
+        Node {
+            sockets: BTreeMap::new(),
+            writable: VecDeque::new(),
+            next: NextTurn::Now,
+            lanes: (0..shards).map(|_| VecDeque::new()).collect(),
+            caught_up: 0,
+        }
+    }
+}
+
 /// The world of all shards.
 #[derive(Debug)]
 pub struct Net {
@@ -121,6 +134,7 @@ pub struct Net {
     pub now_ms: u64,
     pub sockets: Vec<Socket>,
     nodes: Vec<Node>,
+    pub lane: Option<Lane>,
     /// The newest turn whose effects some client has seen.
     told: u64,
     /// A hash of everything written to every client.
@@ -131,24 +145,30 @@ pub struct Net {
 
 impl Net {
     pub fn new(shards: usize, faults: Faults, rng: Rng, trace: bool) -> Net {
-        let node = |_| Node {
-            sockets: BTreeMap::new(),
-            writable: VecDeque::new(),
-            next: NextTurn::Now,
-            lanes: (0..shards).map(|_| VecDeque::new()).collect(),
-            caught_up: 0,
-        };
         Net {
             rng,
             faults,
             now_ms: 1,
             sockets: vec![],
-            nodes: (0..shards).map(node).collect(),
+            nodes: (0..shards).map(|_| Node::new(shards)).collect(),
+            lane: None,
             told: 0,
             output_hash: 0,
             turns: 0,
             trace,
         }
+    }
+
+    /// All shards are gone, and there are others.
+    pub fn restart(&mut self, shards: usize) {
+        for socket in &mut self.sockets {
+            (socket.cut, socket.closed) = (true, true);
+            socket.from_broker.clear();
+        }
+        self.nodes = (0..shards).map(|_| Node::new(shards)).collect();
+        self.lane = None;
+        self.told = 0;
+        self.faults.shard_weights.resize(shards, 1);
     }
 
     /// No more faults: whatever is under way arrives.
@@ -265,7 +285,8 @@ impl Net {
             NextTurn::At(time) => time.ms <= self.now_ms,
             NextTurn::OnEvent => false,
         };
-        due || !node.writable.is_empty()
+        due || self.lane.as_ref().is_some_and(|lane| lane.tells(shard as u8))
+            || !node.writable.is_empty()
             || node.lanes.iter().any(|lane| !lane.is_empty())
             || node.sockets.values().any(|s| self.readable(*s))
     }

@@ -124,6 +124,12 @@ impl Entries {
         count
     }
 
+    /// Whether some ready messages are away.
+    #[inline]
+    pub fn is_away(&self) -> bool {
+        self.away.is_some()
+    }
+
     /// What there is on the disk when a queue comes back with its store.
     pub fn restore(&mut self, first: Position, end: Position, count: u64) {
         self.journalled = true;
@@ -137,10 +143,8 @@ impl Entries {
     /// Notes a wish for what is away, if it is time for one: nothing is under way, and at most `low` messages are ready
     /// here. Returns which positions to ask for.
     pub fn wish(&mut self, low: usize, tag: u64) -> Option<(Position, Position)> {
-        if self.away.is_none() || self.ready_here() > low {
-            return None;
-        }
-        let away = self.away.as_mut().filter(|away| away.fetching.is_none())?;
+        let ready = self.ready_here();
+        let away = self.away.as_mut().filter(|away| ready <= low && away.fetching.is_none())?;
         away.fetching = Some(tag);
         Some((away.next, away.end))
     }

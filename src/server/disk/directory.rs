@@ -37,6 +37,8 @@ pub enum Fault {
     NotADirectory,
     /// It is not there.
     Missing,
+    /// There is something in it.
+    NotEmpty,
     /// It cannot be made.
     Create(io::Error),
     /// It cannot be read.
@@ -58,6 +60,20 @@ impl DataDirectory {
     pub fn take(path: &Path) -> Result<DataDirectory, DirectoryError> {
         let faulty = |fault| DirectoryError { path: path.into(), fault };
         create(path).map_err(faulty)?;
+        DataDirectory::take_existing(path)
+    }
+
+    /// Takes the directory at `path`, in which nothing may be, and makes it where it is missing.
+    ///
+    /// # Errors
+    /// See [`Fault`]; never [`Fault::Missing`].
+    pub fn take_empty(path: &Path) -> Result<DataDirectory, DirectoryError> {
+        let faulty = |fault| DirectoryError { path: path.into(), fault };
+        create(path).map_err(faulty)?;
+        let mut entries = std::fs::read_dir(path).map_err(|error| faulty(Fault::Read(error)))?;
+        if entries.next().is_some() {
+            return Err(faulty(Fault::NotEmpty));
+        }
         DataDirectory::take_existing(path)
     }
 
@@ -130,6 +146,7 @@ impl fmt::Display for DirectoryError {
         match &self.fault {
             Fault::NotADirectory => write!(f, "the data directory {path} is not a directory"),
             Fault::Missing => write!(f, "the data directory {path} does not exist"),
+            Fault::NotEmpty => write!(f, "the directory {path} is not empty"),
             Fault::Create(error) => write!(f, "cannot create the data directory {path}: {error}"),
             Fault::Read(error) => write!(f, "cannot read the data directory {path}: {error}"),
             Fault::Write(error) => write!(f, "cannot write to the data directory {path}: {error}"),
@@ -145,7 +162,7 @@ impl std::error::Error for DirectoryError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.fault {
             Fault::Create(error) | Fault::Read(error) | Fault::Write(error) => Some(error),
-            Fault::NotADirectory | Fault::Missing | Fault::InUse { .. } => None,
+            Fault::NotADirectory | Fault::Missing | Fault::NotEmpty | Fault::InUse { .. } => None,
         }
     }
 }

@@ -179,6 +179,7 @@ fn what_is_no_data_directory_is_said_in_one_line() {
     type Taken = std::result::Result<(), directory::DirectoryError>;
     let take = |path: PathBuf| -> Taken { DataDirectory::take(&path).map(drop) };
     let existing = |path: PathBuf| -> Taken { DataDirectory::take_existing(&path).map(drop) };
+    let empty = |path: PathBuf| -> Taken { DataDirectory::take_empty(&path).map(drop) };
     let look = |path: PathBuf| -> Taken { DataDirectory::look_at(&path).map(drop) };
     for (result, name, expected) in [
         (take(at("file")), "file", "the data directory * is not a directory"),
@@ -186,6 +187,8 @@ fn what_is_no_data_directory_is_said_in_one_line() {
         (take(at("file/below")), "file/below", "cannot create the data directory *: "),
         (take(at("blocked")), "blocked", "cannot write to the data directory *: "),
         (existing(at("missing")), "missing", "the data directory * does not exist"),
+        (empty(at("blocked")), "blocked", "the directory * is not empty"),
+        (empty(at("file")), "file", "the data directory * is not a directory"),
         (look(at("missing")), "missing", "the data directory * does not exist"),
         (look(at("file")), "file", "the data directory * is not a directory"),
     ] {
@@ -194,5 +197,6 @@ fn what_is_no_data_directory_is_said_in_one_line() {
         assert!(text.starts_with(&expected) && !text.contains('\n'), "{text}");
     }
     assert!(!at("missing").exists() && !at("nowhere").exists());
+    drop(DataDirectory::take_empty(&at("new")).unwrap());
     assert!(matches!(DataDirectory::take(&at("file")).unwrap_err().fault, Fault::NotADirectory));
 }

@@ -160,13 +160,18 @@ pub fn read(bytes: &[u8]) -> Result<(Record<'_>, usize), Damaged> {
     parse(record).map(|record| (record, len)).ok_or(Damaged { next: Some(len) })
 }
 
+/// Where the head of a record of `len` bytes ends: what its checksum covers.
+pub(super) fn head_end(record: &[u8], len: usize) -> Option<usize> {
+    match *record.get(8)? {
+        MESSAGES => Some(HEAD_BYTES + 8 + 16 * u32_at(record, 12)? as usize),
+        _ => Some(len),
+    }
+}
+
 fn parse(record: &[u8]) -> Option<Record<'_>> {
     let (crc, kind, flags) = (u32_at(record, 4)?, *record.get(8)?, *record.get(9)?);
     let n = u32_at(record, 12)? as usize;
-    let head_end = match kind {
-        MESSAGES => HEAD_BYTES + 8 + n.checked_mul(16)?,
-        _ => record.len(),
-    };
+    let head_end = head_end(record, record.len())?;
     if crc32c::crc32c(record.get(8..head_end)?) != crc {
         return None;
     }

@@ -2,7 +2,7 @@ use super::*;
 
 const Q: QueueId = QueueId(7);
 
-fn said(bytes: &[u8]) -> Vec<String> {
+pub(super) fn said(bytes: &[u8]) -> Vec<String> {
     records(bytes)
         .map(|(_, record)| match record {
             Ok(Record::Messages(messages)) => {
@@ -35,7 +35,7 @@ fn push(records: &mut Records, queue: QueueId, position: u64, flags: u8, body: &
     records.message(queue, position, flags, body.len(), |place| place.copy_from_slice(body.as_bytes()));
 }
 
-fn sample() -> Vec<u8> {
+pub(super) fn sample() -> Vec<u8> {
     let mut records = Records::default();
     push(&mut records, Q, 5, 0, "a");
     push(&mut records, Q, 6, 0, "bc");
@@ -59,7 +59,7 @@ fn sample() -> Vec<u8> {
     records.take(vec![])
 }
 
-const EXPECTED: [&str; 12] = [
+pub(super) const EXPECTED: [&str; 12] = [
     "messages 0 2 [(7, 5)] a bc",
     "messages 0 1 [(7, 8)] ",
     "messages 1 1 [(7, 9)] d",

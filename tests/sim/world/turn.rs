@@ -6,6 +6,7 @@ use leveret::connection::outbound::Outbound;
 use leveret::shard::ConnectionId;
 use leveret::shard::mesh::{Batch, ShardId};
 use leveret::shard::turn::{CloseKind, ReadOutcome, World, WriteOutcome};
+use leveret::store::{Completion, Fetch, Submission};
 use leveret::time::Now;
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -87,6 +88,22 @@ impl World for Turn<'_> {
 
     fn topology_visible(&mut self) -> u64 {
         self.visible
+    }
+
+    fn submit(&mut self, submission: Submission) -> Vec<u8> {
+        assert_eq!(usize::from(submission.from), self.at, "a submission says where it comes from");
+        let lane = self.net.lane.as_mut().expect("a store");
+        lane.submit(submission);
+        lane.spare.pop().unwrap_or_default()
+    }
+
+    fn fetch(&mut self, fetch: Fetch) {
+        assert_eq!(usize::from(fetch.shard), self.at, "a fetch says where it comes from");
+        self.net.lane.as_mut().expect("a store").fetch(fetch);
+    }
+
+    fn completion(&mut self) -> Option<Completion> {
+        self.net.lane.as_mut()?.next_told(self.at as u8)
     }
 
     fn push(&mut self, to: ShardId, batch: Batch) {

@@ -1,0 +1,276 @@
+//! Ageing: what survives in a segment that is mostly dead is written again, so that the segment becomes free.
+//!
+//! The newest segments, the nursery, are left alone: most messages die there. Of the others, one in which less than
+//! half of the batches' bytes live has its survivors copied in the order in which they lie, as COPY records that go
+//! through the journal like everything else. When such a record is applied, a message that is still alive moves; one
+//! that was settled meanwhile does not. A body in several queues is copied once.
+//!
+//! What lives of a segment is known about; before it is copied it is counted from its slots.
+
+use std::io::Result;
+
+use super::fetch::sound_messages;
+use super::index::{self, Unread};
+use super::runs::Slot;
+use super::upkeep::STEP_BYTES;
+use super::Keeper;
+use crate::store::disk::Disk;
+use crate::store::record::{COPY, Records, TRANSIENT};
+use crate::store::report::Lost;
+use crate::store::{Position, QueueId};
+
+/// Publishers write fast: more bytes than this were written in one window.
+const PRESSED_BYTES: u64 = 4 << 20;
+const WINDOW_MS: u64 = 100;
+/// After a failure it is tried again so much later.
+const RETRY_MS: u64 = 3_000;
+
+/// A slot of a queue, to be copied.
+type Survivor = (QueueId, Slot);
+
+/// The segment whose survivors are being copied.
+#[derive(Debug)]
+struct Source {
+    number: u64,
+    /// In the order in which they lie; those of one body side by side.
+    survivors: Vec<Survivor>,
+    next: usize,
+    /// A part of its file, and where it begins.
+    window: Vec<u8>,
+    window_at: u64,
+}
+
+/// What is under way.
+#[derive(Debug, Default)]
+pub struct Ageing {
+    source: Option<Source>,
+    /// The submission that was not applied yet.
+    in_flight: Option<u64>,
+    /// Bytes of others in this window of time.
+    bytes: u64,
+    window_ms: u64,
+    /// The window before was one of much writing.
+    was_pressed: bool,
+    retry_at_ms: u64,
+    /// Messages copied since the start.
+    pub(super) copied: u64,
+}
+
+impl Ageing {
+    pub(super) fn applied(&mut self, seq: u64) {
+        self.in_flight = self.in_flight.filter(|waiting| *waiting > seq);
+    }
+
+    pub(super) fn pressed(&mut self, bytes: u64) {
+        self.bytes += bytes;
+    }
+
+    /// Whether publishers need the disk.
+    fn is_pressed(&mut self, now_ms: u64) -> bool {
+        if now_ms >= self.window_ms + WINDOW_MS {
+            self.was_pressed = self.bytes > PRESSED_BYTES && now_ms < self.window_ms + 2 * WINDOW_MS;
+            (self.bytes, self.window_ms) = (0, now_ms);
+        }
+        self.was_pressed || self.bytes > PRESSED_BYTES
+    }
+
+    pub(super) fn again_at_ms(&self, now_ms: u64) -> Option<u64> {
+        let pressed = self.was_pressed || self.bytes > PRESSED_BYTES;
+        [(self.retry_at_ms > now_ms).then_some(self.retry_at_ms), pressed.then_some(self.window_ms + 2 * WINDOW_MS)]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+}
+
+impl<D: Disk> Keeper<D> {
+    /// The segment that is to be emptied, if there is one: the emptiest of those that are less than half alive.
+    fn next_to_age(&self) -> Option<u64> {
+        let all = &self.state.segments.all;
+        let old = all.iter().take(all.len().saturating_sub(self.settings.nursery));
+        let worth = old.filter(|segment| {
+            let changed = segment.live < segment.counted_at - segment.counted_at / 8;
+            segment.sealed && segment.live > 0 && changed && segment.live_bytes < self.data_bytes(segment.end) / 2
+        });
+        worth.min_by_key(|segment| segment.live_bytes).map(|segment| segment.number)
+    }
+
+    fn data_bytes(&self, end: u64) -> u64 {
+        end.saturating_sub(crate::store::segment::HEADER_BYTES as u64)
+    }
+
+    /// Whether more disk is in use than twice what lives and the nursery.
+    fn needs_space(&self) -> bool {
+        let nursery = self.settings.nursery as u64 * self.settings.segment_bytes;
+        self.used_bytes() > 2 * self.state.live_bytes() + nursery
+    }
+
+    pub(super) fn step_ageing(&mut self) -> bool {
+        let now = self.now_ms;
+        if self.ageing.in_flight.is_some() || self.ageing.retry_at_ms > now {
+            return false;
+        }
+        if self.ageing.is_pressed(now) && !self.needs_space() {
+            return false;
+        }
+        let did = match self.ageing.source.take() {
+            Some(source) => self.copy_some(source),
+            None => self.begin_to_age(),
+        };
+        match did {
+            Ok(did) => did,
+            Err(error) => {
+                self.ageing.source = None;
+                self.report.note("ageing", None, format!("a segment cannot be read: {error}; tried again"));
+                self.ageing.retry_at_ms = now + RETRY_MS;
+                false
+            }
+        }
+    }
+
+    fn begin_to_age(&mut self) -> Result<bool> {
+        let Some(number) = self.next_to_age() else { return Ok(false) };
+        let survivors = match self.survivors(number) {
+            Ok(survivors) => survivors,
+            Err(Unread::Disk(error)) => return Err(error),
+            Err(Unread::Bad) => {
+                self.rebuild(number, "its index is damaged");
+                return Ok(true);
+            }
+        };
+        let bytes = self.count_bytes(&survivors);
+        let Some(segment) = self.state.segments.find_mut(number) else { return Ok(true) };
+        (segment.live_bytes, segment.counted_at) = (bytes, segment.live);
+        let end = segment.end;
+        if bytes < self.data_bytes(end) / 2 {
+            self.ageing.source = Some(Source { number, survivors, next: 0, window: Vec::new(), window_at: 0 });
+        }
+        Ok(true)
+    }
+
+    /// The slots of a segment in which something lives, as they lie.
+    fn survivors(&mut self, number: u64) -> std::result::Result<Vec<Survivor>, Unread> {
+        let Some(segment) = self.state.segments.find(number) else { return Ok(Vec::new()) };
+        let mut queues = match segment.index {
+            Some(_) => index::queues(&mut self.files, segment)?,
+            None => segment.lists.iter().map(|list| list.queue).collect(),
+        };
+        queues.sort_unstable();
+        queues.dedup();
+        let mut survivors = Vec::new();
+        for queue in queues {
+            let Some(row) = self.state.rows.get(&queue) else { continue };
+            for run in row.runs.iter().filter(|run| run.segment == number && run.alive > 0) {
+                let each = |slot: Slot| {
+                    if row.alive(slot.first.max(run.first), slot.last().min(run.last())) > 0 {
+                        survivors.push((queue, slot));
+                    }
+                    true
+                };
+                super::fetch::run_slots(&mut self.files, &mut self.pages, segment, run, run.first.max(row.head), each)?;
+            }
+        }
+        // Two runs of a queue may meet in one slot.
+        survivors.sort_unstable_by_key(|(queue, slot)| (slot.at, *queue));
+        survivors.dedup();
+        Ok(survivors)
+    }
+
+    /// Bytes that live in these slots: each body once.
+    fn count_bytes(&self, survivors: &[Survivor]) -> u64 {
+        let same_body = survivors.chunk_by(|(_, one), (_, other)| one.at == other.at);
+        let bytes = same_body.map(|body| {
+            let alive = |(queue, slot): &Survivor| {
+                self.state.rows.get(queue).map_or(0, |row| row.alive(slot.first, slot.last()))
+            };
+            let slot = body.first().map(|(_, slot)| *slot).unwrap_or_default();
+            let most = body.iter().map(alive).max().unwrap_or(0);
+            u64::from(slot.bytes) * most / u64::from(slot.count.max(1))
+        });
+        bytes.sum()
+    }
+
+    /// Copies about 1 MiB. The copies are applied when they come out of the journal.
+    fn copy_some(&mut self, mut source: Source) -> Result<bool> {
+        let mut records = Records::default();
+        let mut read = 0;
+        while records.len() < STEP_BYTES && read < STEP_BYTES {
+            let Some((_, slot)) = source.survivors.get(source.next) else { break };
+            let (slot, begun) = (*slot, source.next);
+            let same = source.survivors.iter().skip(begun).take_while(|(_, other)| other.at == slot.at).count();
+            source.next += same;
+            read += self.load(&mut source, &slot)?;
+            self.copy_body(&source, begun, &mut records);
+        }
+        let done = source.next >= source.survivors.len();
+        if !done {
+            self.ageing.source = Some(source);
+        }
+        if !records.is_empty() {
+            let bytes = records.take(Vec::new());
+            self.ageing.in_flight = Some(self.submit(bytes));
+        }
+        Ok(true)
+    }
+
+    /// Makes the bytes of a slot be in the window; returns how many were read.
+    fn load(&mut self, source: &mut Source, slot: &Slot) -> Result<usize> {
+        let (at, bytes) = (u64::from(slot.at), slot.bytes as usize);
+        if at >= source.window_at && at + bytes as u64 <= source.window_at + source.window.len() as u64 {
+            return Ok(0);
+        }
+        let Some(segment) = self.state.segments.find(source.number) else { return Ok(0) };
+        let rest = segment.end.saturating_sub(at) as usize;
+        source.window.resize(bytes.max((STEP_BYTES / 4).min(rest)), 0);
+        source.window_at = at;
+        if let Err(error) = self.files.read(segment.slot, at, &mut source.window) {
+            source.window.clear();
+            return Err(error);
+        }
+        Ok(source.window.len())
+    }
+
+    /// Writes the living messages of one slot, for all queues in which they live. Those that are damaged are given up.
+    fn copy_body(&mut self, source: &Source, begun: usize, records: &mut Records) {
+        let Some((_, slot)) = source.survivors.get(begun) else { return };
+        let at = u64::from(slot.at).saturating_sub(source.window_at) as usize;
+        let bytes = source.window.get(at..at + slot.bytes as usize).unwrap_or(&[]);
+        let same = || source.survivors.iter().skip(begun).take_while(|(_, other)| other.at == slot.at);
+        let mut places: Vec<(QueueId, Position)> = Vec::new();
+        let mut sound = sound_messages(slot, bytes).peekable();
+        let (mut lost, mut lost_count) = (Records::default(), 0);
+        for number in 0..slot.count {
+            let message = sound.next_if(|(at, ..)| *at == number).map(|(.., message)| message);
+            places.clear();
+            let place = |(queue, slot): &Survivor| (*queue, slot.first + u64::from(number));
+            let lives = |(queue, position): &(QueueId, Position)| self.state.lies_in(*queue, *position, source.number);
+            places.extend(same().map(place).filter(lives));
+            let Some(message) = message else {
+                lost_count += places.len() as u64;
+                places.iter().for_each(|(queue, position)| lost.settled(*queue, *position, *position));
+                continue;
+            };
+            let is_transient = |(queue, position): &(QueueId, Position)| {
+                self.state.rows.get(queue).is_some_and(|row| row.transient.contains(*position))
+            };
+            let flags = if places.iter().all(is_transient) { COPY | TRANSIENT } else { COPY };
+            match places.first() {
+                None => continue,
+                Some((queue, position)) if places.len() == 1 => {
+                    records.message(*queue, *position, flags, message.len(), |to| to.copy_from_slice(message));
+                }
+                Some(_) => {
+                    records.messages(&places, flags, 1);
+                    records.push_message(message.len(), |to| to.copy_from_slice(message));
+                }
+            }
+            self.ageing.copied += 1;
+        }
+        if lost_count > 0 {
+            let file = self.state.segments.find(source.number).map(|segment| segment.slot.name()).unwrap_or_default();
+            let lost_messages = Lost { messages: lost_count, ..Lost::NOTHING };
+            self.report.damage(file, u64::from(slot.at), "messages are damaged", lost_messages);
+            self.give_up(lost.take(Vec::new()), lost_count);
+        }
+    }
+}

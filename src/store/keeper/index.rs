@@ -1,0 +1,279 @@
+//! The index of a sealed segment: where its messages lie that were alive when it was written.
+//!
+//! It lies behind the last batch, from the next multiple of 4096 on. All numbers are little-endian.
+//!
+//! ```text
+//! a page, 4096 bytes
+//!    0  u32  CRC-32C of the page's number in the index (u64) and of bytes 4 to 4095
+//!    4  u16  kind: 1 the first, 2 slots, 3 runs, 4 definitions
+//!    6  u16  bytes of the content that are used
+//!    8  u64  number of the segment
+//!   16       content, zeros to the end
+//!
+//! the first page, one
+//!    0  8 bytes  "LVINDEX1"
+//!    8  u64      index of the last batch that had been applied when this was written
+//!   16  u64      slots
+//!   24  u64      runs
+//!   32  u64      bytes of definitions; 0 if there are none
+//! slots: 170 to a page, by queue and position
+//!    0  u64  position of the first message
+//!    8  u32  where it begins in the file
+//!   12  u32  bytes
+//!   16  u32  check
+//!   20  u16  messages
+//!   22  u16  in how many queues they are
+//! runs: 127 to a page, by queue and position
+//!    0  u64  queue
+//!    8  u64  first slot
+//!   16  u64  slots
+//!   24  u64  0
+//! definitions: everything that was defined and bound, as DEFINED and BOUND records. Not in every index: in one, as long
+//!    as its segment is there and nothing changed. They are for the day when both checkpoints are bad.
+//! ```
+
+use super::bytes::{Bytes, push_u64s};
+use super::files::{Files, Pages};
+use super::runs::{IndexPlace, Segment, Slot};
+use super::state::State;
+use crate::store::QueueId;
+use crate::store::disk::{Disk, DiskFile};
+use crate::store::record::Records;
+
+/// Bytes of a page.
+pub const PAGE_BYTES: usize = 4096;
+const PAGE_HEAD_BYTES: usize = 16;
+const CONTENT_BYTES: usize = PAGE_BYTES - PAGE_HEAD_BYTES;
+const SLOT_BYTES: usize = 24;
+const RUN_BYTES: usize = 32;
+/// Slots in a page.
+pub const PAGE_SLOTS: usize = CONTENT_BYTES / SLOT_BYTES;
+const PAGE_RUNS: usize = CONTENT_BYTES / RUN_BYTES;
+
+const FIRST: u16 = 1;
+const SLOTS: u16 = 2;
+const RUNS: u16 = 3;
+const DEFINITIONS: u16 = 4;
+const MAGIC: &[u8; 8] = b"LVINDEX1";
+
+/// Why an index, or a part of it, was not read.
+#[derive(Debug)]
+pub enum Unread {
+    /// The disk did not give it.
+    Disk(std::io::Error),
+    /// It is not what was written.
+    Bad,
+}
+
+impl From<std::io::Error> for Unread {
+    fn from(error: std::io::Error) -> Unread {
+        Unread::Disk(error)
+    }
+}
+
+fn checksum(page: &[u8], number: u64) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&number.to_le_bytes()), page.get(4..).unwrap_or(&[]))
+}
+
+/// An index in the making: whole pages.
+struct Pager {
+    bytes: Vec<u8>,
+    segment: u64,
+}
+
+impl Pager {
+    fn page(&mut self, kind: u16, content: &[u8]) {
+        let (number, begun) = ((self.bytes.len() / PAGE_BYTES) as u64, self.bytes.len());
+        self.bytes.extend_from_slice(&[0; 4]);
+        self.bytes.extend_from_slice(&kind.to_le_bytes());
+        self.bytes.extend_from_slice(&(content.len() as u16).to_le_bytes());
+        self.bytes.extend_from_slice(&self.segment.to_le_bytes());
+        self.bytes.extend_from_slice(content);
+        self.bytes.resize(begun + PAGE_BYTES, 0);
+        if let Some(page) = self.bytes.get_mut(begun..) {
+            let crc = checksum(page, number);
+            page.iter_mut().zip(crc.to_le_bytes()).for_each(|(to, byte)| *to = byte);
+        }
+    }
+}
+
+/// Checks a page; returns its content.
+fn open_page(page: &[u8], number: u64, kind: u16, segment: u64) -> Option<&[u8]> {
+    let mut head = Bytes(page);
+    let (crc, is_kind, used, of) = (head.u32()?, head.u16()?, head.u16()?, head.u64()?);
+    let sound = crc == checksum(page, number) && is_kind == kind && of == segment;
+    head.0.get(..usize::from(used)).filter(|_| sound)
+}
+
+fn push_slot(to: &mut Vec<u8>, slot: &Slot) {
+    to.extend_from_slice(&slot.first.to_le_bytes());
+    [slot.at, slot.bytes, slot.check].iter().for_each(|number| to.extend_from_slice(&number.to_le_bytes()));
+    [slot.count, slot.places].iter().for_each(|number| to.extend_from_slice(&number.to_le_bytes()));
+}
+
+fn read_slot(from: &mut Bytes<'_>) -> Option<Slot> {
+    Some(Slot {
+        first: from.u64()?,
+        at: from.u32()?,
+        bytes: from.u32()?,
+        check: from.u32()?,
+        count: from.u16()?,
+        places: from.u16()?,
+    })
+}
+
+/// Appends slots as bytes, as they are in an index.
+pub fn save_slots(slots: &[Slot], to: &mut Vec<u8>) {
+    slots.iter().for_each(|slot| push_slot(to, slot));
+}
+
+/// Reads so many slots.
+pub fn load_slots(count: usize, from: &mut Bytes<'_>) -> Option<Vec<Slot>> {
+    let mut bytes = Bytes(from.take(count.checked_mul(SLOT_BYTES)?)?);
+    (0..count).map(|_| read_slot(&mut bytes)).collect()
+}
+
+/// An index that is to be written.
+#[derive(Debug)]
+pub struct Built {
+    /// Of which segment.
+    pub segment: u64,
+    /// Where it goes.
+    pub place: IndexPlace,
+    /// Its pages.
+    pub bytes: Vec<u8>,
+    /// For each list of the segment its first slot and how many it has.
+    pub lists: Vec<(u32, u32)>,
+    /// The version of the definitions in it, if they are.
+    pub definitions: Option<u64>,
+}
+
+/// All that is defined and bound, as records.
+pub fn definitions(state: &State) -> Vec<u8> {
+    let mut records = Records::default();
+    state.definitions.iter().for_each(|(id, bytes)| records.defined(*id, bytes));
+    state.bindings.iter().for_each(|(source, destination, bytes)| records.bound(*source, *destination, bytes));
+    records.take(Vec::new())
+}
+
+/// Makes the index of a segment whose slots are in memory.
+pub fn build(state: &State, segment: &Segment, with_definitions: bool) -> Built {
+    let mut order: Vec<usize> = (0..segment.lists.len()).collect();
+    order.sort_by_key(|list| segment.lists.get(*list).map(|list| (list.queue, list.slots.first().map(|slot| slot.first))));
+    let mut lists = vec![(0, 0); segment.lists.len()];
+    let (mut slots, mut runs): (Vec<Slot>, Vec<u8>) = (Vec::new(), Vec::new());
+    for number in order {
+        let (Some(list), Some(place)) = (segment.lists.get(number), lists.get_mut(number)) else { continue };
+        let Some(row) = state.rows.get(&list.queue) else { continue };
+        let begun = slots.len();
+        // A run that lies here, and something alive in it: else the slot is not needed any more.
+        let wanted = |slot: &&Slot| {
+            row.alive(slot.first, slot.last()) > 0
+                && row.runs.iter().skip(row.run_from(slot.first)).take_while(|run| run.first <= slot.last()).any(|run| {
+                    run.segment == segment.number && run.slots == number as u32 && run.alive > 0
+                })
+        };
+        slots.extend(list.slots.iter().filter(wanted));
+        *place = (begun as u32, (slots.len() - begun) as u32);
+        if slots.len() > begun {
+            push_u64s(&mut runs, &[list.queue.0, begun as u64, (slots.len() - begun) as u64, 0]);
+        }
+    }
+    let definitions = if with_definitions { definitions(state) } else { Vec::new() };
+    let mut pager = Pager { bytes: Vec::new(), segment: segment.number };
+    let mut first = MAGIC.to_vec();
+    push_u64s(&mut first, &[state.index, slots.len() as u64, (runs.len() / RUN_BYTES) as u64, definitions.len() as u64]);
+    pager.page(FIRST, &first);
+    let mut content = Vec::with_capacity(CONTENT_BYTES);
+    for slots in slots.chunks(PAGE_SLOTS) {
+        content.clear();
+        save_slots(slots, &mut content);
+        pager.page(SLOTS, &content);
+    }
+    runs.chunks(PAGE_RUNS * RUN_BYTES).for_each(|content| pager.page(RUNS, content));
+    definitions.chunks(CONTENT_BYTES).for_each(|content| pager.page(DEFINITIONS, content));
+    let place = IndexPlace {
+        at: segment.file_end().next_multiple_of(PAGE_BYTES as u64),
+        bytes: pager.bytes.len() as u64,
+    };
+    let version = with_definitions.then_some(state.definitions_version);
+    Built { segment: segment.number, place, bytes: pager.bytes, lists, definitions: version }
+}
+
+/// The slots from `number` on that are in the same page.
+pub fn slots_from<'a, D: Disk>(
+    files: &mut Files<D>,
+    pages: &'a mut Pages,
+    segment: &Segment,
+    number: u32,
+) -> Result<&'a [Slot], Unread> {
+    let page = 1 + u64::from(number) / PAGE_SLOTS as u64;
+    if pages.find(segment.number, page).is_none() {
+        let place = segment.index.ok_or(Unread::Bad)?;
+        let mut bytes = [0; PAGE_BYTES];
+        files.read(segment.slot, place.at + page * PAGE_BYTES as u64, &mut bytes)?;
+        let content = open_page(&bytes, page, SLOTS, segment.number).ok_or(Unread::Bad)?;
+        let slots = load_slots(content.len() / SLOT_BYTES, &mut Bytes(content)).ok_or(Unread::Bad)?;
+        pages.keep(segment.number, page, slots);
+    }
+    let slots = pages.find(segment.number, page).ok_or(Unread::Bad)?;
+    slots.get(number as usize % PAGE_SLOTS..).filter(|slots| !slots.is_empty()).ok_or(Unread::Bad)
+}
+
+/// The first page of an index: the index of the last batch, slots, runs, bytes of definitions.
+fn first_page<D: Disk>(files: &mut Files<D>, segment: &Segment, at: u64) -> Result<[u64; 4], Unread> {
+    let mut page = [0; PAGE_BYTES];
+    files.read(segment.slot, at, &mut page)?;
+    let content = open_page(&page, 0, FIRST, segment.number).and_then(|content| content.strip_prefix(MAGIC));
+    let mut numbers = Bytes(content.ok_or(Unread::Bad)?);
+    let mut number = || numbers.u64().ok_or(Unread::Bad);
+    Ok([number()?, number()?, number()?, number()?])
+}
+
+/// The queues in an index, each once.
+pub fn queues<D: Disk>(files: &mut Files<D>, segment: &Segment) -> Result<Vec<QueueId>, Unread> {
+    let place = segment.index.ok_or(Unread::Bad)?;
+    let [_, slots, runs, _] = first_page(files, segment, place.at)?;
+    let mut page_number = 1 + slots.div_ceil(PAGE_SLOTS as u64);
+    let mut queues = Vec::new();
+    for _ in 0..runs.div_ceil(PAGE_RUNS as u64) {
+        let mut page = [0; PAGE_BYTES];
+        files.read(segment.slot, place.at + page_number * PAGE_BYTES as u64, &mut page)?;
+        let content = open_page(&page, page_number, RUNS, segment.number).ok_or(Unread::Bad)?;
+        queues.extend(content.as_chunks::<RUN_BYTES>().0.iter().filter_map(|run| Bytes(run).u64()).map(QueueId));
+        page_number += 1;
+    }
+    queues.dedup();
+    Ok(queues)
+}
+
+/// The definitions in indexes that lie behind the batches of a segment, each with the index of the batch up to which
+/// they are complete.
+pub fn find_definitions<D: Disk>(files: &mut Files<D>, segment: &Segment) -> Vec<(u64, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut at = segment.end.next_multiple_of(PAGE_BYTES as u64);
+    let end = files.file(segment.slot).and_then(|file| file.len()).unwrap_or(0);
+    while at < end {
+        let first = first_page(files, segment, at).ok();
+        found.extend(first.and_then(|first| definitions_at(files, segment, at, first)));
+        at += PAGE_BYTES as u64;
+    }
+    found
+}
+
+fn definitions_at<D: Disk>(
+    files: &mut Files<D>,
+    segment: &Segment,
+    at: u64,
+    [index, slots, runs, len]: [u64; 4],
+) -> Option<(u64, Vec<u8>)> {
+    let mut definitions = Vec::new();
+    let mut number = 1 + slots.div_ceil(PAGE_SLOTS as u64) + runs.div_ceil(PAGE_RUNS as u64);
+    for _ in 0..len.div_ceil(CONTENT_BYTES as u64) {
+        let mut page = [0; PAGE_BYTES];
+        files.read(segment.slot, at + number * PAGE_BYTES as u64, &mut page).ok()?;
+        definitions.extend_from_slice(open_page(&page, number, DEFINITIONS, segment.number)?);
+        number += 1;
+    }
+    (len > 0).then_some((index, definitions))
+}

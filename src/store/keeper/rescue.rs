@@ -1,0 +1,224 @@
+//! What is done when something that was written for a quick start is not there: slots from batches when an index is bad,
+//! everything from batches when both checkpoints are.
+//!
+//! Without a checkpoint, segments that were used again are gone, with the settlements in them: what is left comes back,
+//! perhaps some of what was settled as well. Messages are filed first, wherever they lie and in which order they were
+//! copied; then everything else is applied in the order of the journal.
+
+use std::collections::BTreeMap;
+
+use super::Keeper;
+use super::apply::cut;
+use super::files::Files;
+use super::index;
+use super::rows::Row;
+use super::runs::{List, Run, Segments, Slot};
+use super::state::State;
+use crate::store::disk::Disk;
+use crate::store::record::{self, COPY, Record, TRANSIENT};
+use crate::store::report::Report;
+use crate::store::scan::Scan;
+use crate::store::survey::{Survey, survey};
+use crate::store::{Position, QueueId};
+
+impl<D: Disk> Keeper<D> {
+    /// Makes the slots of a segment from its batches: those of messages that are alive and lie there.
+    pub(super) fn collect_slots(&mut self, number: u64) {
+        let mut lists: BTreeMap<QueueId, Vec<Slot>> = BTreeMap::new();
+        let mut report = Report::default();
+        // Other segments' damage was reported at the start.
+        if let Ok(mut found) = survey(&self.files.disk, Some(self.state.lane), &mut Report::default()) {
+            found.segments.retain(|segment| segment.header.number == number);
+            let mut scan = Scan::everything(&self.files.disk, &found, None);
+            while let Some(batch) = scan.next(&mut report) {
+                let mut at = batch.at;
+                for submission in &batch.submissions {
+                    self.collect(&submission.bytes, number, at, &mut lists);
+                    at += submission.bytes.len() as u64;
+                }
+            }
+        }
+        self.report.append(report);
+        let Some(segment) = self.state.segments.find_mut(number) else { return };
+        segment.index = None;
+        segment.lists.clear();
+        for (queue, mut slots) in lists {
+            slots.sort_by_key(|slot| slot.first);
+            if let Some(row) = self.state.rows.get_mut(&queue) {
+                for run in row.runs.iter_mut().filter(|run| run.segment == number) {
+                    (run.slots, run.count) = (segment.lists.len() as u32, 0);
+                }
+            }
+            segment.lists.push(List { queue, slots });
+        }
+        // Runs of which nothing was found have a list too, an empty one.
+        let empty = segment.lists.len() as u32;
+        segment.lists.push(List::default());
+        for (queue, row) in &mut self.state.rows {
+            let known = segment.lists.binary_search_by_key(queue, |list| list.queue).is_ok();
+            for run in row.runs.iter_mut().filter(|run| run.segment == number && !known) {
+                (run.slots, run.count) = (empty, 0);
+            }
+        }
+    }
+
+    fn collect(&self, bytes: &[u8], number: u64, at: u64, lists: &mut BTreeMap<QueueId, Vec<Slot>>) {
+        for (offset, record) in record::records(bytes) {
+            let Ok(Record::Messages(messages)) = record else { continue };
+            let at = at + offset as u64;
+            let places = messages.places().len().min(usize::from(u16::MAX)) as u16;
+            for (queue, first) in messages.places() {
+                let mut list = List { queue, slots: lists.remove(&queue).unwrap_or_default() };
+                for message in messages.iter() {
+                    let position = first + u64::from(message.number);
+                    if self.state.lies_in(queue, position, number) {
+                        let at = (at + message.at as u64) as u32;
+                        list.push(position, at, message.crc, message.bytes.len() as u32, places);
+                    }
+                }
+                lists.insert(queue, list.slots);
+            }
+        }
+    }
+}
+
+impl Row {
+    /// Files a slot that lies in this segment: positions from the end of the row on.
+    fn adopt(&mut self, queue: QueueId, slot: Slot, number: u64, segments: &mut Segments) {
+        if slot.last() < self.end {
+            return;
+        }
+        let first = slot.first.max(self.end);
+        self.skip_to(first);
+        let Some(segment) = segments.find_mut(number) else { return };
+        let count = slot.last() - first + 1;
+        let bytes = u64::from(slot.bytes) * count / u64::from(slot.count.max(1)) / u64::from(slot.places.max(1));
+        let joins = |run: &&mut Run| run.segment == number && slot.last() - run.first <= u64::from(u32::MAX);
+        match self.runs.last_mut().filter(joins) {
+            Some(run) => {
+                run.span = (slot.last() - run.first) as u32;
+                run.add(count as u32, bytes);
+                if let Some(list) = segment.lists.get_mut(run.slots as usize) {
+                    list.slots.push(slot);
+                }
+            }
+            None => {
+                let slots = segment.lists.len() as u32;
+                segment.lists.push(List { queue, slots: vec![slot] });
+                let span = (slot.last() - first) as u32;
+                let mut run = Run { segment: number, first, span, alive: 0, mean: 0, slots, count: 0 };
+                run.add(count as u32, bytes);
+                self.runs.push(run);
+            }
+        }
+        segment.more(count, bytes);
+        self.live += count;
+        self.end = slot.last() + 1;
+    }
+}
+
+/// What is read before anything is applied.
+#[derive(Default)]
+struct Found {
+    /// By queue: slots with the number of their segment.
+    slots: BTreeMap<QueueId, Vec<(Slot, u64)>>,
+    transient: BTreeMap<QueueId, Vec<(Position, Position)>>,
+}
+
+impl Found {
+    fn read(&mut self, bytes: &[u8], number: u64, at: u64, scratch: &mut Vec<Slot>) {
+        for (offset, record) in record::records(bytes) {
+            let Ok(Record::Messages(messages)) = record else { continue };
+            let places = messages.places().len().min(usize::from(u16::MAX)) as u16;
+            let (found, _) = cut(&messages, at + offset as u64, places, 0, scratch);
+            for (queue, first) in messages.places() {
+                let slots = self.slots.entry(queue).or_default();
+                slots.extend(scratch.iter().map(|slot| (Slot { first: first + slot.first, ..*slot }, number)));
+                if messages.flags & TRANSIENT != 0 && found > 0 {
+                    self.transient.entry(queue).or_default().push((first, first + found - 1));
+                }
+            }
+        }
+    }
+
+    fn file(self, state: &mut State) {
+        for (queue, mut slots) in self.slots {
+            // Of two copies the newer is preferred: the older one's segment was to be used again.
+            slots.sort_unstable_by_key(|(slot, number)| (slot.first, std::cmp::Reverse(*number)));
+            let row = state.rows.entry(queue).or_default();
+            for (slot, number) in slots {
+                row.adopt(queue, slot, number, &mut state.segments);
+            }
+        }
+        for (queue, stretches) in self.transient {
+            if let Some(row) = state.rows.get_mut(&queue) {
+                stretches.into_iter().for_each(|(first, last)| _ = row.transient.insert(first, last));
+            }
+        }
+    }
+}
+
+/// Makes the state from the segments alone. `complete_after`: everything behind this batch should be there. Returns the
+/// index that a new term goes on from, and the files that batches came from.
+pub fn everything<D: Disk>(
+    disk: &D,
+    segments: &Survey,
+    complete_after: Option<u64>,
+    state: &mut State,
+    report: &mut Report,
+) -> (u64, Vec<crate::store::segment::FileSlot>) {
+    let (mut found, mut scratch) = (Found::default(), Vec::new());
+    let mut scan = Scan::everything(disk, segments, complete_after);
+    while let Some(batch) = scan.next(report) {
+        state.begin(&batch);
+        let mut at = batch.at;
+        for submission in &batch.submissions {
+            found.read(&submission.bytes, batch.segment, at, &mut scratch);
+            at += submission.bytes.len() as u64;
+        }
+        scan.give(batch.submissions.into_iter().map(|submission| submission.bytes).collect());
+    }
+    let end = (scan.next_index(), scan.files_read().to_vec());
+    found.file(state);
+    let mut files = Files::new(disk.clone());
+    let copies = state.segments.all.iter().flat_map(|segment| index::find_definitions(&mut files, segment));
+    let mut copy = copies.max_by_key(|(index, _)| *index);
+    let mut scan = Scan::everything(disk, segments, complete_after);
+    while let Some(batch) = scan.next(&mut Report::default()) {
+        if let Some((_, records)) = copy.take_if(|(index, _)| *index < batch.index) {
+            state.redefine(&records);
+        }
+        for submission in &batch.submissions {
+            state.apply_others(&submission.bytes);
+        }
+        scan.give(batch.submissions.into_iter().map(|submission| submission.bytes).collect());
+    }
+    if let Some((_, records)) = copy {
+        state.redefine(&records);
+    }
+    end
+}
+
+impl State {
+    /// Applies what is no message.
+    fn apply_others(&mut self, bytes: &[u8]) {
+        for (_, record) in record::records(bytes) {
+            match record {
+                Ok(Record::Messages(messages)) => {
+                    debug_assert!(messages.flags & !(COPY | TRANSIENT) == 0);
+                    self.clean = false;
+                }
+                Ok(record) => _ = self.record(record, 0, 0, &mut Vec::new()),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// These and no others are the definitions and bindings.
+    fn redefine(&mut self, records: &[u8]) {
+        self.definitions.clear();
+        let bindings: Vec<_> = self.bindings.iter().cloned().collect();
+        bindings.iter().for_each(|binding| self.unbind(binding));
+        self.apply_others(records);
+    }
+}

@@ -1,0 +1,187 @@
+//! Everything that the records come to: a checkpoint is this as bytes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use ahash::RandomState;
+
+use super::rows::Row;
+use super::runs::Segments;
+use crate::store::QueueId;
+use crate::store::segment::LaneId;
+
+/// Numbers below are of queues and exchanges that are always there.
+pub const PREDEFINED: u64 = 256;
+/// So many queues that are gone are remembered: what comes for them later is dropped.
+const GONE_MAX: usize = 16 << 10;
+
+/// A binding: source, destination, what tells it from others.
+pub type Bound = (QueueId, QueueId, Box<[u8]>);
+
+/// What the batches up to [`index`](State::index) come to.
+#[derive(Debug)]
+pub struct State {
+    /// The lane.
+    pub lane: LaneId,
+    /// The term of the last batch.
+    pub term: u64,
+    /// The index of the last batch.
+    pub index: u64,
+    /// When it was written, in milliseconds.
+    pub time_ms: u64,
+    /// It was the last of an orderly stop.
+    pub clean: bool,
+    /// What is defined.
+    pub definitions: BTreeMap<QueueId, Box<[u8]>>,
+    /// What is bound.
+    pub bindings: BTreeSet<Bound>,
+    /// Of each binding the destination and the source.
+    sources: BTreeSet<(QueueId, QueueId)>,
+    /// Counts changes of the two.
+    pub definitions_version: u64,
+    /// The queues that had messages.
+    pub rows: HashMap<QueueId, Row, RandomState>,
+    /// Where the messages lie.
+    pub segments: Segments,
+    /// Messages that were lost to damage since the start.
+    pub lost: u64,
+    gone: BTreeSet<QueueId>,
+    gone_order: VecDeque<QueueId>,
+}
+
+impl State {
+    /// Nothing.
+    pub fn new(lane: LaneId) -> State {
+        State {
+            lane,
+            term: 0,
+            index: 0,
+            time_ms: 0,
+            clean: false,
+            definitions: BTreeMap::new(),
+            bindings: BTreeSet::new(),
+            sources: BTreeSet::new(),
+            definitions_version: 0,
+            // The same in each run: what is hashed are numbers that no client chooses.
+            rows: HashMap::with_hasher(RandomState::with_seeds(1, 2, 3, 4)),
+            segments: Segments::default(),
+            lost: 0,
+            gone: BTreeSet::new(),
+            gone_order: VecDeque::new(),
+        }
+    }
+
+    /// Whether this queue was undefined not long ago.
+    pub fn is_gone(&self, queue: QueueId) -> bool {
+        self.gone.contains(&queue)
+    }
+
+    /// A queue or an exchange goes, with all that belongs to it.
+    pub fn undefine(&mut self, id: QueueId, index: u64) {
+        if let Some(mut row) = self.rows.remove(&id) {
+            row.drop_all(index, &mut self.segments);
+        }
+        if self.gone.insert(id) {
+            self.gone_order.push_back(id);
+        }
+        if self.gone_order.len() > GONE_MAX
+            && let Some(oldest) = self.gone_order.pop_front()
+        {
+            self.gone.remove(&oldest);
+        }
+        if self.definitions.remove(&id).is_some() {
+            self.definitions_version += 1;
+        }
+        let none = || Box::from([]);
+        let after = QueueId(id.0.saturating_add(1));
+        let from: Vec<Bound> = self.bindings.range((id, QueueId(0), none())..(after, QueueId(0), none())).cloned().collect();
+        from.iter().for_each(|binding| self.unbind(binding));
+        let sources: Vec<_> = self.sources.range((id, QueueId(0))..(after, QueueId(0))).copied().collect();
+        for (_, source) in sources {
+            let next = after;
+            let to: Vec<Bound> = self.bindings.range((source, id, none())..(source, next, none())).cloned().collect();
+            to.iter().for_each(|binding| self.unbind(binding));
+        }
+    }
+
+    /// A binding is there.
+    pub fn bind(&mut self, binding: Bound) {
+        self.sources.insert((binding.1, binding.0));
+        self.bindings.insert(binding);
+        self.definitions_version += 1;
+    }
+
+    /// A binding goes.
+    pub fn unbind(&mut self, binding: &Bound) {
+        if !self.bindings.remove(binding) {
+            return;
+        }
+        self.definitions_version += 1;
+        let (source, destination, _) = binding;
+        let mut others = self.bindings.range((*source, *destination, Box::from([]))..);
+        if others.next().is_none_or(|(from, to, _)| (from, to) != (source, destination)) {
+            self.sources.remove(&(*destination, *source));
+        }
+    }
+
+    /// Whether a queue or an exchange is there.
+    pub fn is_defined(&self, id: QueueId) -> bool {
+        id.0 < PREDEFINED || self.definitions.contains_key(&id)
+    }
+
+    /// Live entries in all segments.
+    pub fn live(&self) -> u64 {
+        self.segments.all.iter().map(|segment| segment.live).sum()
+    }
+
+    /// Their bytes, about.
+    pub fn live_bytes(&self) -> u64 {
+        self.segments.all.iter().map(|segment| segment.live_bytes).sum()
+    }
+
+    /// A term begins: what does not survive a start goes, and what may have been delivered is flagged. Returns whether
+    /// the term before was stopped in order.
+    pub fn restart(&mut self, term: u64) -> bool {
+        // A term between the two was not stopped in order: it wrote nothing.
+        let clean = self.clean && term == self.term + 1;
+        (self.term, self.clean) = (term, false);
+        let index = self.index + 1;
+        let defined: Vec<QueueId> = self.rows.keys().copied().filter(|id| !self.is_defined(*id)).collect();
+        for id in defined {
+            if let Some(mut row) = self.rows.remove(&id) {
+                row.drop_all(index, &mut self.segments);
+            }
+        }
+        for row in self.rows.values_mut() {
+            let transient = std::mem::take(&mut row.transient);
+            for (first, last) in transient.stretches(row.head, row.end) {
+                row.settle(first, last, index, &mut self.segments);
+            }
+            if !clean {
+                row.flagged_below = row.end;
+                row.returned.clear();
+            }
+        }
+        let dangling =
+            |(source, destination, _): &&Bound| !self.is_defined(*source) || !self.is_defined(*destination);
+        let dangling: Vec<Bound> = self.bindings.iter().filter(dangling).cloned().collect();
+        dangling.iter().for_each(|binding| self.unbind(binding));
+        clean
+    }
+
+    /// These segments are gone, with all that lived in them.
+    pub fn lose_segments(&mut self, missing: &[u64]) {
+        if missing.is_empty() {
+            return;
+        }
+        let index = self.index;
+        for row in self.rows.values_mut() {
+            let lost: Vec<_> = row.runs.iter().filter(|run| missing.contains(&run.segment)).copied().collect();
+            for run in lost {
+                row.settle(run.first, run.last(), index, &mut self.segments);
+            }
+            // The last run of all may be a dead one.
+            row.runs.retain(|run| run.alive > 0);
+        }
+        self.segments.all.retain(|segment| !missing.contains(&segment.number));
+    }
+}

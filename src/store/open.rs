@@ -1,0 +1,272 @@
+//! Opening a data directory: the newest good checkpoint, and the batches behind it.
+//!
+//! Nothing that is damaged keeps a directory from being opened: it is reported, and the rest is served.
+
+use std::fmt::{self, Display, Formatter};
+use std::io::Error;
+
+pub use super::report::Report;
+
+use super::disk::Disk;
+use super::journal::{Journal, Start};
+use super::keeper::checkpoint::{self, Header, NAMES, NoCheckpoint};
+use super::keeper::state::State;
+use super::keeper::upkeep::Checkpoints;
+use super::keeper::{Keeper, Settings, rescue};
+use super::report::Lost;
+use super::scan::Scan;
+use super::segment::{FileSlot, LaneId};
+use super::survey::{Survey, SurveyError, survey};
+use super::{Position, QueueId};
+use crate::limits::Limits;
+
+/// A directory that is open.
+#[derive(Debug)]
+pub struct Opened<D: Disk> {
+    /// Writes it.
+    pub journal: Journal<D>,
+    /// Reads it.
+    pub keeper: Keeper<D>,
+    /// What is in it.
+    pub contents: Contents,
+    /// What was found wrong.
+    pub report: Report,
+}
+
+/// What is in a directory.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Contents {
+    /// The term that begins: one more than any before.
+    pub term: u64,
+    /// It was stopped in order: what is redelivered is known to the message. Else everything may have been delivered.
+    pub clean: bool,
+    /// The time of the last batch, in milliseconds.
+    pub time_ms: u64,
+    /// What is defined, by id.
+    pub definitions: Vec<(QueueId, Vec<u8>)>,
+    /// Source, destination, and what tells a binding from others between the two.
+    pub bindings: Vec<(QueueId, QueueId, Vec<u8>)>,
+    /// The queues that have had messages, by id.
+    pub queues: Vec<QueueRow>,
+}
+
+/// A queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueRow {
+    /// Which.
+    pub id: QueueId,
+    /// The position of the first message in it; the end, if there is none.
+    pub first: Position,
+    /// The position of the next message to come.
+    pub end: Position,
+    /// How many messages are in it.
+    pub ready: u64,
+}
+
+/// Why a directory was not opened.
+#[derive(Debug)]
+pub enum OpenError {
+    /// It cannot be listed or written.
+    Disk(Error),
+    /// A later version of this program wrote this.
+    Later {
+        /// The file.
+        file: String,
+        /// Its version.
+        version: u32,
+    },
+}
+
+impl Display for OpenError {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            OpenError::Disk(error) => write!(out, "cannot use the data directory: {error}"),
+            OpenError::Later { file, version } => {
+                write!(out, "{file} has format version {version}, of a later version of this program")
+            }
+        }
+    }
+}
+
+impl From<SurveyError> for OpenError {
+    fn from(error: SurveyError) -> OpenError {
+        match error {
+            SurveyError::Disk(error) => OpenError::Disk(error),
+            SurveyError::Later { file, version } => OpenError::Later { file, version },
+        }
+    }
+}
+
+/// What was found of the two checkpoints.
+#[derive(Default)]
+struct Found {
+    good: [Option<Header>; 2],
+    /// Of the newest good one.
+    state: Option<State>,
+    /// How many are there and not good.
+    bad: usize,
+}
+
+fn read_checkpoints<D: Disk>(disk: &D, report: &mut Report) -> Result<Found, OpenError> {
+    let mut found = Found::default();
+    let mut states: Vec<(usize, Header, Vec<u8>)> = Vec::new();
+    let mut why_bad: Vec<(&str, String)> = Vec::new();
+    for (place, name) in NAMES.iter().enumerate() {
+        match checkpoint::read(disk, name) {
+            Ok((header, state)) => states.push((place, header, state)),
+            Err(NoCheckpoint::Absent) => {}
+            Err(NoCheckpoint::Bad) => why_bad.push((name, "was not finished, or is damaged".into())),
+            Err(NoCheckpoint::Disk(error)) => why_bad.push((name, format!("cannot be read: {error}"))),
+            Err(NoCheckpoint::Later(version)) => return Err(OpenError::Later { file: name.to_string(), version }),
+        }
+    }
+    states.sort_by_key(|(_, header, _)| std::cmp::Reverse(header.generation));
+    for (place, header, bytes) in states {
+        let name = NAMES.get(place).copied().unwrap_or_default();
+        match &found.state {
+            Some(newer) if newer.lane != header.lane => {
+                why_bad.push((name, "belongs to another data directory".into()));
+            }
+            Some(_) => found.good[place] = Some(header),
+            None => match State::load(header.lane, &bytes) {
+                Some(state) => {
+                    found.good[place] = Some(header);
+                    found.state = Some(state);
+                }
+                None => why_bad.push((name, "makes no sense".into())),
+            },
+        }
+    }
+    found.bad = why_bad.len();
+    for (name, what) in why_bad {
+        // A write that was interrupted looks like damage; the other one is there for that.
+        match &found.state {
+            Some(_) => report.note(name, None, format!("{what}; the other one is used")),
+            None => report.damage(name, None, what, Lost::NOTHING),
+        }
+    }
+    Ok(found)
+}
+
+/// Opens a directory. `fresh_lane` is the lane's id if there is none yet. `now_ms` is the time, as for
+/// [`step`](Keeper::step).
+///
+/// # Errors
+///
+/// If the directory cannot be listed or written, or was written by a later version.
+pub fn open<D: Disk>(disk: D, limits: &Limits, fresh_lane: LaneId, now_ms: u64) -> Result<Opened<D>, OpenError> {
+    let mut report = Report::default();
+    let Found { good, state, bad } = read_checkpoints(&disk, &mut report)?;
+    let files = survey(&disk, state.as_ref().map(|state| state.lane), &mut report)?;
+    let (mut state, next_index, unsynced) = match state {
+        Some(mut state) => {
+            find_segments(&mut state, &files, &mut report);
+            let mut scan = Scan::new(&disk, &files, Some(state.index));
+            replay(&mut state, &mut scan, &mut report);
+            let read = (scan.next_index(), scan.files_read().to_vec());
+            (state, read.0, read.1)
+        }
+        None => {
+            let mut state = State::new(files.lane.unwrap_or(fresh_lane));
+            // Before there are two checkpoints, no segment is used again.
+            let complete = bad < NAMES.len() && files.segments.first().is_some_and(|first| first.header.first <= 1);
+            if !files.segments.is_empty() && !complete {
+                let what = "there is no good checkpoint: everything is read from the segments that are left";
+                report.damage("data directory", None, what, Lost::NOTHING);
+            }
+            let after = complete.then_some(0);
+            let (next, read) = rescue::everything(&disk, &files, after, &mut state, &mut report);
+            (state, next, read)
+        }
+    };
+    let mut free = set_aside(&disk, &files);
+    for segment in &mut state.segments.all {
+        segment.seal();
+    }
+    let in_use = |slot: FileSlot| state.segments.all.iter().any(|segment| segment.slot == slot);
+    free.extend(files.segments.iter().map(|segment| segment.slot).filter(|slot| !in_use(*slot)));
+    let term = state.term.max(files.term_max()) + 1;
+    let clean = state.restart(term);
+    let next_index = next_index.max(state.index + 1);
+    let number = state.segments.all.back().map_or(0, |segment| segment.number).max(files.number_max());
+    let settings = Settings::new(limits, disk.total_bytes().map_err(OpenError::Disk)?);
+    let journal = Journal::start(Start {
+        disk: disk.clone(),
+        lane: state.lane,
+        term,
+        next_index,
+        next_number: number + 1,
+        time_ms: state.time_ms,
+        segment_bytes: settings.segment_bytes,
+        reserve: limits.segments_reserve,
+        spares_max: limits.segments_spare_max,
+        free,
+        taken: files.slots().collect(),
+        unsynced,
+    })
+    .map_err(OpenError::Disk)?;
+    let contents = contents(&state, term, clean);
+    let checkpoints = Checkpoints::new(good.map(|good| good.map(|header| (header.generation, header.index))), now_ms);
+    let keeper = Keeper::new(disk, state, settings, checkpoints);
+    Ok(Opened { journal, keeper, contents, report })
+}
+
+/// Applies the batches behind a checkpoint.
+fn replay<D: Disk>(state: &mut State, scan: &mut Scan<'_, D>, report: &mut Report) {
+    let mut scratch = Vec::new();
+    while let Some(batch) = scan.next(report) {
+        if state.begin(&batch) {
+            let mut at = batch.at;
+            for submission in &batch.submissions {
+                state.apply(&submission.bytes, batch.segment, at, &mut scratch);
+                at += submission.bytes.len() as u64;
+            }
+        }
+        scan.give(batch.submissions.into_iter().map(|submission| submission.bytes).collect());
+    }
+}
+
+/// Looks for the segments that the state knows. What lived in those that are gone is lost.
+fn find_segments(state: &mut State, files: &Survey, report: &mut Report) {
+    let mut missing = Vec::new();
+    for segment in &mut state.segments.all {
+        match files.segments.binary_search_by_key(&segment.number, |file| file.header.number) {
+            Ok(at) => segment.slot = files.segments.get(at).map_or(segment.slot, |file| file.slot),
+            // It was dead, and is used again.
+            Err(_) if segment.live == 0 => missing.push(segment.number),
+            Err(_) => {
+                let lost = Lost { messages: segment.live, ..Lost::NOTHING };
+                report.damage(segment.slot.name(), None, format!("segment {} is gone", segment.number), lost);
+                missing.push(segment.number);
+            }
+        }
+    }
+    state.lose_segments(&missing);
+}
+
+/// Gives files of which nothing can be made another name, and returns the blank ones.
+fn set_aside<D: Disk>(disk: &D, files: &Survey) -> Vec<FileSlot> {
+    for slot in &files.useless {
+        let name = format!("damaged-{}-{}", files.number_max(), slot.name());
+        // One that cannot be renamed stays: its number is taken.
+        let _ = disk.rename(&slot.name(), &name);
+    }
+    files.blank.clone()
+}
+
+fn contents(state: &State, term: u64, clean: bool) -> Contents {
+    let mut queues: Vec<QueueRow> = state
+        .rows
+        .iter()
+        .map(|(id, row)| QueueRow { id: *id, first: row.first(), end: row.end, ready: row.live })
+        .collect();
+    queues.sort_unstable_by_key(|row| row.id);
+    Contents {
+        term,
+        clean,
+        time_ms: state.time_ms,
+        definitions: state.definitions.iter().map(|(id, bytes)| (*id, bytes.to_vec())).collect(),
+        bindings: state.bindings.iter().map(|(from, to, bytes)| (*from, *to, bytes.to_vec())).collect(),
+        queues,
+    }
+}

@@ -1,0 +1,419 @@
+//! Reading the journal back: the batches of all segments, in the order in which they count.
+//!
+//! Segments follow each other by number. A segment says which index its first batch has: what earlier segments have
+//! with that index or a higher one is void (a start goes on from the last batch that it found sound, and writes a
+//! segment that says so).
+//!
+//! A batch that is not sound is either *damage* or the *tail*. It is damage if it was durable once: a later batch knew
+//! it as synced, or a later start found it sound. What is sound in it is [salvaged](super::record::salvage), and reading
+//! goes on behind it. Else it is the tail: a write that was interrupted, which nobody was told of. Reading ends there,
+//! whatever follows.
+
+use super::Submission;
+use super::batch::{BATCH_ALIGN, BATCH_HEADER_BYTES, Batch, BatchHeader};
+use super::disk::Disk;
+use super::reader::Reader;
+use super::record::{End, salvage};
+use super::report::{Lost, Report};
+use super::segment::{FileSlot, HEADER_BYTES, LaneId};
+use super::survey::{SegmentFile, Survey};
+
+/// Headers with a wrong bit that are looked for, each at the cost of trying all of its bits.
+const CORRECTIONS_MAX: u32 = 4096;
+
+/// Where a batch begins in the segment that is read.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    at: u64,
+    index: u64,
+}
+
+/// What follows a batch that is not sound.
+#[derive(Debug, Default)]
+struct Beyond {
+    /// The first batch in the same segment that looks sound.
+    next: Option<Place>,
+    /// The next segment with batches that count.
+    segment: Option<usize>,
+    /// What was looked for was durable once.
+    was_durable: bool,
+}
+
+/// Reads batches. See the [module](self).
+#[derive(Debug)]
+pub struct Scan<'s, D: Disk> {
+    disk: D,
+    lane: LaneId,
+    segments: &'s [SegmentFile],
+    /// For each segment, the index from which on its batches are void.
+    bounds: Vec<u64>,
+    /// Batches up to this one may be missing: their segments were used again.
+    complete_from: u64,
+    /// The segment that is read, and where.
+    segment: usize,
+    reader: Option<Reader<D::File>>,
+    at: u64,
+    /// The index of the batch that was last seen in this segment.
+    seen: u64,
+    /// The index of the next batch.
+    expected: u64,
+    time_ms: u64,
+    ended: bool,
+    corrections: u32,
+    read: Vec<FileSlot>,
+    spare: Vec<Vec<u8>>,
+}
+
+impl<'s, D: Disk> Scan<'s, D> {
+    /// Will read everything behind batch `after`, all of which should be there. Without `after`, everything that is
+    /// there: segments that are missing were used again.
+    pub fn new(disk: &D, survey: &'s Survey, after: Option<u64>) -> Scan<'s, D> {
+        let mut scan = Scan::everything(disk, survey, after);
+        scan.expected = after.map_or(0, |after| after + 1);
+        scan
+    }
+
+    /// Will read everything that is there. Only behind batch `complete_after` should nothing be missing.
+    pub fn everything(disk: &D, survey: &'s Survey, complete_after: Option<u64>) -> Scan<'s, D> {
+        let mut bound = u64::MAX;
+        let mut bounds: Vec<u64> = survey
+            .segments
+            .iter()
+            .rev()
+            .map(|segment| {
+                let own = bound;
+                bound = bound.min(segment.header.first);
+                own
+            })
+            .collect();
+        bounds.reverse();
+        Scan {
+            disk: disk.clone(),
+            lane: survey.lane.unwrap_or_default(),
+            segments: &survey.segments,
+            bounds,
+            complete_from: complete_after.map_or(u64::MAX, |after| after + 1),
+            segment: 0,
+            reader: None,
+            at: 0,
+            seen: 0,
+            expected: 0,
+            time_ms: 0,
+            ended: false,
+            corrections: CORRECTIONS_MAX,
+            read: vec![],
+            spare: vec![],
+        }
+    }
+
+    /// The index that a new term goes on from, once everything was read.
+    pub fn next_index(&self) -> u64 {
+        self.expected.max(1)
+    }
+
+    /// The time of the last batch; 0 if there was none.
+    pub fn time_ms(&self) -> u64 {
+        self.time_ms
+    }
+
+    /// The files from which batches came: they may not have been synced.
+    pub fn files_read(&self) -> &[FileSlot] {
+        &self.read
+    }
+
+    /// Takes buffers back, to be used again.
+    pub fn give(&mut self, buffers: Vec<Vec<u8>>) {
+        // Each batch takes one.
+        self.spare.extend(buffers.into_iter().take(1));
+        self.spare.truncate(2);
+    }
+
+    /// The next batch: one submission with the whole payload. One that is damaged is mended as far as it goes: what is
+    /// lost is in the report.
+    pub fn next(&mut self, report: &mut Report) -> Option<Batch> {
+        while !self.ended {
+            let (Some(segment), Some(bound)) =
+                (self.segments.get(self.segment).copied(), self.bounds.get(self.segment).copied())
+            else {
+                self.ended = true;
+                break;
+            };
+            if bound <= self.expected.max(segment.header.first) {
+                self.leave(report);
+                continue;
+            }
+            if self.reader.is_none() && !self.enter(&segment, report) {
+                continue;
+            }
+            if let Some(batch) = self.step(&segment, report) {
+                return Some(batch);
+            }
+        }
+        None
+    }
+
+    /// Goes on with the next segment.
+    fn leave(&mut self, report: &mut Report) {
+        self.close(report);
+        self.segment += 1;
+    }
+
+    fn end(&mut self, report: &mut Report) {
+        self.close(report);
+        self.ended = true;
+    }
+
+    fn close(&mut self, report: &mut Report) {
+        if let (Some(reader), Some(segment)) = (self.reader.take(), self.segments.get(self.segment))
+            && reader.has_unreadable()
+        {
+            report.damage(segment.slot.name(), None, "some of it cannot be read", Lost::NOTHING);
+        }
+    }
+
+    fn enter(&mut self, segment: &SegmentFile, report: &mut Report) -> bool {
+        let (first, name) = (segment.header.first, segment.slot.name());
+        if first > self.expected {
+            let from = if self.follows_closely(self.segment) { self.expected } else { self.complete_from };
+            self.miss(from, first, &name, None, report);
+        }
+        match Reader::open(&self.disk, &name) {
+            Ok(reader) => {
+                self.reader = Some(reader);
+                self.at = HEADER_BYTES as u64;
+                self.seen = first.saturating_sub(1);
+                true
+            }
+            Err(error) => {
+                // The next segment says what is missing.
+                report.damage(name, None, format!("cannot be read: {error}"), Lost::NOTHING);
+                self.leave(report);
+                false
+            }
+        }
+    }
+
+    /// Whether nothing lay between this segment and the one before.
+    fn follows_closely(&self, segment: usize) -> bool {
+        let number = |i: usize| self.segments.get(i).map(|one| one.header.number);
+        segment.checked_sub(1).and_then(number).is_some_and(|before| number(segment) == Some(before + 1))
+    }
+
+    /// Goes on from batch `index`. Those in front of it that should be there, from batch `from` on, are lost.
+    fn miss(&mut self, from: u64, index: u64, file: &str, at: Option<u64>, report: &mut Report) {
+        let from = from.max(self.expected);
+        if from < index {
+            let what = match index - from {
+                1 => format!("batch {from} is missing"),
+                _ => format!("batches {from} to {} are missing", index - 1),
+            };
+            report.damage(file, at, what, Lost { batches: index - from, ..Lost::NOTHING });
+        }
+        self.expected = self.expected.max(index);
+    }
+
+    fn header(&mut self, at: u64, number: u64, term: u64) -> Option<BatchHeader> {
+        let bytes = self.reader.as_mut()?.bytes(at, BATCH_HEADER_BYTES);
+        BatchHeader::decode(bytes, &self.lane).filter(|header| header.segment == number && header.term == term)
+    }
+
+    /// Looks at what is at the current place of a segment.
+    fn step(&mut self, segment: &SegmentFile, report: &mut Report) -> Option<Batch> {
+        let found = self.header(self.at, segment.header.number, segment.header.term);
+        match found {
+            Some(header) if header.index < self.expected && header.index > self.seen => {
+                self.seen = header.index;
+                self.at += header.batch_bytes();
+                None
+            }
+            Some(header) if header.index == self.expected => {
+                let mut payload = self.spare.pop().unwrap_or_default();
+                if self.payload(&header, &mut payload) {
+                    return Some(self.take(segment, &header, payload));
+                }
+                self.spare.push(payload);
+                self.unsound(segment, Some(header), report)
+            }
+            _ => self.unsound(segment, None, report),
+        }
+    }
+
+    /// Reads the payload of the batch at the current place. Returns whether it is sound.
+    fn payload(&mut self, header: &BatchHeader, payload: &mut Vec<u8>) -> bool {
+        let at = self.at + BATCH_HEADER_BYTES as u64;
+        let read = self.reader.as_mut().is_some_and(|reader| reader.read(at, header.len as usize, payload));
+        read && crc32c::crc32c(payload) == header.crc
+    }
+
+    fn take(&mut self, segment: &SegmentFile, header: &BatchHeader, payload: Vec<u8>) -> Batch {
+        if self.read.last() != Some(&segment.slot) {
+            self.read.push(segment.slot);
+        }
+        let at = self.at + BATCH_HEADER_BYTES as u64;
+        self.at += header.batch_bytes();
+        self.seen = header.index;
+        self.expected = header.index + 1;
+        self.time_ms = self.time_ms.max(header.time_ms);
+        let submissions = vec![Submission { from: super::KEEPER, bytes: payload, ..Submission::default() }];
+        let (index, term, number) = (header.index, header.term, segment.header.number);
+        Batch { index, term, segment: number, slot: segment.slot, at, submissions, time_ms: self.time_ms }
+    }
+
+    /// What is at the current place is no sound batch with the expected index. `header` is its header if that is sound.
+    fn unsound(&mut self, segment: &SegmentFile, header: Option<BatchHeader>, report: &mut Report) -> Option<Batch> {
+        let name = segment.slot.name();
+        let corrected = if header.is_none() { self.corrected(segment) } else { None };
+        if let Some(header) = corrected {
+            let mut payload = vec![];
+            if self.payload(&header, &mut payload) {
+                report.damage(name, self.at, "one bit of a batch's header was wrong", Lost::NOTHING);
+                return Some(self.take(segment, &header, payload));
+            }
+        }
+        let sound = header.or(corrected);
+        let header = sound.or_else(|| self.recognised(segment));
+        let beyond = self.beyond(if header.is_some() { BATCH_ALIGN } else { 0 });
+        if let Some(next) = beyond.next.filter(|next| next.index <= self.expected) {
+            // What was skipped was not wanted.
+            (self.at, self.seen) = (next.at, next.index - 1);
+            return None;
+        }
+        let belongs_here = header.is_some()
+            || beyond.next.is_some()
+            || self.expected >= self.complete_from
+            || beyond.segment.is_some_and(|i| self.follows_closely(i));
+        if !belongs_here && beyond.segment.is_some() {
+            // The segments between were used again.
+            self.leave(report);
+            return None;
+        }
+        if !beyond.was_durable {
+            if header.is_some() || beyond.next.is_some() || beyond.segment.is_some() {
+                report.note(name, self.at, format!("batch {} was not finished: nobody was told of it", self.expected));
+            }
+            self.end(report);
+            return None;
+        }
+        let mended = header.and_then(|header| self.mended(segment, &header, sound.is_some(), beyond.next, report));
+        if header.is_some() && mended.is_none() {
+            self.miss(self.expected, self.expected + 1, &name, Some(self.at), report);
+        }
+        match beyond.next {
+            Some(next) => {
+                self.miss(self.expected, next.index, &name, Some(self.at), report);
+                (self.at, self.seen) = (next.at, next.index - 1);
+            }
+            // The next segment says what is missing between.
+            None => self.leave(report),
+        }
+        mended
+    }
+
+    /// The header at the current place, if one bit of it is wrong and it is that of the expected batch.
+    fn corrected(&mut self, segment: &SegmentFile) -> Option<BatchHeader> {
+        let bytes = self.reader.as_mut()?.bytes(self.at, BATCH_HEADER_BYTES);
+        let header = BatchHeader::correct(bytes, &self.lane)?;
+        let numbers = (header.segment, header.term, header.index);
+        (numbers == (segment.header.number, segment.header.term, self.expected)).then_some(header)
+    }
+
+    /// A header that is damaged, but clearly that of the expected batch.
+    fn recognised(&mut self, segment: &SegmentFile) -> Option<BatchHeader> {
+        let bytes = self.reader.as_mut()?.bytes(self.at, BATCH_HEADER_BYTES);
+        let header = BatchHeader::damaged(bytes)?;
+        let numbers = (header.segment, header.index);
+        (numbers == (segment.header.number, self.expected)).then_some(header)
+    }
+
+    /// What is sound in the batch at the current place. `is_sound` says whether the header can be believed, `next` where
+    /// the next batch begins in this segment.
+    fn mended(
+        &mut self,
+        segment: &SegmentFile,
+        header: &BatchHeader,
+        is_sound: bool,
+        next: Option<Place>,
+        report: &mut Report,
+    ) -> Option<Batch> {
+        let at = self.at + BATCH_HEADER_BYTES as u64;
+        let len = u64::from(header.len);
+        let (len, end) = if is_sound {
+            (len.min(self.reader.as_ref()?.len().saturating_sub(at)), End::Exact)
+        } else {
+            // Without the next batch nobody knows where this one ends, and an earlier use of the file begins.
+            let room = next?.at.saturating_sub(at);
+            let fits = room.checked_sub(len).is_some_and(|padding| padding < BATCH_ALIGN);
+            if fits { (len, End::Exact) } else { (room, End::Padded(BATCH_ALIGN as usize)) }
+        };
+        let mut payload = vec![];
+        if !self.reader.as_mut()?.read(at, usize::try_from(len).ok()?, &mut payload) {
+            return None;
+        }
+        let lost = salvage(&mut payload, end);
+        report.damage(segment.slot.name(), self.at, format!("batch {} is damaged", self.expected), lost);
+        let time_ms = if is_sound { header.time_ms } else { 0 };
+        let header = BatchHeader { index: self.expected, term: segment.header.term, time_ms, ..*header };
+        Some(self.take(segment, &header, payload))
+    }
+
+    /// Looks behind the current place.
+    fn beyond(&mut self, skip: u64) -> Beyond {
+        let mut beyond = Beyond::default();
+        let Some(mut reader) = self.reader.take() else {
+            return beyond;
+        };
+        let segments = self.segments;
+        let term = segments.get(self.segment).map_or(0, |segment| segment.header.term);
+        self.search(&mut reader, self.segment, self.at + skip, self.seen, &mut beyond);
+        self.reader = Some(reader);
+        for (i, segment) in segments.iter().enumerate().skip(self.segment + 1) {
+            let (first, bound) = (segment.header.first, self.bounds.get(i).copied().unwrap_or(0));
+            if bound <= first {
+                continue;
+            }
+            beyond.segment = beyond.segment.or(Some(i));
+            // The start that began a later term found everything in front of it.
+            beyond.was_durable |= segment.header.term > term;
+            if beyond.was_durable {
+                break;
+            }
+            if let Ok(mut reader) = Reader::open(&self.disk, &segment.slot.name()) {
+                self.search(&mut reader, i, HEADER_BYTES as u64, first.saturating_sub(1), &mut beyond);
+            }
+        }
+        beyond
+    }
+
+    /// Looks for batches in a segment from `at` on, with indexes above `seen`.
+    fn search(&mut self, reader: &mut Reader<D::File>, i: usize, mut at: u64, mut seen: u64, beyond: &mut Beyond) {
+        let (Some(segment), Some(bound)) = (self.segments.get(i), self.bounds.get(i)) else {
+            return;
+        };
+        let is_here = i == self.segment;
+        while at < reader.len() && !(beyond.was_durable && (beyond.next.is_some() || !is_here)) {
+            let bytes = reader.bytes(at, BATCH_HEADER_BYTES);
+            let header = BatchHeader::decode(bytes, &self.lane).or_else(|| {
+                let may_be = self.corrections > 0 && BatchHeader::looks_like_one(bytes);
+                self.corrections -= u32::from(may_be);
+                if may_be { BatchHeader::correct(bytes, &self.lane) } else { None }
+            });
+            let header = header.filter(|header| {
+                (header.segment, header.term) == (segment.header.number, segment.header.term)
+                    && (seen + 1..*bound).contains(&header.index)
+            });
+            let Some(header) = header else {
+                at += BATCH_ALIGN;
+                continue;
+            };
+            if is_here {
+                beyond.next = beyond.next.or(Some(Place { at, index: header.index }));
+            }
+            beyond.was_durable |= header.synced >= self.expected;
+            seen = header.index;
+            at += header.batch_bytes();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,239 @@
+//! The oracle: what a fetch may bring, and what an open must find.
+
+use super::model::{Op, PREDEFINED, Queue, State, Waiting};
+use super::run::{Clean, Run};
+use crate::lane::Lane;
+use leveret::store::open::{Contents, Report};
+use leveret::store::{Completion, Fetch, Fetched, Position};
+
+/// A fetch that is not answered.
+#[derive(Debug)]
+pub struct Asked {
+    queue: u64,
+    from: Position,
+    to: Position,
+    bytes_max: usize,
+    count_max: usize,
+    /// What was in the queue when it was asked for.
+    then: Queue,
+}
+
+impl Asked {
+    pub fn of(fetch: &Fetch, then: Queue) -> Asked {
+        Asked {
+            queue: fetch.queue.0,
+            from: fetch.from,
+            to: fetch.to,
+            bytes_max: fetch.bytes_max,
+            count_max: fetch.count_max,
+            then,
+        }
+    }
+}
+
+/// What any answer must be, whatever is in it.
+fn well_formed(fetched: &Fetched, from: Position, to: Position) {
+    let what = || format!("queue {} from {from} to {to}: {fetched:?}", fetched.queue.0);
+    assert!((from + 1..=to).contains(&fetched.next), "no progress, or too much: {}", what());
+    assert!(fetched.messages.is_sorted_by(|a, b| a.position < b.position), "not in order: {}", what());
+    for message in &fetched.messages {
+        assert!((from..fetched.next).contains(&message.position), "not asked for: {}", what());
+        let end = message.at as usize + message.len as usize;
+        assert!(end <= fetched.bytes.len(), "not in the answer: {}", what());
+    }
+}
+
+impl Run {
+    fn is_known(&self, queue: u64, position: Position, bytes: &[u8]) -> bool {
+        let known = self.bodies.get(&(queue, position));
+        known.is_some_and(|bodies| bodies.iter().any(|body| body.bytes == bytes.len() && body.content() == bytes))
+    }
+
+    /// An answer while everything runs.
+    pub fn fetched(&mut self, fetched: Fetched) {
+        let asked = self.asked.remove(&fetched.tag).expect("an answer to something that was asked, once");
+        assert_eq!(asked.queue, fetched.queue.0);
+        let queue = asked.queue;
+        if !self.view.queues.contains_key(&queue) {
+            return;
+        }
+        well_formed(&fetched, asked.from, asked.to);
+        assert!(fetched.messages.len() <= asked.count_max);
+        let bytes: usize = fetched.messages.iter().map(|message| message.len as usize).sum();
+        assert!(bytes <= asked.bytes_max || fetched.messages.len() == 1, "{bytes} bytes, not {}", asked.bytes_max);
+        for message in &fetched.messages {
+            let at = format!("queue {queue} position {}", message.position);
+            let content = &fetched.bytes[message.at as usize..][..message.len as usize];
+            assert!(self.is_known(queue, message.position, content), "altered: {at}");
+            let then = asked.then.alive.get(&message.position);
+            let tainted = self.tainted.has(queue, message.position);
+            assert!(then.is_some() || tainted || self.was_alive(queue, message.position), "settled long ago: {at}");
+            let now = self.view.alive(queue, message.position);
+            if let Some(now) = now {
+                assert!(!message.redelivered || now.redelivered || tainted, "never returned: {at}");
+            }
+        }
+        let mut missing = vec![];
+        for (position, _) in asked.then.alive.range(asked.from..fetched.next) {
+            let found = fetched.messages.binary_search_by_key(position, |m| m.position).is_ok();
+            if !found && self.view.alive(queue, *position).is_some() {
+                assert!(self.tainted.has(queue, *position), "missing: queue {queue} position {position}: {fetched:?}");
+                missing.push(*position);
+            }
+        }
+        for position in missing {
+            // The keeper has settled it.
+            self.view.queues.get_mut(&queue).expect("a queue").alive.remove(&position);
+            self.base_forgets(queue, position);
+        }
+    }
+
+    /// Whether a position was alive at some time in this life.
+    fn was_alive(&self, queue: u64, position: Position) -> bool {
+        let in_history = |op: &Op| match op {
+            Op::Messages { places, bodies, .. } => {
+                let here =
+                    |(q, first): &(u64, u64)| *q == queue && (*first..first + bodies.len() as u64).contains(&position);
+                places.iter().any(here)
+            }
+            _ => false,
+        };
+        self.base.alive(queue, position).is_some() || self.history.iter().any(|(_, ops)| ops.iter().any(in_history))
+    }
+
+    fn base_forgets(&mut self, queue: u64, position: Position) {
+        self.tainted.places.insert((queue, position));
+    }
+
+    /// The lane was opened: what is there must be what some part of the history made.
+    pub fn recovered(&mut self, lane: &mut Lane, contents: Contents, report: &Report, clean: Clean) {
+        self.say(|| format!("found: {contents:?}\n{report:?}"));
+        match clean {
+            Clean::Yes => assert!(contents.clean, "stopped in order, and not known"),
+            Clean::No => assert!(!contents.clean, "not stopped in order"),
+            Clean::Perhaps => {}
+        }
+        let found = self.read_everything(lane, &contents);
+        let least = if self.power_cut { self.durable } else { self.written };
+        let most = self.attempted;
+        let mut state = self.base.clone();
+        let mut fits = None;
+        let mut differences = vec![];
+        for upto in 0..=self.history.len() {
+            if upto > 0 {
+                let ops = self.history[upto - 1].1.clone();
+                ops.iter().for_each(|op| state.apply(op));
+            }
+            if upto >= least && upto <= most.max(least) {
+                match self.differs(&state.clone().started(contents.clean), &found) {
+                    None => fits = Some(upto),
+                    Some(difference) => differences.push(format!("after {upto}: {difference}")),
+                }
+            }
+        }
+        let Some(upto) = fits else {
+            panic!(
+                "what was found is nothing that was ever there ({} submissions, durable {}, written {}, tried {}, \
+                 power cut: {}):\n{}\n{report:?}",
+                self.history.len(),
+                self.durable,
+                self.written,
+                self.attempted,
+                self.power_cut,
+                differences.join("\n")
+            )
+        };
+        self.say(|| format!("{upto} of {} submissions are there", self.history.len()));
+        self.hash = crate::rng::mix(self.hash ^ upto as u64).wrapping_add(found.bytes());
+        self.begin_life(found, contents.term);
+    }
+
+    /// All that the lane holds.
+    fn read_everything(&mut self, lane: &mut Lane, contents: &Contents) -> State {
+        let mut found = State::default();
+        for (id, bytes) in &contents.definitions {
+            assert!(found.definitions.insert(id.0, bytes.clone()).is_none(), "defined twice: {id:?}");
+        }
+        for (from, to, bytes) in &contents.bindings {
+            assert!(found.bindings.insert((from.0, to.0, bytes.clone())), "bound twice: {from:?} {to:?}");
+        }
+        for row in &contents.queues {
+            let id = row.id.0;
+            let mut queue = Queue { end: row.end, ..Queue::default() };
+            let (mut from, mut lost) = (row.first, 0);
+            while from < row.end {
+                let count_max = self.rng.pick(&[1, 7, 256]);
+                let (bytes_max, queue) = (self.rng.pick(&[1, 4000, 1 << 20]), &mut queue);
+                let fetch =
+                    Fetch { shard: 0, tag: 0, queue: row.id, from, to: row.end, bytes_max, count_max, buffer: vec![] };
+                let fetched = self.fetch_now(lane, fetch);
+                well_formed(&fetched, from, row.end);
+                for message in &fetched.messages {
+                    let at = (id, message.position);
+                    let bytes = &fetched.bytes[message.at as usize..][..message.len as usize];
+                    let bodies = self.bodies.get(&at).map_or(&[][..], |bodies| bodies);
+                    let body = bodies.iter().rev().find(|b| b.bytes == bytes.len() && b.content() == bytes);
+                    let body = *body.unwrap_or_else(|| panic!("altered: {at:?}, {} bytes", bytes.len()));
+                    let waiting = Waiting { body, transient: false, redelivered: message.redelivered };
+                    queue.alive.insert(message.position, waiting);
+                }
+                lost += fetched.lost;
+                from = fetched.next;
+            }
+            assert_eq!(row.ready, queue.alive.len() as u64 + lost, "the count of queue {id}");
+            if lost == 0 && !queue.alive.is_empty() {
+                let first = queue.alive.first_key_value().map(|(position, _)| *position);
+                assert_eq!(Some(row.first), first, "the first message of queue {id}");
+            }
+            assert!(found.queues.insert(id, queue).is_none(), "two rows of queue {id}");
+        }
+        found
+    }
+
+    fn fetch_now(&mut self, lane: &mut Lane, fetch: Fetch) -> Fetched {
+        let what = format!("{fetch:?}");
+        lane.fetch(fetch);
+        for _ in 0..1000 {
+            lane.step(&mut self.rng, self.now_ms);
+            if let Some((_, told)) = lane.told.pop_front() {
+                match told {
+                    Completion::Fetched(fetched) => return fetched,
+                    other => panic!("{other:?} instead of an answer"),
+                }
+            }
+        }
+        panic!("never answered: {what}")
+    }
+
+    /// How what was found differs from what should be, damage aside.
+    fn differs(&self, should: &State, found: &State) -> Option<String> {
+        let tainted = &self.tainted;
+        let ids = should.definitions.keys().chain(found.definitions.keys());
+        for id in ids.filter(|id| !tainted.has_id(**id)) {
+            let (a, b) = (should.definitions.get(id), found.definitions.get(id));
+            if a != b {
+                return Some(format!("definition of {id}: {b:?}, not {a:?}"));
+            }
+        }
+        let known = |id: &u64| *id < PREDEFINED || !tainted.has_id(*id);
+        let mut bindings = should.bindings.symmetric_difference(&found.bindings);
+        if let Some(binding) = bindings.find(|(from, to, _)| known(from) && known(to)) {
+            return Some(format!("binding {binding:?}, found: {}", found.bindings.contains(binding)));
+        }
+        let nothing = Queue::default();
+        let ids = should.queues.keys().chain(found.queues.keys());
+        for id in ids.filter(|id| !tainted.has_id(**id)) {
+            let (a, b) = (should.queues.get(id).unwrap_or(&nothing), found.queues.get(id).unwrap_or(&nothing));
+            if b.end < a.end && !tainted.has_queue(*id) {
+                return Some(format!("queue {id} ends at {}, not {}", b.end, a.end));
+            }
+            for position in a.alive.keys().chain(b.alive.keys()) {
+                let (a, b) = (a.alive.get(position), b.alive.get(position));
+                if a != b && !tainted.has(*id, *position) {
+                    return Some(format!("queue {id} position {position}: {b:?}, not {a:?}"));
+                }
+            }
+        }
+        None
+    }
+}

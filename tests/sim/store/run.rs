@@ -1,0 +1,373 @@
+//! One run: several lives of one data directory, each with an end of its own.
+
+use super::act::Shard;
+use super::check::Asked;
+use super::model::{Body, Op, State, Touched};
+use crate::disk::{Operation, SimDisk};
+use crate::lane::{Fact, Lane, Name, OpenedLane};
+use crate::lane_temper::LaneTemper;
+use crate::rng::Rng;
+use leveret::limits::Limits;
+use leveret::store::{Completion, KEEPER, Position};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Where a batch lies.
+#[derive(Debug)]
+pub struct Placed {
+    pub file: String,
+    pub from: u64,
+    pub to: u64,
+    pub index: u64,
+    pub touched: Touched,
+    /// It says that everything up to this batch is synced.
+    pub knows: u64,
+}
+
+/// Whether the life before ended in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clean {
+    Yes,
+    No,
+    /// It did, and something happened since.
+    Perhaps,
+}
+
+/// How a life ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Clean,
+    Kill,
+    PowerCut,
+}
+
+pub struct Run {
+    pub rng: Rng,
+    pub disk: SimDisk,
+    pub limits: Limits,
+    pub now_ms: u64,
+    pub trace: bool,
+    /// What the life before left.
+    pub base: State,
+    /// What was submitted since, in order.
+    pub history: Vec<(Name, Vec<Op>)>,
+    /// Places in the history, counted from 1.
+    order: BTreeMap<Name, usize>,
+    /// By batch, how much of the history is written with it.
+    by_index: BTreeMap<u64, usize>,
+    pub attempted: usize,
+    pub written: usize,
+    pub durable: usize,
+    pub synced_index: u64,
+    /// What the shards believe.
+    pub view: State,
+    pub shards: Vec<Shard>,
+    /// Everything that was ever at a place.
+    pub bodies: BTreeMap<(u64, Position), Vec<Body>>,
+    pub next_body: u32,
+    pub next_id: u64,
+    pub asked: BTreeMap<u64, Asked>,
+    pub next_tag: u64,
+    pub placed: Vec<Placed>,
+    /// What damage may have changed.
+    pub tainted: Touched,
+    pub checkpoints_damaged: BTreeSet<String>,
+    /// The power went since the last open that succeeded.
+    pub power_cut: bool,
+    pub lives: usize,
+    /// Tells this run from another.
+    pub hash: u64,
+}
+
+/// A run with the temper of `seed`.
+pub fn run(seed: u64, trace: bool) -> u64 {
+    let mut rng = Rng::new(seed);
+    let mut limits = Limits::default();
+    limits.segment_bytes = rng.pick(&[16 << 10, 64 << 10]);
+    limits.checkpoint_bytes = rng.pick(&[8 << 10, 64 << 10, 1 << 20]);
+    let disk = SimDisk::new(rng.next());
+    if trace {
+        disk.trace();
+    }
+    let mut run = Run {
+        disk,
+        limits,
+        now_ms: 1_000_000,
+        trace,
+        base: State::default(),
+        history: vec![],
+        order: BTreeMap::new(),
+        by_index: BTreeMap::new(),
+        attempted: 0,
+        written: 0,
+        durable: 0,
+        synced_index: 0,
+        view: State::default(),
+        shards: vec![],
+        bodies: BTreeMap::new(),
+        next_body: 0,
+        next_id: 0,
+        asked: BTreeMap::new(),
+        next_tag: 0,
+        placed: vec![],
+        tainted: Touched::default(),
+        checkpoints_damaged: BTreeSet::new(),
+        power_cut: false,
+        lives: 0,
+        hash: 0,
+        rng,
+    };
+    let mut clean = Clean::No;
+    for _ in 0..run.rng.range(2, 6) {
+        let mut lane = run.open(clean);
+        let steps = run.rng.pick(&[20, 100, 400]);
+        let end = run.rng.pick(&[End::Clean, End::Kill, End::PowerCut, End::PowerCut]);
+        clean = run.live(&mut lane, steps, end);
+        drop(lane);
+        if run.rng.chance(10) {
+            run.damage();
+            clean = if clean == Clean::No { Clean::No } else { Clean::Perhaps };
+        }
+    }
+    let mut lane = run.open(clean);
+    run.come_to_rest(&mut lane);
+    run.hash
+}
+
+impl Run {
+    pub fn say(&self, what: impl FnOnce() -> String) {
+        if self.trace {
+            eprintln!("{}", what());
+        }
+    }
+
+    /// Opens the lane, perhaps with the end of everything in between, and finds what must be there.
+    fn open(&mut self, clean: Clean) -> Lane {
+        let temper = LaneTemper::draw(&mut self.rng);
+        let mut clean = clean;
+        let mut crashes = self.rng.pick(&[0, 0, 0, 1, 3]);
+        loop {
+            self.disk = self.disk.restart();
+            if crashes > 0 {
+                crashes -= 1;
+                let at = self.disk.operations() + self.rng.range(1, 30) as u64;
+                if self.rng.chance(50) { self.disk.kill_at(at) } else { self.disk.cut_power_at(at) }
+            }
+            if self.rng.chance(3) {
+                // The clock is set back, by a year at most.
+                self.now_ms = self.now_ms.saturating_sub(self.rng.below(31_536_000_000) as u64).max(1);
+            }
+            self.say(|| format!("open at {} ms", self.now_ms));
+            let opened = Lane::open(&self.disk, &self.limits, temper.clone(), self.now_ms, self.trace);
+            if self.disk.is_down() {
+                self.power_cut |= self.disk.lost_power();
+                clean = if clean == Clean::No { Clean::No } else { Clean::Perhaps };
+                self.say(|| "down while it is opened".into());
+                continue;
+            }
+            self.disk.carry_on();
+            let OpenedLane { mut lane, contents, report } =
+                opened.unwrap_or_else(|error| panic!("it does not open: {error:?}"));
+            self.recovered(&mut lane, contents, &report, clean);
+            return lane;
+        }
+    }
+
+    /// What the shards believe is what was found, and all else is forgotten.
+    pub fn begin_life(&mut self, found: State, term: u64) {
+        self.lives += 1;
+        self.view = found.clone();
+        self.base = found;
+        self.history.clear();
+        self.order.clear();
+        self.by_index.clear();
+        (self.attempted, self.written, self.durable) = (0, 0, 0);
+        self.power_cut = false;
+        self.asked.clear();
+        self.next_id = (term << 40) + 1000;
+        let count = self.rng.range(1, 4);
+        self.shards = (0..count).map(|_| Shard::default()).collect();
+    }
+
+    /// Lives for a while.
+    fn live(&mut self, lane: &mut Lane, steps: usize, end: End) -> Clean {
+        if end != End::Clean && self.rng.chance(80) {
+            let at = self.disk.operations() + self.rng.range(1, steps / 2) as u64;
+            if end == End::Kill { self.disk.kill_at(at) } else { self.disk.cut_power_at(at) }
+        }
+        let faults = self.rng.chance(15);
+        let pace = self.rng.pick(&[1, 3, 10]);
+        for _ in 0..steps {
+            if self.disk.is_down() {
+                break;
+            }
+            if faults && self.rng.chance(3) {
+                self.draw_fault();
+            }
+            if self.rng.chance(5) {
+                self.now_ms += self.rng.pick(&[1, 100, 2000, 11_000]);
+            }
+            self.act();
+            if self.rng.chance(8) {
+                self.ask(lane);
+            }
+            self.submit(lane);
+            for _ in 0..self.rng.below(pace + 1) {
+                lane.step(&mut self.rng, self.now_ms);
+            }
+            self.listen(lane);
+        }
+        if end == End::Clean && !self.disk.is_down() {
+            self.disk.carry_on();
+            for shard in 0..self.shards.len() {
+                self.submit_of(lane, shard);
+            }
+            if lane.stop(&mut self.rng, self.now_ms) {
+                self.listen(lane);
+                assert_eq!(self.durable, self.history.len(), "stopped in order, and not all is durable");
+                self.say(|| "stopped in order".into());
+                if self.rng.chance(50) {
+                    self.disk.kill()
+                } else {
+                    self.disk.cut_power()
+                }
+                return Clean::Yes;
+            }
+        }
+        self.listen(lane);
+        if end == End::PowerCut {
+            self.disk.cut_power()
+        } else {
+            self.disk.kill()
+        }
+        self.power_cut |= self.disk.lost_power();
+        self.say(|| format!("the end: {}", if self.power_cut { "power cut" } else { "killed" }));
+        Clean::No
+    }
+
+    fn draw_fault(&mut self) {
+        let after = self.rng.below(10) as u64;
+        let count = self.rng.range(1, 3) as u64;
+        let operations = [
+            Operation::Write,
+            Operation::Sync,
+            Operation::Allocate,
+            Operation::Create,
+            Operation::Remove,
+            Operation::Rename,
+            Operation::SyncDirectory,
+            Operation::Truncate,
+        ];
+        match self.rng.below(10) {
+            0 => {
+                // What cannot be read now may be taken for lost for good.
+                self.tainted.ids.extend(self.view.queues.keys());
+                self.tainted.ids.extend(self.base.queues.keys());
+                self.disk.fail(Operation::Read, after, 1);
+            }
+            1..4 => self.disk.set_room(self.disk.used() + self.rng.below(64 << 10) as u64),
+            4 => self.disk.set_room(u64::MAX),
+            _ => self.disk.fail(self.rng.pick(&operations), after, count),
+        }
+    }
+
+    fn submit(&mut self, lane: &mut Lane) {
+        for shard in 0..self.shards.len() {
+            if !self.shards[shard].pending.is_empty() && self.rng.chance(40) {
+                self.submit_of(lane, shard);
+            }
+        }
+    }
+
+    fn submit_of(&mut self, lane: &mut Lane, shard: usize) {
+        let spare = lane.spare.pop().unwrap_or_default();
+        let Some((submission, ops)) = self.shards[shard].submission(shard, spare) else { return };
+        let name = (submission.from, submission.seq);
+        self.say(|| format!("shard {shard} submits {}: {ops:?}", submission.seq));
+        self.history.push((name, ops));
+        self.order.insert(name, self.history.len());
+        lane.submit(submission);
+    }
+
+    /// Takes in what the lane did and says.
+    pub fn listen(&mut self, lane: &mut Lane) {
+        for fact in std::mem::take(&mut lane.facts) {
+            match fact {
+                Fact::Attempted(names) => self.attempted = self.attempted.max(self.reach(&names)),
+                Fact::Written { index, file, from, to, submissions } => {
+                    let names: Vec<Name> = submissions.iter().map(|(name, _)| *name).collect();
+                    self.written = self.written.max(self.reach(&names));
+                    self.by_index.insert(index, self.written);
+                    // A new segment in this file, or a batch again that was not written in full.
+                    self.placed.retain(|p| p.file != file || (from > 4096 && p.to <= from));
+                    let mut touched = Touched::default();
+                    submissions.iter().for_each(|(_, bytes)| touched.add(bytes));
+                    self.placed.push(Placed { file, from, to, index, touched, knows: self.synced_index });
+                }
+                Fact::Synced(index) => {
+                    self.synced_index = index;
+                    self.durable = self.by_index[&index];
+                }
+            }
+        }
+        if lane.failed {
+            // What a failed sync left may be seen until the power goes.
+            let synced = self.synced_index;
+            for placed in self.placed.iter().filter(|placed| placed.index > synced) {
+                self.tainted.extend(&placed.touched);
+            }
+        }
+        while let Some((shard, told)) = lane.told.pop_front() {
+            match told {
+                Completion::Durable { seq } if seq == u64::MAX => {}
+                Completion::Durable { seq } => {
+                    let at = self.order[&(shard, seq)];
+                    assert!(at <= self.durable, "told durable, and not written and synced");
+                }
+                Completion::Fetched(fetched) => self.fetched(fetched),
+                other => panic!("the lane says {other:?}"),
+            }
+        }
+    }
+
+    /// How far in the history these reach.
+    fn reach(&self, names: &[Name]) -> usize {
+        let known = names.iter().filter(|(from, seq)| *from != KEEPER && *seq != u64::MAX);
+        known.map(|name| self.order[name]).max().unwrap_or(0)
+    }
+
+    /// Time passes, everything is settled, and the disk is given back.
+    fn come_to_rest(&mut self, lane: &mut Lane) {
+        self.disk.carry_on();
+        let rest = |run: &mut Run, lane: &mut Lane| {
+            for _ in 0..200 {
+                let mut left = 20_000;
+                while lane.step(&mut run.rng, run.now_ms) {
+                    run.listen(lane);
+                    left -= 1;
+                    assert!(left > 0, "the lane does not come to rest");
+                }
+                let Some(at) = lane.again_at() else { return };
+                run.now_ms = run.now_ms.max(at);
+            }
+            panic!("the keeper finds something to do for ever");
+        };
+        rest(self, lane);
+        let (live, used) = (self.view.bytes(), self.disk.used());
+        let segment = self.limits.segment_bytes as u64;
+        let bound = 2 * live + 8 * segment + (256 << 10);
+        assert!(used <= bound, "{live} bytes wait, {used} are in use: {:?}", self.disk.files());
+        self.settle_everything(lane);
+        rest(self, lane);
+        let used = self.disk.used();
+        let bound = 6 * segment + (64 << 10);
+        assert!(used <= bound, "nothing waits, {used} bytes are in use: {:?}", self.disk.files());
+        self.hash ^= crate::rng::mix(self.disk.operations() ^ used);
+    }
+
+    fn settle_everything(&mut self, lane: &mut Lane) {
+        self.settle_all();
+        for shard in 0..self.shards.len() {
+            self.submit_of(lane, shard);
+        }
+    }
+}
