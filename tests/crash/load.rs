@@ -90,23 +90,34 @@ impl Source {
 pub struct World {
     pub truth: Arc<Truth>,
     pub definitions: Arc<Definitions>,
+    /// The queues of the load are there, and stay.
+    declared: Arc<AtomicBool>,
 }
 
 impl World {
     pub fn new() -> World {
         let sources: Vec<u16> = SOURCES.iter().map(|source| source.number).chain([TX_SOURCE]).collect();
-        World { truth: Arc::new(Truth::new(QUEUES, &sources)), definitions: Arc::default() }
+        World {
+            truth: Arc::new(Truth::new(QUEUES, &sources)),
+            definitions: Arc::default(),
+            declared: Arc::default(),
+        }
     }
 
     /// What is known by now.
     pub fn copy(&self) -> World {
-        World { truth: Arc::new(self.truth.copy()), definitions: Arc::new(self.definitions.copy()) }
+        World {
+            truth: Arc::new(self.truth.copy()),
+            definitions: Arc::new(self.definitions.copy()),
+            declared: self.declared.clone(),
+        }
     }
 
     /// What a snapshot holds that was taken between this copy and now: what changed meanwhile may be in it or not.
     pub fn and_later(&self, later: &World) -> World {
         let truth = Arc::new(self.truth.and_later(&later.truth));
-        World { truth, definitions: Arc::new(self.definitions.and_later(&later.definitions)) }
+        let definitions = Arc::new(self.definitions.and_later(&later.definitions));
+        World { truth, definitions, declared: self.declared.clone() }
     }
 
     /// Declares what the load needs. Queues that are there already are declared again: they must be the same.
@@ -121,6 +132,7 @@ impl World {
                 link.bind(queue, exchange, "")?;
             }
         }
+        self.declared.store(true, Ordering::SeqCst);
         link.close()
     }
 
@@ -152,6 +164,9 @@ impl World {
 
     /// Empties all queues and compares what came with what is known.
     pub fn drain(&self, address: SocketAddr, how: How) -> Answer<()> {
+        if !self.declared.load(Ordering::SeqCst) {
+            return Ok(());
+        }
         self.truth.begin_drain();
         let mut link = Link::open(address)?;
         for queue in QUEUES {

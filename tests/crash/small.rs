@@ -24,7 +24,12 @@ pub fn config(data_dir: &Path, shards: usize) -> Config {
 }
 
 fn limit(limits: &mut Limits) {
-    limits.messages_bytes_max = 1 << 20;
+    limits.stored_messages_bytes_max = 1 << 20;
+    limits.segment_bytes = 256 << 10;
+    limits.segment_bytes_min = 64 << 10;
+    limits.segments_nursery = 2;
+    limits.checkpoint_bytes = 1 << 20;
+    limits.checkpoint_ms = 200;
 }
 
 #[test]
