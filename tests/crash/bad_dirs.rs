@@ -139,6 +139,9 @@ const MISHAPS: &[Mishap] = &[
     }),
 ];
 
+/// What cannot be told from a segment that was not there yet.
+const UNNOTICED: &[&str] = &["missing", "empty", "cut in half"];
+
 #[test]
 fn files_that_are_not_what_they_were() {
     let test = "files_that_are_not_what_they_were";
@@ -146,6 +149,7 @@ fn files_that_are_not_what_they_were() {
     let folder = Folder::new(test);
     let written = Written::new(&folder, PLAN);
     let places = written.places();
+    let newest = segments(&written.dir).pop().expect("a segment").0;
     let mut lost_in_all = 0;
     for name in place::names(&written.dir, "") {
         for (what, mishap) in MISHAPS {
@@ -161,7 +165,13 @@ fn files_that_are_not_what_they_were() {
             for (queue, id) in &lost {
                 assert_eq!(places[id].0, name, "{when}: {queue}: {id:?} is lost: {warnings:?}");
             }
-            assert!(lost.is_empty() || !warnings.is_empty(), "{when}: {} lost and not a word", lost.len());
+            // Without its last file a journal is a shorter journal, and nobody can tell.
+            let is_noticed = name != newest || !UNNOTICED.contains(what);
+            assert!(
+                lost.is_empty() || !is_noticed || !warnings.is_empty(),
+                "{when}: {} lost and not a word",
+                lost.len()
+            );
             assert!(!warnings.iter().any(|warning| warning.contains("panicked")), "{when}: {warnings:?}");
             lost_in_all += lost.len();
             fs::remove_dir_all(&dir).expect("the directory");
@@ -175,7 +185,8 @@ fn files_of_others_are_left_alone() {
     let _turn = Turn::take();
     let folder = Folder::new("files_of_others_are_left_alone");
     let written = Written::new(&folder, PLAN);
-    let other = Written::new(&Folder::at(folder.join("foreign")), PLAN);
+    let foreign = Folder::new("foreign");
+    let other = Written::new(&foreign, PLAN);
     // A segment and a checkpoint of another data directory, and what is nobody's.
     let mut added = vec![];
     let (segment, _) = segments(&other.dir).pop().expect("a segment");

@@ -15,7 +15,7 @@ use crate::link::PATIENCE;
 use crate::small;
 
 /// SIGKILL.
-const KILLED: i32 = 9;
+pub const KILLED: i32 = 9;
 
 /// How a broker is started.
 #[derive(Debug, Clone)]

@@ -39,7 +39,7 @@ fn a_file_system_that_is_cut_off() {
             break;
         }
         world.declare(broker.address).expect("the load's queues");
-        let load = world.load(broker.address, rng.next());
+        let load = world.load(broker.address, options.shards, rng.next());
         sleep(Duration::from_millis(20 + rng.below(300)));
         if let Err(reason) = mount.cut() {
             broker.kill();

@@ -1,13 +1,14 @@
 //! System calls at which the broker is killed, or which fail: strace injects them.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
 use leveret::amqp::method::{BasicAck, QueuePurge, QueuePurgeOk};
 
-use crate::broker::{Broker, Options};
+use crate::broker::{Broker, KILLED, Options};
 use crate::link::{Answer, Declare, Event, Link};
 use crate::load::World;
 use crate::message::Id;
@@ -52,7 +53,7 @@ fn life(world: &World, options: &Options, time: Duration, rng: &mut Rng) -> bool
     };
     // Its clients see the end as an error, at whatever they are.
     if world.declare(broker.address).is_ok() {
-        let load = world.load(broker.address, rng.next());
+        let load = world.load(broker.address, options.shards, rng.next());
         let until = Instant::now() + time;
         while broker.is_alive() && Instant::now() < until {
             sleep(Duration::from_millis(2));
@@ -63,7 +64,7 @@ fn life(world: &World, options: &Options, time: Duration, rng: &mut Rng) -> bool
         world.truth.killed();
         return killed;
     }
-    assert!(!broker.is_alive(), "{:?}: no answer from a broker that is alive", options.through);
+    assert_eq!(broker.ended().signal(), Some(KILLED), "{:?}: no answer from a broker that is alive", options.through);
     world.truth.killed();
     true
 }

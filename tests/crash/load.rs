@@ -136,15 +136,16 @@ impl World {
         link.close()
     }
 
-    /// Starts all clients.
-    pub fn load(&self, address: SocketAddr, seed: u64) -> Load {
+    /// Starts all clients of a broker with so many shards: with one, a transaction is on the disk as a whole or not at
+    /// all; with several that holds for each shard's part of it.
+    pub fn load(&self, address: SocketAddr, shards: usize, seed: u64) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
         let mut threads = vec![];
         let mut add = |name: String, work: Box<dyn FnOnce(Worker) -> Answer<()> + Send>| {
             let number = threads.len() as u64;
             let (world, stop) = (self.clone(), stop.clone());
             let rng = Rng::new(seed ^ number << 32);
-            let run = move || match Link::open(address).and_then(|link| work(Worker { link, world, stop, rng })) {
+            let run = move || match Link::open(address).and_then(|link| work(Worker { link, world, stop, rng, whole: shards == 1 })) {
                 Ok(()) => Ok(()),
                 Err(trouble) => Err((name, trouble)),
             };
@@ -246,6 +247,8 @@ struct Worker {
     world: World,
     stop: Arc<AtomicBool>,
     rng: Rng,
+    /// Transactions are atomic on the disk.
+    whole: bool,
 }
 
 /// How long a client that has nothing to do waits for something to come.
@@ -375,7 +378,9 @@ impl Worker {
                 entries.iter().for_each(|(queue, id)| truth.gone(*id, &[queue]));
                 self.link.call(TxRollback {}, TxRollbackOk::ID)?;
             } else {
-                truth.commits(&entries);
+                if self.whole {
+                    truth.commits(&entries);
+                }
                 self.link.call(TxCommit {}, TxCommitOk::ID)?;
                 entries.iter().for_each(|(queue, id)| truth.confirmed(*id, &[queue]));
                 truth.committed(&entries);
@@ -408,9 +413,11 @@ impl Worker {
             truth.sent(moved, &[MOVED_TO.0], false);
             source.push(&mut self.link, moved);
             truth.acked(MOVED.0, id);
+            truth.half_moved(MOVED.0, id, !self.whole);
             self.link.push(1, BasicAck { delivery_tag: delivery.tag, multiple: false });
             self.link.call(TxCommit {}, TxCommitOk::ID)?;
             truth.confirmed(moved, &[MOVED_TO.0]);
+            truth.half_moved(MOVED.0, id, false);
             truth.gone(id, &[MOVED.0]);
         }
         self.leave(MOVED.0)

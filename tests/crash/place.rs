@@ -15,10 +15,7 @@ impl Folder {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("crash-{name}-{}-{number}", std::process::id());
-        Folder::at(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name))
-    }
-
-    pub fn at(path: PathBuf) -> Folder {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         fs::create_dir_all(&path).expect("a folder for the test");
         Folder(path)
     }

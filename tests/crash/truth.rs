@@ -26,6 +26,8 @@ struct Fate {
     acked_surely: bool,
     confirmed: bool,
     transient: bool,
+    /// A move of it between two shards was not answered: it may be in both places, or in none.
+    half_moved: bool,
     /// It may not come again.
     gone: bool,
 }
@@ -175,6 +177,13 @@ impl Truth {
         lock(&self.open).retain(|open| open != entries);
     }
 
+    /// A move of a message is under way, and its two halves are on the disk one after the other.
+    pub fn half_moved(&self, queue: &str, id: Id, half: bool) {
+        if let Some(fate) = self.queue(queue).get_mut(&id) {
+            fate.half_moved = half;
+        }
+    }
+
     /// A message has come: checks it and returns its name.
     pub fn delivered(&self, queue: &str, delivery: &Delivery, how: How) -> Option<Id> {
         lock(&self.tally).delivered += 1;
@@ -291,7 +300,7 @@ impl Truth {
             // Those of earlier drains are settled.
             let old = fate.seen_drain != 0 && !here || moved.is_some_and(|fate| ![0, drain].contains(&fate.seen_drain));
             let there = moved.is_some_and(|fate| fate.seen_drain == drain);
-            if !old && (here && there || fate.confirmed && !here && !there) {
+            if !old && !fate.half_moved && (here && there || fate.confirmed && !here && !there) {
                 let places = if here { "both places" } else { "no place" };
                 self.fault(format!("{id:?} is in {places} of a move: {fate:?}, {moved:?}"));
             }
