@@ -12,7 +12,7 @@ use super::mesh::{Caller, Record, Reply};
 use super::{ConnectionId, Shard};
 use crate::amqp::{Content, properties};
 use crate::broker::entries::Position;
-use crate::store::record::{Records, TRANSIENT};
+use crate::store::record::{self, Records, TRANSIENT};
 use crate::store::{QueueId, Submission};
 
 /// Who waits.
@@ -60,8 +60,15 @@ pub(super) struct Ledger {
     /// Bytes submitted and not durable.
     pub(super) waiting_bytes: usize,
     spare: Vec<u8>,
+    /// Records of an earlier turn are held back.
+    held: bool,
+    /// Memory for what is left of records that were held back.
+    elided: Vec<u8>,
     fan: Vec<FanRun>,
 }
+
+/// No more bytes are held back while the journal is busy.
+const HELD_BYTES_MAX: usize = 1 << 20;
 
 impl Ledger {
     pub(super) fn new(on: bool, shards: usize) -> Ledger {
@@ -77,6 +84,8 @@ impl Ledger {
             for_all: VecDeque::new(),
             waiting_bytes: 0,
             spare: Vec::new(),
+            held: false,
+            elided: Vec::new(),
             fan: Vec::new(),
         }
     }
@@ -184,6 +193,21 @@ impl Ledger {
         }
     }
 
+    /// Whether the records may wait while the journal is busy with what it was given before.
+    pub(super) fn may_hold(&self) -> bool {
+        !self.own.is_empty() && self.records.len() <= HELD_BYTES_MAX && self.has_output()
+    }
+
+    /// The records wait. What goes to other shards in this turn asks under the same ticket as what goes in the next.
+    pub(super) fn hold(&mut self) {
+        self.held = true;
+    }
+
+    /// Whether records wait for the journal to take those before them.
+    pub(super) fn holds(&self) -> bool {
+        self.held
+    }
+
     /// Ends a turn: what is to be submitted.
     pub(super) fn seal(&mut self, shard: u8) -> Option<Submission> {
         let forced = self.own.back().is_some_and(|(ticket, _)| *ticket == self.open);
@@ -194,7 +218,18 @@ impl Ledger {
             self.wanted = false;
             return None;
         }
-        let bytes = self.records.take(std::mem::take(&mut self.spare));
+        let mut bytes = self.records.take(std::mem::take(&mut self.spare));
+        if std::mem::take(&mut self.held)
+            && let Some(fewer) = record::elide(&bytes, std::mem::take(&mut self.elided))
+        {
+            self.elided = std::mem::replace(&mut bytes, fewer);
+        }
+        if bytes.is_empty() && !forced {
+            // Nothing is left of it: whoever waits for it waits for what was before.
+            (self.open, self.wanted) = (self.open + 1, false);
+            self.spare = bytes;
+            return None;
+        }
         if forced {
             self.own.pop_back();
         }

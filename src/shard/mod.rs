@@ -334,7 +334,7 @@ impl Shard {
             || self.upkeep.has_work()
             || !self.granting.is_empty()
             || self.mesh.has_output()
-            || self.ledger.has_output()
+            || self.ledger.has_output() && !self.ledger.holds()
             || self.writer.as_ref().is_some_and(LogWriter::has_hidden)
             || !self.members.is_quiet()
         {

@@ -2,6 +2,7 @@
 
 use super::alarm::Alarm;
 use super::ledger::Waiter;
+use super::log::LogWriter;
 use super::mesh::{Caller, ChannelWire, Reply};
 use super::{ConnectionId, Shard};
 use crate::amqp::Content;
@@ -244,8 +245,15 @@ impl Shard {
         }
     }
 
-    /// What the turn has for the journal.
-    pub fn next_submission(&mut self) -> Option<Submission> {
+    /// What the turn has for the journal. While that has not taken what it was given before (`may_submit`), records are
+    /// held back, so that messages that are settled meanwhile need not be written; but not for long, and nothing that
+    /// others are about to see.
+    pub fn next_submission(&mut self, may_submit: impl FnOnce() -> bool) -> Option<Submission> {
+        let shows = self.writer.as_ref().is_some_and(LogWriter::has_hidden);
+        if !shows && self.ledger.may_hold() && !may_submit() {
+            self.ledger.hold();
+            return None;
+        }
         let submission = self.ledger.seal(self.id.0)?;
         if self.ledger.waiting_bytes > self.journal_share() {
             self.set_pressed(true);

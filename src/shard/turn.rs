@@ -60,6 +60,10 @@ pub trait World {
     fn topology_visible(&mut self) -> u64 {
         u64::MAX
     }
+    /// Whether the journal has taken what this shard has submitted before. If not, the shard is run again when it has.
+    fn may_submit(&mut self) -> bool {
+        true
+    }
     /// Hands records to the journal, and returns memory to go on with. Never blocks, and is never called without a
     /// store.
     fn submit(&mut self, submission: Submission) -> Vec<u8> {
@@ -138,7 +142,7 @@ pub fn turn<W: World>(shard: &mut Shard, world: &mut W) -> NextTurn {
     }
     shard.advance(now);
     shard.end_turn(now);
-    if let Some(submission) = shard.next_submission() {
+    if let Some(submission) = shard.next_submission(|| world.may_submit()) {
         let spare = world.submit(submission);
         shard.give_memory(spare);
     }

@@ -26,13 +26,15 @@
 //! CLEAN     9                                               the lane was stopped in order; nothing follows
 //! ```
 
+mod elide;
 mod read;
 mod salvage;
 
+pub use elide::elide;
 pub use read::*;
 pub use salvage::{End, salvage};
 
-use super::{Position, QueueId};
+use super::{Position, QueueId, u32_at};
 
 /// Bytes of a record in front of what its kind says.
 pub const HEAD_BYTES: usize = 16;
@@ -172,6 +174,28 @@ impl Records {
     /// Adds a message of one queue: `fill` writes all of its `len` bytes.
     #[inline]
     pub fn message(&mut self, queue: QueueId, position: Position, flags: u8, len: usize, fill: impl FnOnce(&mut [u8])) {
+        self.join(queue, position, flags);
+        self.push_message(len, fill);
+    }
+
+    /// Adds a message of one queue with the checksum that it has already.
+    pub(super) fn message_as_is(&mut self, queue: QueueId, position: Position, flags: u8, crc: u32, bytes: &[u8]) {
+        self.join(queue, position, flags);
+        self.bytes.extend_from_slice(&crc.to_le_bytes());
+        self.bytes.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Adds the record that begins at `at` in `records`.
+    pub(super) fn record_as_is(&mut self, records: &[u8], at: usize) {
+        self.close();
+        let len = u32_at(records, at).unwrap_or(0) as usize;
+        self.bytes.extend_from_slice(records.get(at..at + len).unwrap_or(&[]));
+    }
+
+    /// Has a message at this place join those before it, or begins a record for it.
+    #[inline]
+    fn join(&mut self, queue: QueueId, position: Position, flags: u8) {
         let begun = self.bytes.len() - self.at;
         match &mut self.open {
             Open::Messages { queue: open, next, flags: open_flags, count }
@@ -187,7 +211,6 @@ impl Records {
                 self.end_head(Open::Messages { queue, next: position + 1, flags, count: 1 });
             }
         }
-        self.push_message(len, fill);
     }
 
     fn begin_messages(&mut self, places: &[(QueueId, Position)], flags: u8, count: u32) {

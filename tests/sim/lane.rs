@@ -4,7 +4,8 @@ use crate::disk::SimDisk;
 use crate::lane_temper::LaneTemper;
 use crate::rng::Rng;
 use leveret::limits::Limits;
-use leveret::store::journal::{Batch, Journal};
+use leveret::store::batch::Batch;
+use leveret::store::journal::Journal;
 use leveret::store::keeper::{Keeper, Step};
 use leveret::store::open::{Contents, OpenError, Report, open};
 use leveret::store::record::Records;
@@ -170,6 +171,9 @@ impl Lane {
     }
 
     fn write(&mut self, rng: &mut Rng, now_ms: u64) {
+        if rng.chance(20) || self.journal.needs_room() {
+            self.journal.step();
+        }
         let count = match self.temper.gather_max {
             0 => self.waiting.len(),
             max => rng.range(1, max.min(self.waiting.len())),

@@ -133,6 +133,8 @@ impl Personality {
         self.steps = rng.pick(&[100, 200, 500]);
         let limits = &mut self.settings.limits;
         limits.segment_bytes = rng.pick(&[64 << 10, 256 << 10]);
+        limits.segment_bytes_min = limits.segment_bytes;
+        limits.segments_nursery = rng.range(1, 4);
         limits.checkpoint_bytes = rng.pick(&[32 << 10, 256 << 10]);
         limits.stored_messages_bytes_max = rng.pick(&[0, 2000, 50_000, 1 << 30]);
         limits.messages_bytes_max = limits.stored_messages_bytes_max.max(rng.pick(&[0, 5000, 100_000, 1 << 30]));

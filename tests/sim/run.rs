@@ -69,6 +69,7 @@ pub fn durable(seed: u64, trace: bool) -> Outcome {
         run.churn();
         run.go_down();
     }
+    run.sim.disk().carry_on();
     run.churn();
     run.heal();
     let auditor = run.sim.open(0);
@@ -78,6 +79,7 @@ pub fn durable(seed: u64, trace: bool) -> Outcome {
     run.sim.close_connection(auditor);
     if run.sim.net.rng.chance(70) {
         run.stop_in_order();
+        run.sim.disk().carry_on();
     }
     let auditor = run.sim.open(0);
     run.sim.open_channel(auditor, 1);

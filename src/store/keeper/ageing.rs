@@ -9,11 +9,11 @@
 
 use std::io::Result;
 
+use super::Keeper;
 use super::fetch::sound_messages;
 use super::index::{self, Unread};
 use super::runs::Slot;
 use super::upkeep::STEP_BYTES;
-use super::Keeper;
 use crate::store::disk::Disk;
 use crate::store::record::{COPY, Records, TRANSIENT};
 use crate::store::report::Lost;

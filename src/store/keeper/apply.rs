@@ -6,9 +6,9 @@
 use super::rows::Copied;
 use super::runs::Slot;
 use super::state::State;
-use crate::store::record::{self, COPY, Messages, Record, TRANSIENT};
-use crate::store::batch::Batch;
 use crate::store::QueueId;
+use crate::store::batch::Batch;
+use crate::store::record::{self, COPY, Messages, Record, TRANSIENT};
 
 /// What was not sound in a batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -161,9 +161,10 @@ impl State {
     pub fn lies_in(&self, queue: QueueId, position: u64, segment: u64) -> bool {
         self.rows.get(&queue).is_some_and(|row| {
             row.is_alive(position)
-                && row.runs.get(row.run_from(position)).is_some_and(|run| {
-                    run.first <= position && run.segment == segment
-                })
+                && row
+                    .runs
+                    .get(row.run_from(position))
+                    .is_some_and(|run| run.first <= position && run.segment == segment)
         })
     }
 }

@@ -101,7 +101,8 @@ impl Header {
     }
 
     fn decode(bytes: &[u8]) -> Result<Header, NoCheckpoint> {
-        if bytes.len() < HEADER_BYTES || !bytes.starts_with(MAGIC) || u32_at(bytes, 12) != Some(header_checksum(bytes)) {
+        if bytes.len() < HEADER_BYTES || !bytes.starts_with(MAGIC) || u32_at(bytes, 12) != Some(header_checksum(bytes))
+        {
             return Err(NoCheckpoint::Bad);
         }
         match u32_at(bytes, 8) {
@@ -246,7 +247,8 @@ impl State {
         let mut state = State::new(lane);
         let mut from = Bytes(bytes);
         let from = &mut from;
-        (state.term, state.index, state.time_ms, state.clean) = (from.u64()?, from.u64()?, from.u64()?, from.u64()? == 1);
+        (state.term, state.index, state.time_ms, state.clean) =
+            (from.u64()?, from.u64()?, from.u64()?, from.u64()? == 1);
         for _ in 0..from.u64()? {
             state.definitions.insert(QueueId(from.u64()?), take_bytes(from)?);
         }

@@ -134,8 +134,8 @@ pub fn sound_messages<'a>(slot: &Slot, bytes: &'a [u8]) -> impl Iterator<Item = 
         let message = bytes.get(at..at + len)?;
         (crc32c::crc32c(message) == crc).then_some((number, at, message))
     };
-    let other = !is_slot(slot, bytes)
-        && (0..).zip(walk(bytes, count)).filter_map(message).count() == usize::from(count);
+    let other =
+        !is_slot(slot, bytes) && (0..).zip(walk(bytes, count)).filter_map(message).count() == usize::from(count);
     (0..).zip(walk(bytes, if other { 0 } else { count })).filter_map(message)
 }
 
@@ -215,7 +215,9 @@ impl<D: Disk> Keeper<D> {
         }
         for region in &regions {
             let Some(segment) = self.state.segments.find(region.segment) else { continue };
-            let Some(part) = answer.bytes.get_mut(region.to..region.to + (region.end - region.at) as usize) else { continue };
+            let Some(part) = answer.bytes.get_mut(region.to..region.to + (region.end - region.at) as usize) else {
+                continue;
+            };
             let failed = match self.files.read(segment.slot, region.at, part) {
                 Ok(()) => None,
                 // One bad sector should not cost its neighbours.
@@ -301,7 +303,8 @@ impl<D: Disk> Keeper<D> {
         }
         let bytes = lost.take(Vec::new());
         let file = first_lost.and_then(|(number, _)| Some(self.state.segments.find(number)?.slot.name()));
-        let what = format!("messages of queue {} from position {} on", fetch.queue.0, first_lost.map_or(0, |(_, at)| at));
+        let what =
+            format!("messages of queue {} from position {} on", fetch.queue.0, first_lost.map_or(0, |(_, at)| at));
         self.report.damage(
             file.unwrap_or_else(|| "journal".into()),
             None,
@@ -338,7 +341,8 @@ fn take_messages(
                 if position < *first || position > *last || (holes && row.settled.contains(position)) {
                     continue;
                 }
-                if !answer.messages.is_empty() && (bytes >= fetch.bytes_max || answer.messages.len() >= fetch.count_max) {
+                if !answer.messages.is_empty() && (bytes >= fetch.bytes_max || answer.messages.len() >= fetch.count_max)
+                {
                     *covered = position;
                     return;
                 }

@@ -159,7 +159,9 @@ pub fn definitions(state: &State) -> Vec<u8> {
 /// Makes the index of a segment whose slots are in memory.
 pub fn build(state: &State, segment: &Segment, with_definitions: bool) -> Built {
     let mut order: Vec<usize> = (0..segment.lists.len()).collect();
-    order.sort_by_key(|list| segment.lists.get(*list).map(|list| (list.queue, list.slots.first().map(|slot| slot.first))));
+    order.sort_by_key(|list| {
+        segment.lists.get(*list).map(|list| (list.queue, list.slots.first().map(|slot| slot.first)))
+    });
     let mut lists = vec![(0, 0); segment.lists.len()];
     let (mut slots, mut runs): (Vec<Slot>, Vec<u8>) = (Vec::new(), Vec::new());
     for number in order {
@@ -169,9 +171,12 @@ pub fn build(state: &State, segment: &Segment, with_definitions: bool) -> Built 
         // A run that lies here, and something alive in it: else the slot is not needed any more.
         let wanted = |slot: &&Slot| {
             row.alive(slot.first, slot.last()) > 0
-                && row.runs.iter().skip(row.run_from(slot.first)).take_while(|run| run.first <= slot.last()).any(|run| {
-                    run.segment == segment.number && run.slots == number as u32 && run.alive > 0
-                })
+                && row
+                    .runs
+                    .iter()
+                    .skip(row.run_from(slot.first))
+                    .take_while(|run| run.first <= slot.last())
+                    .any(|run| run.segment == segment.number && run.slots == number as u32 && run.alive > 0)
         };
         slots.extend(list.slots.iter().filter(wanted));
         *place = (begun as u32, (slots.len() - begun) as u32);
@@ -182,7 +187,10 @@ pub fn build(state: &State, segment: &Segment, with_definitions: bool) -> Built 
     let definitions = if with_definitions { definitions(state) } else { Vec::new() };
     let mut pager = Pager { bytes: Vec::new(), segment: segment.number };
     let mut first = MAGIC.to_vec();
-    push_u64s(&mut first, &[state.index, slots.len() as u64, (runs.len() / RUN_BYTES) as u64, definitions.len() as u64]);
+    push_u64s(
+        &mut first,
+        &[state.index, slots.len() as u64, (runs.len() / RUN_BYTES) as u64, definitions.len() as u64],
+    );
     pager.page(FIRST, &first);
     let mut content = Vec::with_capacity(CONTENT_BYTES);
     for slots in slots.chunks(PAGE_SLOTS) {
@@ -192,10 +200,8 @@ pub fn build(state: &State, segment: &Segment, with_definitions: bool) -> Built 
     }
     runs.chunks(PAGE_RUNS * RUN_BYTES).for_each(|content| pager.page(RUNS, content));
     definitions.chunks(CONTENT_BYTES).for_each(|content| pager.page(DEFINITIONS, content));
-    let place = IndexPlace {
-        at: segment.file_end().next_multiple_of(PAGE_BYTES as u64),
-        bytes: pager.bytes.len() as u64,
-    };
+    let place =
+        IndexPlace { at: segment.file_end().next_multiple_of(PAGE_BYTES as u64), bytes: pager.bytes.len() as u64 };
     let version = with_definitions.then_some(state.definitions_version);
     Built { segment: segment.number, place, bytes: pager.bytes, lists, definitions: version }
 }

@@ -33,11 +33,11 @@ use state::State;
 use upkeep::{Checkpoints, Indexing};
 
 use super::batch::Batch;
-use crate::limits::Limits;
 use super::disk::Disk;
 use super::report::{Lost, Report};
 use super::segment::FileSlot;
 use super::{KEEPER, Submission};
+use crate::limits::Limits;
 
 /// What the keeper goes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

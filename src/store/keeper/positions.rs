@@ -61,7 +61,9 @@ impl Bits {
     fn next(&self, from: u64, present: bool) -> Option<u64> {
         let words = self.words.iter().enumerate().skip((from / 64) as usize);
         words
-            .map(|(word, bits)| (word, if present { *bits } else { !*bits } & mask(word, from.max(word as u64 * 64), CHUNK)))
+            .map(|(word, bits)| {
+                (word, if present { *bits } else { !*bits } & mask(word, from.max(word as u64 * 64), CHUNK))
+            })
             .find(|(_, bits)| *bits != 0)
             .map(|(word, bits)| word as u64 * 64 + u64::from(bits.trailing_zeros()))
     }

@@ -7,8 +7,8 @@
 
 use std::collections::VecDeque;
 
-use crate::store::segment::FileSlot;
 use crate::store::record::MESSAGE_BYTES;
+use crate::store::segment::FileSlot;
 use crate::store::{Position, QueueId};
 
 /// An extent ends when it has so many bytes.

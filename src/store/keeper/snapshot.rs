@@ -49,8 +49,7 @@ impl<D: Disk> Keeper<D> {
             return Err(Error::new(ErrorKind::AlreadyExists, "there is a data directory"));
         }
         let state = self.state.save();
-        let header =
-            Header { lane: self.state.lane, generation: 1, index: self.state.index, len: state.len() as u64 };
+        let header = Header { lane: self.state.lane, generation: 1, index: self.state.index, len: state.len() as u64 };
         let mut parts = Vec::new();
         for segment in self.state.segments.all.iter_mut().filter(|segment| segment.live > 0) {
             segment.pins += 1;

@@ -93,7 +93,8 @@ impl State {
         }
         let none = || Box::from([]);
         let after = QueueId(id.0.saturating_add(1));
-        let from: Vec<Bound> = self.bindings.range((id, QueueId(0), none())..(after, QueueId(0), none())).cloned().collect();
+        let from: Vec<Bound> =
+            self.bindings.range((id, QueueId(0), none())..(after, QueueId(0), none())).cloned().collect();
         from.iter().for_each(|binding| self.unbind(binding));
         let sources: Vec<_> = self.sources.range((id, QueueId(0))..(after, QueueId(0))).copied().collect();
         for (_, source) in sources {
@@ -161,8 +162,7 @@ impl State {
                 row.returned.clear();
             }
         }
-        let dangling =
-            |(source, destination, _): &&Bound| !self.is_defined(*source) || !self.is_defined(*destination);
+        let dangling = |(source, destination, _): &&Bound| !self.is_defined(*source) || !self.is_defined(*destination);
         let dangling: Vec<Bound> = self.bindings.iter().filter(dangling).cloned().collect();
         dangling.iter().for_each(|binding| self.unbind(binding));
         clean

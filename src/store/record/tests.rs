@@ -114,3 +114,43 @@ fn cut_records_are_no_records() {
         );
     }
 }
+
+#[test]
+fn what_was_settled_before_it_was_written_is_left_out() {
+    for (what, expected) in [
+        // Messages of queue 7 at 0 to 9 and of queue 8 at 0 and 1, and one in both at (10, 2); then these are settled.
+        (vec![], None),
+        (vec![(9, 0, 3)], None),
+        (vec![(7, 0, 9), (8, 0, 1)], Some("messages 0 1 [(7, 10), (8, 2)] x")),
+        (
+            vec![(7, 2, 4), (8, 1, 2)],
+            Some(
+                "messages 0 2 [(7, 0)] 0 1|messages 0 5 [(7, 5)] 5 6 7 8 9|messages 0 1 [(8, 0)] 0|\
+                 messages 0 1 [(7, 10), (8, 2)] x|settled [(8, 2, 2)]",
+            ),
+        ),
+        (
+            vec![(7, 0, 0), (7, 9, 10), (6, 1, 1)],
+            Some(
+                "messages 0 8 [(7, 1)] 1 2 3 4 5 6 7 8|messages 0 2 [(8, 0)] 0 1|messages 0 1 [(7, 10), (8, 2)] x|\
+                 settled [(7, 10, 10), (6, 1, 1)]",
+            ),
+        ),
+    ] {
+        let mut records = Records::default();
+        for position in 0..10 {
+            push(&mut records, Q, position, 0, &position.to_string());
+        }
+        for position in 0..2 {
+            push(&mut records, QueueId(8), position, 0, &position.to_string());
+        }
+        records.messages(&[(Q, 10), (QueueId(8), 2)], 0, 1);
+        records.push_message(1, |place| place.copy_from_slice(b"x"));
+        for (queue, first, last) in &what {
+            records.settled(QueueId(*queue), *first, *last);
+        }
+        let left = elide(&records.take(vec![]), vec![1, 2, 3]);
+        let left = left.map(|bytes| said(&bytes).join("|"));
+        assert_eq!(left.as_deref(), expected, "{what:?}");
+    }
+}

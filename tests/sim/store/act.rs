@@ -141,7 +141,7 @@ impl Run {
         }
         let gap = if self.rng.chance(10) { self.rng.range(1, 5) as u64 } else { 0 };
         let end = |run: &Run, id: &u64| run.view.queues.get(id).map_or(0, |queue| queue.end);
-        let places = queues.iter().map(|id| (*id, end(self, id) + gap)).collect();
+        let places: Vec<(u64, Position)> = queues.iter().map(|id| (*id, end(self, id) + gap)).collect();
         let bodies: Vec<Body> = (0..self.rng.pick(&[1, 1, 2, 5, 20]))
             .map(|_| {
                 self.next_body += 1;

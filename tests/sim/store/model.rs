@@ -212,10 +212,6 @@ impl Touched {
         }
     }
 
-    pub fn is_empty(&self) -> bool {
-        !self.everything && self.places.is_empty() && self.ids.is_empty() && self.before.is_empty()
-    }
-
     pub fn has(&self, queue: u64, position: Position) -> bool {
         self.has_id(queue)
             || self.places.contains(&(queue, position))

@@ -83,6 +83,10 @@ pub fn run(seed: u64, trace: bool) -> u64 {
     let mut rng = Rng::new(seed);
     let mut limits = Limits::default();
     limits.segment_bytes = rng.pick(&[16 << 10, 64 << 10]);
+    limits.segment_bytes_min = limits.segment_bytes;
+    limits.segments_reserve = rng.range(1, 2);
+    limits.segments_spare_max = rng.below(4);
+    limits.segments_nursery = rng.range(1, 4);
     limits.checkpoint_bytes = rng.pick(&[8 << 10, 64 << 10, 1 << 20]);
     let disk = SimDisk::new(rng.next());
     if trace {
