@@ -185,19 +185,15 @@ impl World for Sockets {
     }
 
     fn submit(&mut self, submission: Submission) -> Vec<u8> {
-        match &self.lane {
-            Some(lane) => lane.submit(submission),
-            None => submission.bytes,
-        }
+        let Some(lane) = &self.lane else { return submission.bytes };
+        lane.submit(submission)
     }
 
     fn fetch(&mut self, fetch: Fetch) {
-        if let Some(lane) = &self.lane {
-            lane.fetch(fetch);
-        }
+        let Some(lane) = &self.lane else { return };
+        lane.fetch(fetch);
     }
 
-    #[inline]
     fn completion(&mut self) -> Option<Completion> {
         self.completions.pop_front()
     }
