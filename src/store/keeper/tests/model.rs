@@ -62,7 +62,9 @@ fn run(seed: u64, rounds: u64) {
     (1000..1001 + seed % 3).for_each(|queue| lane.define(queue));
     for round in 0..rounds {
         act(&mut lane, &mut random);
-        if std::env::var("TR").is_ok() { eprintln!("{round} {:?}", lane.keeper.counts()); }
+        if std::env::var("TR").is_ok() {
+            eprintln!("{round} {:?}", lane.keeper.counts());
+        }
         match random.below(200) {
             0..40 => {
                 lane.now += random.below(2000);
