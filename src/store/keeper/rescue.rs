@@ -60,7 +60,6 @@ impl<D: Disk> Keeper<D> {
             }
         }
         segment.lists.push(List::default());
-        segment.lists.push(List::default());
     }
 
     fn collect(&self, bytes: &[u8], number: u64, at: u64, lists: &mut BTreeMap<QueueId, Vec<Slot>>) {
