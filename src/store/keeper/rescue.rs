@@ -53,7 +53,6 @@ impl<D: Disk> Keeper<D> {
         }
         // Runs of which nothing was found have a list too, an empty one.
         let empty = segment.lists.len() as u32;
-        segment.lists.push(List::default());
         for (queue, row) in &mut self.state.rows {
             let known = segment.lists.binary_search_by_key(queue, |list| list.queue).is_ok();
             for run in row.runs.iter_mut().filter(|run| run.segment == number && !known) {
