@@ -216,14 +216,17 @@ pub(super) fn load<D: Disk>(disk: &D, fresh_lane: LaneId, report: &mut Report) -
             let mut state = State::new(files.lane.unwrap_or(fresh_lane));
             // Before there are two checkpoints, no segment is used again.
             let complete = bad.len() < NAMES.len() && files.segments.first().is_none_or(|one| one.header.first <= 1);
-            if !complete {
+            let (next, read) = if complete {
+                let mut scan = Scan::new(disk, &files, Some(0));
+                replay(&mut state, &mut scan, report);
+                (scan.next_index(), scan.files_read().to_vec())
+            } else {
                 let what = "there is no good checkpoint: everything is read from the segments that are left";
                 report.damage("data directory", None, what, Lost::NOTHING);
-            }
+                rescue::everything(disk, &files, None, &mut state, report)
+            };
             expected = complete;
-            let after = complete.then_some(0);
-            let (next, read) = rescue::everything(disk, &files, after, &mut state, report);
-            (state, next, read, after)
+            (state, next, read, complete.then_some(0))
         }
     };
     for (name, what) in bad {

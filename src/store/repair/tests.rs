@@ -70,13 +70,21 @@ fn written() -> (MemoryDisk, Contents) {
 /// Everything in a store, and what was found wrong.
 fn read(disk: &MemoryDisk) -> (Contents, Report) {
     let opened = open(disk.clone(), &limits(), LANE, 1000).unwrap();
-    let (mut keeper, mut found) = (opened.keeper, Contents::new());
+    let (mut keeper, mut found, mut now_ms) = (opened.keeper, Contents::new(), 1000);
     for row in &opened.contents.queues {
         let mut from = row.first;
         while from < row.end {
             let (queue, to, bytes_max, count_max) = (row.id, row.end, 64 << 10, 1000);
             keeper.fetch(Fetch { queue, from, to, bytes_max, count_max, ..Fetch::default() });
-            let answer = keeper.next_answer().unwrap();
+            // A disk that does not give something is asked again, a second apart.
+            let answer = loop {
+                if let Some(answer) = keeper.next_answer() {
+                    break answer;
+                }
+                now_ms += RETRY_MS;
+                assert!(now_ms < 20_000);
+                keeper.step(now_ms);
+            };
             assert!(answer.next > from);
             from = answer.next;
             for message in &answer.messages {
