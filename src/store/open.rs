@@ -215,18 +215,18 @@ pub(super) fn load<D: Disk>(disk: &D, fresh_lane: LaneId, report: &mut Report) -
         None => {
             let mut state = State::new(files.lane.unwrap_or(fresh_lane));
             // Before there are two checkpoints, no segment is used again.
-            let complete = bad.len() < NAMES.len() && files.segments.first().is_none_or(|one| one.header.first <= 1);
-            let (next, read) = if complete {
+            expected = bad.len() < NAMES.len() && are_all(&files);
+            if expected {
                 let mut scan = Scan::new(disk, &files, Some(0));
                 replay(&mut state, &mut scan, report);
-                (scan.next_index(), scan.files_read().to_vec())
+                let read = (scan.next_index(), scan.files_read().to_vec());
+                (state, read.0, read.1, Some(0))
             } else {
                 let what = "there is no good checkpoint: everything is read from the segments that are left";
                 report.damage("data directory", None, what, Lost::NOTHING);
-                rescue::everything(disk, &files, None, &mut state, report)
-            };
-            expected = complete;
-            (state, next, read, complete.then_some(0))
+                let (next, read) = rescue::everything(disk, &files, &mut state, report);
+                (state, next, read, None)
+            }
         }
     };
     for (name, what) in bad {
@@ -236,6 +236,12 @@ pub(super) fn load<D: Disk>(disk: &D, fresh_lane: LaneId, report: &mut Report) -
         }
     }
     Ok(Loaded { good, complete_after, state, files, next_index, unsynced })
+}
+
+/// Whether these are all segments that there ever were.
+fn are_all(files: &Survey) -> bool {
+    let first = files.segments.first().map(|first| first.header);
+    first.is_none_or(|first| first.first <= 1 && files.number_max() - first.number < files.segments.len() as u64)
 }
 
 /// Applies the batches behind a checkpoint.

@@ -107,6 +107,7 @@ impl Sim {
             let contents = leveret::store::Contents {
                 term: contents.term,
                 clean: contents.clean,
+                time_ms: contents.time_ms,
                 definitions: contents.definitions,
                 bindings: contents.bindings,
                 queues: rows.map(|r| QueueRow { id: r.id, first: r.first, end: r.end, ready: r.ready }).collect(),

@@ -353,8 +353,8 @@ fn take_messages(
                 if position < *first || position > *last || (holes && row.settled.contains(position)) {
                     continue;
                 }
-                if !answer.messages.is_empty() && (bytes >= fetch.bytes_max || answer.messages.len() >= fetch.count_max)
-                {
+                let full = bytes + message.len() > fetch.bytes_max || answer.messages.len() >= fetch.count_max;
+                if full && !answer.messages.is_empty() {
                     *covered = position;
                     return;
                 }

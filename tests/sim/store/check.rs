@@ -128,7 +128,9 @@ impl Run {
             if upto >= least && upto <= most.max(least) {
                 match self.differs(&state.clone().started(contents.clean), &found) {
                     None => fits = Some(upto),
-                    Some(difference) if differences.len() < 6 => differences.push(format!("after {upto}: {difference}")),
+                    Some(difference) if differences.len() < 6 => {
+                        differences.push(format!("after {upto}: {difference}"))
+                    }
                     Some(_) => {}
                 }
             }
