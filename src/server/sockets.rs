@@ -172,10 +172,16 @@ impl World for Sockets {
             match self.inbox.take()? {
                 Input::Batch(batch) => return Some(batch),
                 Input::Completion(completion) => self.completions.push_back(completion),
+                // To run is all that is asked for.
+                Input::Taken => {}
                 Input::Socket(stream, peer) => self.arrivals.push_back((stream, peer)),
                 Input::Stop => self.stop = true,
             }
         }
+    }
+
+    fn may_submit(&mut self, shard: u8) -> bool {
+        self.lane.as_ref().is_none_or(|lane| lane.is_taken(shard))
     }
 
     fn submit(&mut self, submission: Submission) -> Vec<u8> {

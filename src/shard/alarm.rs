@@ -79,12 +79,18 @@ impl Alarms {
 }
 
 impl Shard {
-    /// Raises or ends an alarm of this shard. While any is on, connections are held once they publish; when the last
-    /// one ends, all of them go on. To say the same again changes nothing.
+    /// Raises or ends an alarm of this shard. While any is on, connections are held once they publish, and those that
+    /// are held already because the journal is behind are told as well; when the last one ends, all of them go on. To
+    /// say the same again changes nothing.
     pub fn set_alarm(&mut self, alarm: Alarm, on: bool) {
         let before = self.alarms.on;
         self.alarms.on = if on { before | alarm as u8 } else { before & !(alarm as u8) };
-        if before != 0 && self.alarms.on == 0 {
+        if before == 0 && self.alarms.on != 0 {
+            // The journal may be behind because of what the alarm is about, and not catch up before it is over.
+            for id in std::mem::take(&mut self.alarms.held) {
+                self.hold_publisher(id);
+            }
+        } else if before != 0 && self.alarms.on == 0 {
             self.go_on(|hold| matches!(hold, Hold::Alarm { .. }));
         }
     }
@@ -107,13 +113,13 @@ impl Shard {
         }
     }
 
-    /// Holds a connection that has just published.
+    /// Holds a connection that has published.
     #[cold]
     pub(super) fn hold_publisher(&mut self, id: ConnectionId) {
         let alarm = self.alarms.on != 0;
         let Some(member) = self.members.get_mut(id) else { return };
         // One that is being closed is read on: its close-ok is to be found.
-        if member.wire.phase != Phase::Running || member.hold != Hold::None {
+        if member.wire.phase != Phase::Running || matches!(member.hold, Hold::Alarm { .. }) {
             return;
         }
         let told = alarm && member.capabilities.connection_blocked;

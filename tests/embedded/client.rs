@@ -12,7 +12,7 @@ use leveret::amqp::{FrameKind, LongStr, MethodId, Table};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// frame_max of every connection.
-const FRAME_MAX: u32 = 131_072;
+pub const FRAME_MAX: u32 = 131_072;
 
 /// A frame as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub enum End {
 pub struct Client {
     pub stream: TcpStream,
     input: Vec<u8>,
+    /// What of it was taken.
+    taken: usize,
 }
 
 impl Client {
@@ -56,7 +58,12 @@ impl Client {
         let stream = TcpStream::connect(address).expect("the server listens");
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Client { stream, input: vec![] }
+        Client::over(stream)
+    }
+
+    /// A socket that is open already.
+    pub fn over(stream: TcpStream) -> Client {
+        Client { stream, input: vec![], taken: 0 }
     }
 
     /// A connection that is open, with channel 1.
@@ -104,12 +111,12 @@ impl Client {
     /// The next frame.
     pub fn receive(&mut self) -> Result<Came, End> {
         loop {
-            if let Some(frame) = Frame::read(&self.input) {
+            if let Some(frame) = Frame::read(&self.input[self.taken..]) {
                 let came = Came { kind: frame.kind, channel: frame.channel, payload: frame.payload.to_vec() };
-                let taken = frame.wire_bytes();
-                self.input.drain(..taken);
+                self.taken += frame.wire_bytes();
                 return Ok(came);
             }
+            self.input.drain(..std::mem::take(&mut self.taken));
             let mut part = [0; 64 << 10];
             match self.stream.read(&mut part) {
                 Ok(0) => return Err(End::Closed),

@@ -346,26 +346,31 @@ scripts! {
         }
     }
 
-    a_held_publisher_meets_an_alarm_at_its_next_publish(t) {
+    a_held_publisher_is_told_of_an_alarm(t) {
         let (a, b) = (t.peer(), t.peer());
         t.queues(&["q"]);
         t.press(true);
         a.fill("q", &["1", "2", "3"]).silent();
+        b.counts("q", 1, 0);
         t.alarm(Disk, true);
-        a.silent();
-        t.press(false);
         blocked(&a, "low on disk");
-        b.counts("q", 2, 0);
+        t.press(false);
         t.press(true);
         t.press(false);
-        b.counts("q", 2, 0);
+        a.silent();
+        b.counts("q", 1, 0);
         t.press(true);
         t.alarm(Disk, false);
         unblocked(&a);
-        a.fill("q", &["4"]);
-        b.holds("q", &["1", "2", "3"]);
+        b.counts("q", 2, 0);
         t.press(false);
-        b.holds("q", &["4"]);
+        a.silent();
+        b.counts("q", 3, 0);
+        t.press(true);
+        a.fill("q", &["4", "5"]).silent();
+        b.holds("q", &["1", "2", "3", "4"]);
+        t.press(false);
+        b.holds("q", &["5"]);
     }
 
     silence_of_a_client_is_not_its_fault_while_the_journal_is_behind(t) {

@@ -17,7 +17,8 @@ use crate::load::clock;
 /// Deletions under way at once.
 const DELETIONS: u32 = 200;
 
-/// Declares all queues, and deletes them again, which is not measured. What was reached before an error is in `outcome`.
+/// Declares all queues, and deletes them again, which is not measured. What was reached before an error is in
+/// `outcome`.
 pub fn run(args: &Args, watched: &mut Option<Watched>, interrupted: &AtomicBool, outcome: &mut Outcome) {
     let outcome_of = declare(args, watched, interrupted, outcome);
     let deleted = delete(args);

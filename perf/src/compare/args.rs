@@ -2,6 +2,7 @@
 
 use lexopt::prelude::*;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::broker::{Source, Spec};
 use super::quiet::OTHERS_MAX;
@@ -38,6 +39,7 @@ pub struct Args {
     /// Cores that other processes may use.
     pub others_max: f64,
     pub quiet_wait: f64,
+    pub sync_delay: Duration,
     /// None: this program.
     pub load_program: Option<PathBuf>,
 }
@@ -68,6 +70,8 @@ leveret-perf compare --from DIR/comparison.json --out DIR
   --retries N            repeat a run that other processes disturbed, at most so often; default 2
   --quiet-wait S         wait for a quiet machine before each run, at most so long; default 60, 0: do not
   --others CORES         other processes may use so much before they disturb; default 0.1
+  --sync-delay S         each fsync and fdatasync of the brokers that are started here takes so much longer, as on
+                         a slower disk; needs strace; default 0
   --load PROGRAM         the program that loads; default: this one
   --help                 this text
 
@@ -83,6 +87,7 @@ Exit status: 0 good, 1 a run failed or nothing could be measured, 2 wrong usage,
 /// What is wrong with it, for the user.
 pub fn parse(args: Vec<String>) -> Result<Asked, String> {
     let (mut brokers, mut pids, mut scenarios, mut patterns) = (vec![], vec![], vec![], vec![]);
+    let mut sync_delay = Duration::ZERO;
     let (mut rounds, mut time, mut retries, mut quiet_wait) = (3, TIME, 2, 60.0);
     let (mut out, mut from, mut load_program) = (PathBuf::from("comparison"), None, None);
     let (mut broker_cores, mut load_cores, mut others_max) = (None, None, OTHERS_MAX);
@@ -109,6 +114,7 @@ pub fn parse(args: Vec<String>) -> Result<Asked, String> {
                 quiet_wait = seconds("--quiet-wait", &value(&mut parser, "--quiet-wait")?)?.as_secs_f64();
             }
             Long("others") => others_max = number("--others", &value(&mut parser, "--others")?, 0.0, 65536.0)?,
+            Long("sync-delay") => sync_delay = seconds("--sync-delay", &value(&mut parser, "--sync-delay")?)?,
             Long("load") => load_program = Some(PathBuf::from(value(&mut parser, "--load")?)),
             other => return Err(other.unexpected().to_string()),
         }
@@ -135,6 +141,7 @@ pub fn parse(args: Vec<String>) -> Result<Asked, String> {
         retries,
         others_max,
         quiet_wait,
+        sync_delay,
         load_program,
     })))
 }
@@ -261,6 +268,9 @@ mod tests {
         let args =
             run(&["--broker", "leveret", "--rounds", "1", "--time", "0.5", "--load-cores", "1-3,5", "--out", "x"]);
         assert_eq!((args.rounds, args.time, args.load_cores.as_deref()), (1, 0.5, Some("1-3,5")));
+        assert_eq!(args.sync_delay, Duration::ZERO);
+        let args = run(&["--broker", "leveret", "--sync-delay", "0.002"]);
+        assert_eq!(args.sync_delay, Duration::from_millis(2));
         let render = read(&["--from", "a/comparison.json", "--out", "b"]);
         assert!(matches!(render, Ok(Asked::Render { .. })), "{render:?}");
     }
@@ -283,6 +293,7 @@ mod tests {
             (&["--broker", "leveret", "--load-cores", "one"], "--load-cores: one is no list of cores"),
             (&["--broker", "leveret", "--from", "x"], "--from measures nothing"),
             (&["--broker", "leveret", "--others", "-1"], "--others: -1 is no number from 0"),
+            (&["--broker", "leveret", "--sync-delay", "soon"], "--sync-delay: soon is no number of seconds"),
             (&["--brokers", "leveret"], "invalid option '--brokers'"),
         ] {
             let error = read(words).expect_err("wrong");

@@ -34,6 +34,8 @@ pub enum Source {
     Running { uri: String, pid: Option<i32> },
 }
 
+/// The calls that wait for a disk.
+const SYNCS: &str = "fsync,fdatasync";
 /// The longest wait for a broker to take a connection.
 const START_MAX: Duration = Duration::from_secs(90);
 /// How long it may take to stop before it is killed.
@@ -64,6 +66,8 @@ pub struct Broker {
 pub struct Start<'a> {
     /// The cores for it, if any can be chosen.
     pub cores: Option<&'a str>,
+    /// So much longer each of its syncs takes; zero: as they are.
+    pub sync_delay: Duration,
     pub interrupted: &'a AtomicBool,
 }
 
@@ -137,7 +141,7 @@ fn command_broker(command: &str, start: &Start<'_>) -> Result<Broker, String> {
     let dir = scratch()?;
     let port = free_port()?;
     let line = command.replace("{port}", &port.to_string()).replace("{dir}", &dir.path().display().to_string());
-    let mut shell = pinned("sh", start.cores);
+    let mut shell = slowed("sh", start);
     shell.args(["-c", &line]);
     let mut broker = Broker::new(format!("amqp://127.0.0.1:{port}"), None);
     broker.child = Some(spawn(&mut shell, dir.path())?);
@@ -152,7 +156,7 @@ fn rabbitmq_broker(start: &Start<'_>) -> Result<Broker, String> {
     if let Some(mut epmd) = rabbitmq::epmd(&ports) {
         broker.helpers.push(spawn(&mut epmd, dir.path())?);
     }
-    let mut server = pinned(rabbitmq::program(), start.cores);
+    let mut server = slowed(rabbitmq::program(), start);
     rabbitmq::prepare(&mut server, dir.path(), &ports);
     broker.child = Some(spawn(&mut server, dir.path())?);
     broker.dir = Some(dir);
@@ -169,6 +173,27 @@ pub fn pinned(program: &str, cores: Option<&str>) -> Command {
             command
         }
     }
+}
+
+/// A command on a broker's cores, with its syncs delayed. The calls that are not delayed run at full speed: only those
+/// are traced.
+fn slowed(program: &str, start: &Start<'_>) -> Command {
+    if start.sync_delay.is_zero() {
+        return pinned(program, start.cores);
+    }
+    let mut command = pinned("strace", start.cores);
+    let inject = format!("inject={SYNCS}:delay_exit={}", start.sync_delay.as_micros());
+    command.args(["-f", "--seccomp-bpf", "-qqq", "-o", "/dev/null", "-e", &format!("trace={SYNCS}"), "-e", &inject]);
+    command.arg(program);
+    command
+}
+
+/// Whether syncs can be delayed here: that needs strace, and leave to trace.
+pub fn can_delay() -> bool {
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "--seccomp-bpf", "-qqq", "-o", "/dev/null", "-e", &format!("trace={SYNCS}"), "true"]);
+    strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    strace.status().is_ok_and(|status| status.success())
 }
 
 /// Starts it with its output in a file of `dir`, in a process group of its own: a Ctrl-C is for us alone.
@@ -293,9 +318,28 @@ impl Drop for Broker {
 mod tests {
     use super::*;
 
+    fn plain(interrupted: &AtomicBool) -> Start<'_> {
+        Start { cores: None, sync_delay: Duration::ZERO, interrupted }
+    }
+
+    #[test]
+    fn syncs_are_delayed_by_strace() {
+        let words = |start: &Start<'_>| {
+            let command = slowed("sh", start);
+            let words = [command.get_program()].into_iter().chain(command.get_args());
+            words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+        };
+        let interrupted = AtomicBool::new(false);
+        assert_eq!(words(&plain(&interrupted)), "sh");
+        let start = Start { cores: Some("0"), sync_delay: Duration::from_millis(2), interrupted: &interrupted };
+        let expected = "taskset -c 0 strace -f --seccomp-bpf -qqq -o /dev/null -e trace=fsync,fdatasync \
+                        -e inject=fsync,fdatasync:delay_exit=2000 sh";
+        assert_eq!(words(&start), expected);
+    }
+
     fn begin(command: &str) -> Result<Broker, String> {
         let spec = Spec { name: "b".into(), source: Source::Command(command.into()) };
-        start(&spec, &Start { cores: None, interrupted: &AtomicBool::new(false) })
+        start(&spec, &plain(&AtomicBool::new(false)))
     }
 
     #[test]
@@ -313,7 +357,7 @@ mod tests {
     #[test]
     fn a_broker_that_does_not_run_is_not_met() {
         let spec = |pid| Spec { name: "b".into(), source: Source::Running { uri: "amqp://127.0.0.1:1".into(), pid } };
-        let start = |pid| start(&spec(pid), &Start { cores: None, interrupted: &AtomicBool::new(false) }).err();
+        let start = |pid| start(&spec(pid), &plain(&AtomicBool::new(false))).err();
         assert!(start(None).expect("refused").starts_with("b: 127.0.0.1:1: "));
         assert_eq!(start(Some(i32::MAX)).as_deref(), Some("b: there is no process 2147483647"));
     }

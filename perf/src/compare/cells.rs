@@ -41,6 +41,9 @@ pub fn short(line: &Line<'_>, broker: usize) -> Cell {
             cell.details.extend(cpu);
         }
     }
+    // Brokers write a line of log now and then: less than a byte for each message is not of the messages.
+    let written = figures.written.filter(|spread| spread.median >= 1.0);
+    cell.details.extend(text(written, bytes).map(|bytes| format!("{bytes} written")));
     cell.details.extend(text(figures.idle, bytes).map(|bytes| format!("{bytes} for each idle connection")));
     if broker > 0 {
         let figure = ratio(headline, first.headline(line.row)).map(times);
@@ -147,7 +150,7 @@ pub fn facts(comparison: &Comparison) -> Vec<(&'static str, String)> {
     };
     let rounds = if settings.rounds == 1 { "round" } else { "rounds" };
     let congestion = &machine.congestion_control;
-    vec![
+    let mut facts = vec![
         (
             "Machine",
             format!("{}, {} {cores}, {} of memory", machine.cpu, machine.cores, bytes(machine.memory_bytes as f64)),
@@ -161,7 +164,15 @@ pub fn facts(comparison: &Comparison) -> Vec<(&'static str, String)> {
             ),
         ),
         ("Date", format!("{}, leveret-perf {}", comparison.date, comparison.version)),
-    ]
+    ];
+    // Comparisons of before do not know it.
+    if !machine.file_system.is_empty() {
+        facts.insert(2, ("Files", format!("of brokers that were started here: on {}", machine.file_system)));
+    }
+    if settings.sync_delay > 0.0 {
+        facts.push(("Disk", format!("each of their syncs took {} ms longer", settings.sync_delay * 1e3)));
+    }
+    facts
 }
 
 /// A broker's name for itself, and how it was started.
@@ -202,4 +213,5 @@ pub fn warning(comparison: &Comparison) -> Option<String> {
 /// How to read the figures.
 pub const LEGEND: &str = "Figures are medians over the rounds, ratios (×) are to the first broker. CPU is user and \
 system time of the broker's process for each message delivered, or for each operation: the steadiest figure, and what \
-remains when the load program is the limit. Memory is the most that the broker had resident during a run.";
+remains when the load program is the limit. Memory is the most that the broker had resident during a run. \
+Written is what went to a disk for each message or operation.";

@@ -35,6 +35,9 @@ pub struct Machine {
     pub memory_bytes: u64,
     /// TCP's congestion control: on loopback, `bbr` halves the rate of large messages.
     pub congestion_control: String,
+    /// Where the scratch folders lie: type and device. Empty when that is not known.
+    #[serde(default)]
+    pub file_system: String,
 }
 
 /// How it was measured.
@@ -52,6 +55,9 @@ pub struct Settings {
     pub others_max: f64,
     /// Seconds to wait for a quiet machine at most.
     pub quiet_wait: f64,
+    /// Seconds by which each sync of the brokers that were started here was delayed.
+    #[serde(default)]
+    pub sync_delay: f64,
     /// The program that loads.
     pub load_program: String,
 }

@@ -1,6 +1,7 @@
 //! The machine that is measured on.
 
 use std::fs;
+use std::path::Path;
 
 use super::data::Machine;
 
@@ -13,6 +14,7 @@ pub fn machine() -> Machine {
         kernel: format!("{} {}", read("/proc/sys/kernel/ostype").trim(), read("/proc/sys/kernel/osrelease").trim()),
         memory_bytes: memory_bytes(&read("/proc/meminfo")),
         congestion_control: read("/proc/sys/net/ipv4/tcp_congestion_control").trim().to_owned(),
+        file_system: file_system(&read("/proc/mounts"), &std::env::temp_dir()),
     }
 }
 
@@ -22,6 +24,15 @@ fn cpu_model(cpuinfo: &str) -> String {
         Some(line.split_once(':')?.1.trim().to_owned())
     };
     value("model name").or_else(|| value("Model")).or_else(|| value("CPU implementer")).unwrap_or_default()
+}
+
+/// Type and device of the file system that `path` lies on: of the mounts it lies under, the deepest and latest.
+fn file_system(mounts: &str, path: &Path) -> String {
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let fields = mounts.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let over = fields.filter(|fields| fields.len() > 2 && path.starts_with(fields[1]));
+    let found = over.max_by_key(|fields| Path::new(fields[1]).components().count());
+    found.map_or(String::new(), |fields| format!("{} ({})", fields[2], fields[0]))
 }
 
 fn memory_bytes(meminfo: &str) -> u64 {
@@ -41,5 +52,15 @@ mod tests {
         assert_eq!(cpu_model(""), "");
         assert_eq!(memory_bytes("MemFree: 1 kB\nMemTotal:       16 kB\n"), 16 * 1024);
         assert_eq!(memory_bytes("MemTotal: x kB"), 0);
+    }
+
+    #[test]
+    fn the_deepest_mount_over_a_path_is_its_own() {
+        let mounts = "/dev/a / ext4 rw 0 0\n/dev/b /there xfs rw 0 0\ntmpfs /there/too tmpfs rw 0 0\n";
+        let found = |path: &str| file_system(mounts, Path::new(path));
+        assert_eq!(found("/there/x/y"), "xfs (/dev/b)");
+        assert_eq!(found("/there/too"), "tmpfs (tmpfs)");
+        assert_eq!(found("/therefore"), "ext4 (/dev/a)");
+        assert_eq!(file_system("", Path::new("/x")), "");
     }
 }

@@ -72,6 +72,9 @@ fn compare(args: &Args, command: Vec<String>) -> Result<ExitCode, String> {
     let interrupted = Arc::new(AtomicBool::new(false));
     crate::churn::catch_signals(&interrupted).map_err(|error| error.to_string())?;
     let cores = Cores::of(args)?;
+    if !args.sync_delay.is_zero() && !broker::can_delay() {
+        return Err("--sync-delay needs strace, which is not there or may not trace".into());
+    }
     let load_program = match &args.load_program {
         Some(program) => program.clone(),
         None => std::env::current_exe().map_err(|error| format!("where this program is: {error}"))?,
@@ -90,7 +93,7 @@ fn compare(args: &Args, command: Vec<String>) -> Result<ExitCode, String> {
             dir: scratch.path(),
             interrupted: &interrupted,
         },
-        start: broker::Start { cores: cores.broker.as_deref(), interrupted: &interrupted },
+        start: broker::Start { cores: cores.broker.as_deref(), sync_delay: args.sync_delay, interrupted: &interrupted },
         interrupted: &interrupted,
     };
     if let Err(error) = plan.meet(&mut comparison) {
@@ -189,6 +192,7 @@ fn blank(args: &Args, cores: &Cores, load_program: &Path, command: Vec<String>) 
             retries: args.retries,
             others_max: args.others_max,
             quiet_wait: args.quiet_wait,
+            sync_delay: args.sync_delay.as_secs_f64(),
             load_program: load_program.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         },
         brokers: brokers.collect(),

@@ -1,32 +1,55 @@
 //! Persistent messages in durable queues.
 
 use super::row::{Latency, Row, Scenario};
-use super::throughput::{SIZES, acknowledged, common, single};
+use super::throughput::{SIZES, WAITING_BYTES, acknowledged, common, single};
+
+/// Confirms that a publisher has outstanding at most.
+const WINDOWS: [(&str, usize); 3] = [("1", 1), ("100", 100), ("1,000", 1000)];
 
 /// The scenario.
 pub fn scenario() -> Scenario {
-    let mut rows: Vec<Row> = SIZES
-        .map(|(name, size)| {
-            let flags = format!("-x 1 -y 1 -f persistent {} {}", acknowledged(size), common(size));
-            Row::new(format!("{name}, ack + confirm"), flags).with(Latency::Confirm)
-        })
-        .into();
-    let flags = format!("-x 1 -y 1 -f persistent {} {}", single(16), common(16));
-    rows.push(Row::new("16 B, single acks + confirm", flags).with(Latency::Confirm));
-    for (name, size) in [("16 B", 16), ("1 KiB", 1024)] {
-        let flags = format!(
-            "-x 10 -y 10 -qp leveret-perf-%d -qpt 10 -e leveret-perf -f persistent -c 100 -q 1000 -A 100 -s {size} \
-             --backlog 20000 {{span}}"
-        );
-        rows.push(Row::new(format!("{name}, 10 pairs, 10 queues"), flags).with(Latency::Confirm));
+    let mut rows = windows("-f persistent");
+    for (name, size) in SIZES.into_iter().filter(|(_, size)| *size > 16 * 1024) {
+        let flags = format!("-x 1 -y 1 -f persistent {} {}", acknowledged(size), common(size));
+        rows.push(Row::new(format!("{name}, window 32 and more"), flags).with(Latency::Confirm));
     }
-    let flags = "-x 1 -y 1 -f persistent -c 1 -q 1000 -A 100 -s 1024 -u leveret-perf {span}";
-    rows.push(Row::new("1 KiB, one in flight", flags).about(Latency::Confirm));
+    let flags = format!("-x 1 -y 1 -f persistent {} {}", single(16), common(16));
+    rows.push(Row::new("16 B, window 1,000, single acks", flags).with(Latency::Confirm));
     Scenario::new(
         "durable",
-        "Persistent messages, durable queue, confirms; a pair is a publisher and a consumer. Look at the bytes \
-         written for each message: a broker that keeps them in memory writes none, and one that does not wait for \
-         the disk confirms sooner than one that does.",
+        "Persistent messages in durable queues; a publisher and a consumer for each queue. The window is the number of \
+         confirms that a publisher has outstanding at most; prefetch 1,000, an acknowledgement for 100 messages. A \
+         broker that confirms when the message is on the disk waits for the disk, one that confirms earlier does not: \
+         look at the bytes written for each message as well. Messages that are consumed before they are written need \
+         not be written.",
         rows,
     )
+}
+
+/// The same on quorum queues.
+pub fn quorum() -> Scenario {
+    Scenario::new(
+        "quorum",
+        "As 'durable', but the queues are declared as quorum queues. In RabbitMQ these wait for the disk before they \
+         confirm. Leveret's queues are the same either way.",
+        windows("-f persistent -qq"),
+    )
+}
+
+/// Windows, sizes, and one or a hundred queues.
+fn windows(more: &str) -> Vec<Row> {
+    let mut rows = vec![];
+    for (many, who) in [
+        ("", "-x 1 -y 1 -u leveret-perf"),
+        (", 100 queues", "-x 100 -y 100 -qp leveret-perf-%d -qpt 100 -e leveret-perf"),
+    ] {
+        for (name, size) in SIZES.into_iter().filter(|(_, size)| *size <= 16 * 1024) {
+            let backlog = (WAITING_BYTES / size).min(20_000);
+            for (window_name, window) in WINDOWS {
+                let flags = format!("{who} {more} -c {window} -q 1000 -A 100 -s {size} --backlog {backlog} {{span}}");
+                rows.push(Row::new(format!("{name}{many}, window {window_name}"), flags).with(Latency::Confirm));
+            }
+        }
+    }
+    rows
 }

@@ -3,6 +3,7 @@
 mod backlog;
 mod churn;
 mod connections;
+mod disk;
 mod durable;
 mod fairness;
 mod fanout;
@@ -28,6 +29,7 @@ pub fn all() -> Vec<Scenario> {
     vec![
         throughput::scenario(),
         durable::scenario(),
+        durable::quorum(),
         fanout::scenario(),
         topic::scenario(),
         headers::scenario(),
@@ -39,6 +41,7 @@ pub fn all() -> Vec<Scenario> {
         fairness::scenario(),
         churn::scenario(),
         backlog::scenario(),
+        disk::scenario(),
     ]
 }
 

@@ -7,7 +7,7 @@ pub const SIZES: [(&str, usize); 5] =
     [("16 B", 16), ("1 KiB", 1024), ("16 KiB", 16 * 1024), ("64 KiB", 64 * 1024), ("1 MiB", 1024 * 1024)];
 
 /// At most so many bytes wait, whatever their size: it is not memory that is to be measured.
-const WAITING_BYTES: usize = 32 * 1024 * 1024;
+pub const WAITING_BYTES: usize = 32 * 1024 * 1024;
 
 /// The scenario.
 pub fn scenario() -> Scenario {

@@ -215,7 +215,7 @@ impl Stage {
 
     fn next_news(&self) -> Option<News> {
         loop {
-            let found = self.filing.look(Duration::from_millis(10));
+            let found = self.filing.look(Duration::from_millis(10), true);
             if found.news.is_some() || found.end.is_some() {
                 return found.news;
             }
@@ -237,7 +237,7 @@ impl Stage {
         self.intake.close();
         let mut said = vec![];
         let end = loop {
-            let found = self.filing.look(Duration::from_millis(10));
+            let found = self.filing.look(Duration::from_millis(10), true);
             match (found.news, found.end) {
                 (Some(News::Written(batch)), _) => said.extend(texts(&batch)),
                 (Some(News::Synced(index)), _) => said.push(format!("synced {index}")),

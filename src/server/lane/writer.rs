@@ -137,6 +137,7 @@ impl<D: Disk> Writer<D> {
             let timeout = if more { Some(Duration::ZERO) } else { self.timeout() };
             let taken = self.around.intake.take(timeout);
             let is_idle = taken.submissions.is_empty();
+            self.around.signs.taken(taken.told);
             if !taken.free.is_empty() {
                 self.journal.give(taken.free);
             }

@@ -1,0 +1,258 @@
+//! System calls at which the broker is killed, or which fail: strace injects them.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant, SystemTime};
+
+use leveret::amqp::method::{BasicAck, QueuePurge, QueuePurgeOk};
+
+use crate::broker::{Broker, KILLED, Options};
+use crate::link::{Answer, Declare, Event, Link};
+use crate::load::World;
+use crate::message::Id;
+use crate::place::{self, Folder};
+use crate::rng::Rng;
+use crate::truth::How;
+use crate::{long, rounds, seed, skip};
+
+/// The calls that the store makes; a question mark excuses a machine that does not have one.
+const CALLS: &[&str] = &[
+    "pwrite64",
+    "pwritev",
+    "fdatasync",
+    "fsync",
+    "fallocate",
+    "ftruncate",
+    "openat",
+    "?unlink,unlinkat",
+    "?rename,renameat,?renameat2",
+];
+
+/// Whether processes may be traced here.
+fn can_trace(test: &str) -> bool {
+    match place::run("strace", &["-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync", "true"]) {
+        Ok(()) => true,
+        Err(reason) => {
+            skip(test, &reason);
+            false
+        }
+    }
+}
+
+/// One life under strace. Returns whether the broker was killed by the injection.
+fn life(world: &World, options: &Options, time: Duration, rng: &mut Rng) -> bool {
+    let mut broker = match Broker::start(options) {
+        Ok(broker) => broker,
+        Err(error) => {
+            assert!(error.was_killed(), "{:?}: {error:?}", options.through);
+            world.truth.killed();
+            return true;
+        }
+    };
+    // Its clients see the end as an error, at whatever they are.
+    if world.declare(broker.address).is_ok() {
+        let load = world.load(broker.address, options.shards, rng.next());
+        let until = Instant::now() + time;
+        while broker.is_alive() && Instant::now() < until {
+            sleep(Duration::from_millis(2));
+        }
+        let killed = !broker.is_alive();
+        broker.kill();
+        load.after_the_end(&world.truth, false);
+        world.truth.killed();
+        return killed;
+    }
+    assert_eq!(broker.ended().signal(), Some(KILLED), "{:?}: no answer from a broker that is alive", options.through);
+    world.truth.killed();
+    true
+}
+
+#[test]
+fn killed_at_every_system_call() {
+    let test = "killed_at_every_system_call";
+    if !can_trace(test) {
+        return;
+    }
+    let mut rng = Rng::new(seed(test));
+    let folder = Folder::new(test);
+    let options = Options::new(&folder.join("data")).small();
+    let world = World::new();
+    let mut said = vec![];
+    for (place, calls) in CALLS.iter().enumerate() {
+        // In the short form a few numbers, others for each call.
+        let short = [1 + place as u64 % 3, 4 + rng.below(40)];
+        let mut numbers: Box<dyn Iterator<Item = u64>> = match long() {
+            true => Box::new((1..50).chain((50..65_000).step_by(97))),
+            false => Box::new(short.into_iter()),
+        };
+        let last = loop {
+            let Some(number) = numbers.next() else { break "given up".to_owned() };
+            let trace = folder.join("trace");
+            let traced = options.clone().shards(1 + rng.below(2) as usize);
+            let traced = traced.traced(calls, &format!("signal=SIGKILL:when={number}"), &trace);
+            let killed = life(&world, &traced, Duration::from_millis(rounds(250, 1500) as u64), &mut rng);
+            let when = format!("{test}: at {calls} number {number}");
+            world.truth.check(&when);
+            // Else the next one starts with all that is there, and dies at its recovery perhaps.
+            if rng.chance(if long() { 50 } else { 60 }) {
+                let broker = Broker::must_start(&options);
+                world.definitions.check(broker.address, &world.truth).expect("the broker answers");
+                world.drain(broker.address, How::Drain).expect("the broker gives everything back");
+                world.truth.check(&when);
+                broker.kill();
+                world.truth.killed();
+            }
+            if !killed {
+                break format!("up to {number}");
+            }
+        };
+        said.push(format!("{calls} {last}"));
+    }
+    let broker = Broker::must_start(&options);
+    world.definitions.check(broker.address, &world.truth).expect("the broker answers");
+    world.drain(broker.address, How::Drain).expect("the broker gives everything back");
+    world.truth.check(&format!("{test}: at the end"));
+    broker.stop();
+    eprintln!("{test}: {:?}; {}", world.truth.tally(), said.join("; "));
+}
+
+/// A call that failed, as strace has seen it.
+struct Failed {
+    thread: String,
+    at: Duration,
+}
+
+/// The first failed call in a trace.
+fn first_failed(trace: &Path) -> Option<Failed> {
+    let text = fs::read_to_string(trace).ok()?;
+    let line = text.lines().find(|line| line.contains("(INJECTED)"))?;
+    let mut words = line.split_whitespace();
+    let thread = words.next()?.to_owned();
+    let (seconds, micros) = words.next()?.split_once('.')?;
+    Some(Failed { thread, at: Duration::new(seconds.parse().ok()?, micros.parse::<u32>().ok()? * 1000) })
+}
+
+fn wall_clock() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock")
+}
+
+const QUEUE: &str = "failing";
+
+/// Publishes one at a time, each after the confirm of the one before; returns how many were confirmed, and when the
+/// last confirm came. Ends when the broker says that it is blocked, or when `max` are confirmed.
+fn publish_singly(link: &mut Link, max: u32) -> Answer<(u32, Duration)> {
+    let mut last = Duration::ZERO;
+    for number in 0..max {
+        let id = Id { source: 1, number };
+        link.push_publish("", QUEUE, false, &id.properties(true), &id.body(100));
+        loop {
+            match link.event_within(Duration::from_secs(2))? {
+                Some(Event::Confirm { taken: true, .. }) => break,
+                Some(Event::Blocked(true)) | Some(Event::Confirm { taken: false, .. }) | None => {
+                    return Ok((number, last));
+                }
+                Some(_) => {}
+            }
+        }
+        last = wall_clock();
+    }
+    Ok((max, last))
+}
+
+/// Takes everything that is ready; returns the numbers.
+fn take_all(link: &mut Link) -> Answer<Vec<u32>> {
+    link.consume(QUEUE, 0)?;
+    let ready = link.declare_queue(QUEUE, Declare::Passive)?;
+    let mut numbers = vec![];
+    while (numbers.len() as u32) < ready || ready == 0 && link.declare_queue(QUEUE, Declare::Passive)? > 0 {
+        if let Event::Delivery(delivery) = link.event()? {
+            numbers.push(Id::read(&delivery.properties, &delivery.body).expect("nothing is altered").number);
+            link.push(1, BasicAck { delivery_tag: delivery.tag, multiple: false });
+        }
+    }
+    while let Some(event) = link.waiting() {
+        if let Event::Delivery(delivery) = event {
+            numbers.push(Id::read(&delivery.properties, &delivery.body).expect("nothing is altered").number);
+        }
+    }
+    Ok(numbers)
+}
+
+#[test]
+fn no_confirm_after_a_failed_sync() {
+    let test = "no_confirm_after_a_failed_sync";
+    if !can_trace(test) {
+        return;
+    }
+    let numbers = if long() { (1..60).collect() } else { vec![1, 2, 9, 30] };
+    for number in numbers {
+        let folder = Folder::new(test);
+        let options = Options::new(&folder.join("data"));
+        let trace = folder.join("trace");
+        let injection = format!("error=EIO:when={number}");
+        let traced = options.clone().traced("fdatasync,fsync", &injection, &trace);
+        let mut confirmed = 0;
+        match Broker::start(&traced) {
+            // A start may need the disk; it says what is wrong then.
+            Err(error) => {
+                assert!(!error.was_killed() && error.log.contains("nput/output error"), "{number}: {error:?}");
+            }
+            Ok(mut broker) => {
+                let mut link = Link::open(broker.address).expect("the broker answers");
+                // The declare waits for a sync as well.
+                if link.declare_queue(QUEUE, Declare::Durable).is_ok() && link.select_confirms().is_ok() {
+                    let last;
+                    (confirmed, last) = publish_singly(&mut link, 200).expect("the broker answers");
+                    if let Some(failed) = first_failed(&trace) {
+                        assert!(broker.is_alive());
+                        assert!(last <= failed.at, "{number}: a confirm after thread {} failed", failed.thread);
+                        assert!(broker.log().contains("nput/output error"), "it says why: {}", broker.log());
+                        // Others are served.
+                        let mut consumer = Link::open(broker.address).expect("the broker answers");
+                        let taken = take_all(&mut consumer).expect("the broker goes on");
+                        assert!(taken.len() as u32 >= confirmed, "{number}: {} of {confirmed}", taken.len());
+                        assert!(publish_one_more(&mut consumer).is_none(), "{number}: a confirm for the next one");
+                    } else {
+                        assert_eq!(confirmed, 200, "{number}: no sync has failed");
+                    }
+                }
+                broker.kill();
+            }
+        }
+        let broker = Broker::must_start(&options);
+        let mut link = Link::open(broker.address).expect("the broker answers");
+        if confirmed > 0 {
+            let mut taken = take_all(&mut link).expect("the broker gives everything back");
+            taken.dedup();
+            let expected: Vec<u32> = (0..confirmed).collect();
+            assert!(taken.starts_with(&expected), "{number}: {confirmed} confirmed, {taken:?}");
+        }
+        assert!(link.close().is_ok());
+        // And it works again.
+        let mut link = Link::open(broker.address).expect("the broker answers");
+        link.declare_queue(QUEUE, Declare::Durable).expect("a queue");
+        link.select_confirms().expect("confirms");
+        let purge = QueuePurge { reserved_1: 0, queue: QUEUE, no_wait: false };
+        link.call(purge, QueuePurgeOk::ID).expect("it is purged");
+        assert_eq!(publish_singly(&mut link, 3).expect("the broker answers").0, 3);
+        broker.stop();
+    }
+}
+
+/// Whether another publish is confirmed or refused.
+fn publish_one_more(link: &mut Link) -> Option<bool> {
+    if link.select_confirms().is_err() {
+        return None;
+    }
+    let id = Id { source: 1, number: 1_000_000 };
+    link.push_publish("", QUEUE, false, &id.properties(true), &id.body(100));
+    loop {
+        match link.event_within(Duration::from_millis(300)) {
+            Ok(Some(Event::Confirm { taken: true, .. })) => return Some(true),
+            Ok(Some(Event::Confirm { taken: false, .. })) | Ok(None) | Err(_) => return None,
+            Ok(Some(_)) => {}
+        }
+    }
+}
