@@ -69,6 +69,7 @@ const STD: &[&str] = &[
     "num",
     "ops",
     "rc::Rc",
+    "result",
     "slice",
     "str",
     "sync::Arc",
@@ -287,6 +288,11 @@ fn tokens(text: &str) -> Vec<Token> {
         line += chars[start..i.min(chars.len())].iter().filter(|c| **c == '\n').count();
     }
     found
+}
+
+/// A file of tests in the library: `tests.rs`, or one in the folder beside it.
+fn is_test(path: &str) -> bool {
+    path.ends_with("/tests.rs") || path.contains("/tests/")
 }
 
 fn matches(tokens: &[Token], pattern: &[&str]) -> bool {
@@ -534,7 +540,7 @@ fn words(files: &[File]) -> Vec<String> {
             }
         }
         // A file of tests is declared as one: `test_files` looks.
-        if !in_library(file) || path.ends_with("/tests.rs") || UNWRAPS.iter().any(|(listed, _)| listed == path) {
+        if !in_library(file) || is_test(path) || UNWRAPS.iter().any(|(listed, _)| listed == path) {
             continue;
         }
         let all = without_tests(all);
@@ -549,11 +555,14 @@ fn words(files: &[File]) -> Vec<String> {
     findings
 }
 
-/// Files named `tests.rs` in the library are compiled in tests only.
+/// Files of tests in the library are compiled in tests only.
 fn test_files(files: &[File]) -> Vec<String> {
     let mut findings = vec![];
-    for file in files.iter().filter(|file| in_library(file) && file.path.ends_with("/tests.rs")) {
-        let parent = file.path.trim_end_matches("/tests.rs");
+    for file in files.iter().filter(|file| in_library(file) && is_test(&file.path)) {
+        let parent = match file.path.split_once("/tests/") {
+            Some((parent, _)) => parent,
+            None => file.path.trim_end_matches("/tests.rs"),
+        };
         let parents = [format!("{parent}.rs"), format!("{parent}/mod.rs")];
         let declared = files.iter().filter(|other| parents.contains(&other.path)).any(|other| {
             let all = tokens(&other.text);
@@ -782,6 +791,10 @@ fn words_are_found() {
     assert!(test_files(&[file("src/a.rs", text), tests()]).is_empty());
     assert!(test_files(&[file("src/a/mod.rs", text), tests()]).is_empty());
     assert_eq!(test_files(&[file("src/a.rs", "mod tests;"), tests()]).len(), 1);
+    let below = || file("src/a/tests/b.rs", "x.unwrap()");
+    assert!(test_files(&[file("src/a.rs", text), below()]).is_empty());
+    assert_eq!(test_files(&[file("src/a.rs", "mod tests;"), below()]).len(), 1);
+    assert_eq!(found(words, "src/a/tests/b.rs", "x.unwrap()"), "");
 }
 
 #[test]

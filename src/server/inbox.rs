@@ -25,6 +25,8 @@ pub enum Input {
     Batch(Batch),
     /// What the store has to say.
     Completion(Completion),
+    /// The journal has taken what the shard had submitted: it may submit more.
+    Taken,
     /// A socket that was accepted for this shard.
     Socket(TcpStream, Peer),
     /// The server stops.
@@ -127,6 +129,7 @@ mod tests {
             Input::Socket(..) => 2,
             Input::Stop => 3,
             Input::Completion(_) => 4,
+            Input::Taken => 5,
         }
     }
 

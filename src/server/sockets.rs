@@ -172,26 +172,28 @@ impl World for Sockets {
             match self.inbox.take()? {
                 Input::Batch(batch) => return Some(batch),
                 Input::Completion(completion) => self.completions.push_back(completion),
+                // To run is all that is asked for.
+                Input::Taken => {}
                 Input::Socket(stream, peer) => self.arrivals.push_back((stream, peer)),
                 Input::Stop => self.stop = true,
             }
         }
     }
 
+    fn may_submit(&mut self, shard: u8) -> bool {
+        self.lane.as_ref().is_none_or(|lane| lane.is_taken(shard))
+    }
+
     fn submit(&mut self, submission: Submission) -> Vec<u8> {
-        match &self.lane {
-            Some(lane) => lane.submit(submission),
-            None => submission.bytes,
-        }
+        let Some(lane) = &self.lane else { return submission.bytes };
+        lane.submit(submission)
     }
 
     fn fetch(&mut self, fetch: Fetch) {
-        if let Some(lane) = &self.lane {
-            lane.fetch(fetch);
-        }
+        let Some(lane) = &self.lane else { return };
+        lane.fetch(fetch);
     }
 
-    #[inline]
     fn completion(&mut self) -> Option<Completion> {
         self.completions.pop_front()
     }

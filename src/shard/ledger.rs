@@ -14,6 +14,7 @@ use crate::amqp::{Content, properties};
 use crate::broker::entries::Position;
 use crate::store::record::{self, Records, TRANSIENT};
 use crate::store::{QueueId, Submission};
+use crate::time::Now;
 
 /// Who waits.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub(super) enum Waiter {
     Answer(Caller, Reply),
     /// Another shard, for its ticket.
     Peer(u8, u64),
+    /// A connection whose outbound bytes are not to be written before.
+    Gate(ConnectionId),
 }
 
 /// Messages with neighbouring positions in one queue, among some that go to several queues.
@@ -60,15 +63,17 @@ pub(super) struct Ledger {
     /// Bytes submitted and not durable.
     pub(super) waiting_bytes: usize,
     spare: Vec<u8>,
-    /// Records of an earlier turn are held back.
-    held: bool,
+    /// Records of an earlier turn are held back, since then.
+    held: Option<Now>,
     /// Memory for what is left of records that were held back.
     elided: Vec<u8>,
     fan: Vec<FanRun>,
 }
 
-/// No more bytes are held back while the journal is busy.
+/// No more bytes are held back.
 const HELD_BYTES_MAX: usize = 1 << 20;
+/// What nobody waits for is held back so long at most, in milliseconds: it is one write with what comes.
+const HELD_MS: u64 = 20;
 
 impl Ledger {
     pub(super) fn new(on: bool, shards: usize) -> Ledger {
@@ -84,7 +89,7 @@ impl Ledger {
             for_all: VecDeque::new(),
             waiting_bytes: 0,
             spare: Vec::new(),
-            held: false,
+            held: None,
             elided: Vec::new(),
             fan: Vec::new(),
         }
@@ -174,38 +179,38 @@ impl Ledger {
     pub(super) fn wait(&mut self, waiter: Waiter) {
         self.wanted = true;
         match waiter {
-            Waiter::Confirms { .. } => self.for_all.push_back((self.open, waiter)),
+            Waiter::Confirms { .. } | Waiter::Gate(_) => self.for_all.push_back((self.open, waiter)),
             Waiter::Answer(..) | Waiter::Peer(..) => self.for_own.push_back((self.open, waiter)),
         }
     }
 
-    /// Has an answer wait for peers, too.
-    pub(super) fn wait_for_all(&mut self, caller: Caller, reply: Reply) {
-        self.wanted = true;
-        self.for_all.push_back((self.open, Waiter::Answer(caller, reply)));
-    }
-
-    /// Has somebody wait for what other shards have submitted so far, too: an empty submission comes behind theirs.
-    pub(super) fn wait_behind(&mut self, waiter: Waiter) {
-        self.wait(waiter);
+    /// Has whoever waits next wait for what other shards have submitted so far, too: a submission comes behind theirs, if
+    /// need be an empty one.
+    pub(super) fn force(&mut self) {
         if self.records.is_empty() && self.own.back().is_none_or(|(ticket, _)| *ticket < self.open) {
             self.own.push_back((self.open, 0));
         }
     }
 
-    /// Whether the records may wait while the journal is busy with what it was given before.
-    pub(super) fn may_hold(&self) -> bool {
-        !self.own.is_empty() && self.records.len() <= HELD_BYTES_MAX && self.has_output()
+    /// Has the records wait for more, if nobody wants them soon, or while the journal is busy with what it was given
+    /// before. What goes to other shards in this turn then asks under the same ticket as what goes in the next. Returns
+    /// whether they wait.
+    pub(super) fn hold(&mut self, now: Now, may_submit: impl FnOnce() -> bool) -> bool {
+        if self.records.len() > HELD_BYTES_MAX || !self.has_output() {
+            return false;
+        }
+        let since = self.held.unwrap_or(now);
+        let lazy = !self.wanted && now < since.after_ms(HELD_MS);
+        let hold = lazy || !self.own.is_empty() && !may_submit();
+        if hold {
+            self.held = Some(since);
+        }
+        hold
     }
 
-    /// The records wait. What goes to other shards in this turn asks under the same ticket as what goes in the next.
-    pub(super) fn hold(&mut self) {
-        self.held = true;
-    }
-
-    /// Whether records wait for the journal to take those before them.
-    pub(super) fn holds(&self) -> bool {
-        self.held
+    /// When records that wait for more are due.
+    pub(super) fn due(&self) -> Option<Now> {
+        self.held.map(|since| since.after_ms(HELD_MS))
     }
 
     /// Ends a turn: what is to be submitted.
@@ -219,7 +224,7 @@ impl Ledger {
             return None;
         }
         let mut bytes = self.records.take(std::mem::take(&mut self.spare));
-        if std::mem::take(&mut self.held)
+        if self.held.take().is_some()
             && let Some(fewer) = record::elide(&bytes, std::mem::take(&mut self.elided))
         {
             self.elided = std::mem::replace(&mut bytes, fewer);
@@ -299,6 +304,7 @@ impl Shard {
                     self.confirm_durable(connection, slot, generation, before);
                 }
                 Waiter::Answer(caller, reply) => self.reply(caller, reply),
+                Waiter::Gate(connection) => self.open_gate(connection),
                 Waiter::Peer(shard, ticket) => self.mesh.send(shard, Record::Durable(ticket)),
             }
         }
@@ -306,10 +312,39 @@ impl Shard {
 
     /// Answers when what was noted so far is durable.
     pub(super) fn reply_when_durable(&mut self, caller: Caller, reply: Reply) {
-        if self.ledger.on {
-            self.ledger.wait(Waiter::Answer(caller, reply));
-        } else {
+        if !self.ledger.on {
             self.reply(caller, reply);
+        } else if caller.shard == self.id.0 {
+            self.reply(caller, reply);
+            self.gate(caller.connection);
+        } else {
+            self.ledger.wait(Waiter::Answer(caller, reply));
+        }
+    }
+
+    /// Answers when what other shards have done so far is durable, too.
+    pub(super) fn reply_behind(&mut self, caller: Caller, reply: Reply) {
+        if self.ledger.on {
+            self.ledger.force();
+        }
+        self.reply_when_durable(caller, reply);
+    }
+
+    /// Writes nothing more to a connection until what was noted so far is durable. So its commands go on meanwhile, and
+    /// its answers keep their order.
+    pub(super) fn gate(&mut self, connection: ConnectionId) {
+        if let Some(member) = self.members.get_mut(connection) {
+            member.gates += 1;
+            self.ledger.wait(Waiter::Gate(connection));
+        }
+    }
+
+    fn open_gate(&mut self, connection: ConnectionId) {
+        if let Some(member) = self.members.get_mut(connection) {
+            member.gates -= 1;
+            if member.gates == 0 {
+                self.members.mark_dirty(connection);
+            }
         }
     }
 }

@@ -232,6 +232,8 @@ pub struct Member {
     pub outbound: Outbound,
     /// Listed to be written.
     pub dirty: bool,
+    /// It is not written before so many things are durable.
+    pub gates: u32,
     /// The socket takes bytes.
     pub writable: bool,
     /// Bytes read and not parsed.

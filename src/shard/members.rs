@@ -67,6 +67,7 @@ impl Members {
             channels: Vec::new(),
             outbound: Outbound::default(),
             dirty: false,
+            gates: 0,
             writable: true,
             leftover: Vec::new(),
             leftover_at: 0,

@@ -287,7 +287,8 @@ impl Shard {
     /// What is to be written to a connection, if its socket takes bytes.
     #[inline]
     pub fn outbound(&mut self, id: ConnectionId) -> Option<&mut Outbound> {
-        self.members.get_mut(id).filter(|member| member.writable).map(|member| &mut member.outbound)
+        let member = self.members.get_mut(id).filter(|member| member.writable && member.gates == 0)?;
+        Some(&mut member.outbound)
     }
 
     /// Notes what a write achieved.
@@ -334,13 +335,13 @@ impl Shard {
             || self.upkeep.has_work()
             || !self.granting.is_empty()
             || self.mesh.has_output()
-            || self.ledger.has_output() && !self.ledger.holds()
+            || self.ledger.has_output() && self.ledger.due().is_none()
             || self.writer.as_ref().is_some_and(LogWriter::has_hidden)
             || !self.members.is_quiet()
         {
             return NextTurn::Now;
         }
-        match self.timers.next().into_iter().chain(self.next_look()).min() {
+        match self.timers.next().into_iter().chain(self.next_look()).chain(self.ledger.due()).min() {
             Some(at) => NextTurn::At(at),
             None => NextTurn::OnEvent,
         }

@@ -1,7 +1,6 @@
 //! Queues and their messages on the disk: what is sent away when memory is short, and brought back when it is wanted.
 
 use super::alarm::Alarm;
-use super::ledger::Waiter;
 use super::log::LogWriter;
 use super::mesh::{Caller, ChannelWire, Reply};
 use super::{ConnectionId, Shard};
@@ -146,15 +145,6 @@ impl Shard {
         }
     }
 
-    /// Answers when what other shards have done so far is durable, too.
-    pub(super) fn reply_behind(&mut self, caller: Caller, reply: Reply) {
-        if self.ledger.on {
-            self.ledger.wait_behind(Waiter::Answer(caller, reply));
-        } else {
-            self.reply(caller, reply);
-        }
-    }
-
     // ---- what is brought back
 
     /// Has messages of a queue brought back, if somebody wants them and few are here.
@@ -250,8 +240,9 @@ impl Shard {
     /// others are about to see.
     pub fn next_submission(&mut self, may_submit: impl FnOnce() -> bool) -> Option<Submission> {
         let shows = self.writer.as_ref().is_some_and(LogWriter::has_hidden);
-        if !shows && self.ledger.may_hold() && !may_submit() {
-            self.ledger.hold();
+        // Messages that are wanted back must be written first.
+        let reads = !self.reading.wishes.is_empty();
+        if !shows && !reads && !self.stopping && self.ledger.hold(self.now, may_submit) {
             return None;
         }
         let submission = self.ledger.seal(self.id.0)?;

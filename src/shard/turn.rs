@@ -61,7 +61,7 @@ pub trait World {
         u64::MAX
     }
     /// Whether the journal has taken what this shard has submitted before. If not, the shard is run again when it has.
-    fn may_submit(&mut self) -> bool {
+    fn may_submit(&mut self, _shard: u8) -> bool {
         true
     }
     /// Hands records to the journal, and returns memory to go on with. Never blocks, and is never called without a
@@ -142,7 +142,8 @@ pub fn turn<W: World>(shard: &mut Shard, world: &mut W) -> NextTurn {
     }
     shard.advance(now);
     shard.end_turn(now);
-    if let Some(submission) = shard.next_submission(|| world.may_submit()) {
+    let id = shard.id();
+    if let Some(submission) = shard.next_submission(|| world.may_submit(id.0)) {
         let spare = world.submit(submission);
         shard.give_memory(spare);
     }

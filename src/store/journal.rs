@@ -96,6 +96,8 @@ impl<D: Disk> Journal<D> {
         for slot in &start.unsynced {
             start.disk.open(&slot.name(), Open::Write)?.sync()?;
         }
+        // The first segment of this term says that everything before it is there: names are, before it may be.
+        start.disk.sync_directory()?;
         let mut journal = Journal {
             disk: start.disk,
             lane: start.lane,

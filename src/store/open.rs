@@ -169,13 +169,16 @@ pub fn open<D: Disk>(disk: D, limits: &Limits, fresh_lane: LaneId, now_ms: u64) 
         None => {
             let mut state = State::new(files.lane.unwrap_or(fresh_lane));
             // Before there are two checkpoints, no segment is used again.
-            let complete = bad < NAMES.len() && files.segments.first().is_some_and(|first| first.header.first <= 1);
-            if !files.segments.is_empty() && !complete {
+            let complete = bad < NAMES.len() && files.segments.first().is_none_or(|first| first.header.first <= 1);
+            let (next, read) = if complete {
+                let mut scan = Scan::new(&disk, &files, Some(0));
+                replay(&mut state, &mut scan, &mut report);
+                (scan.next_index(), scan.files_read().to_vec())
+            } else {
                 let what = "there is no good checkpoint: everything is read from the segments that are left";
                 report.damage("data directory", None, what, Lost::NOTHING);
-            }
-            let after = complete.then_some(0);
-            let (next, read) = rescue::everything(&disk, &files, after, &mut state, &mut report);
+                rescue::everything(&disk, &files, None, &mut state, &mut report)
+            };
             (state, next, read)
         }
     };

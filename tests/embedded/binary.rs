@@ -11,9 +11,9 @@ use leveret::amqp::frame::PROTOCOL_HEADER;
 use crate::client::{Client, End};
 
 /// A broker that is killed when the test is over.
-struct Broker {
+pub struct Broker {
     process: Child,
-    address: SocketAddr,
+    pub address: SocketAddr,
 }
 
 impl Broker {
@@ -23,7 +23,7 @@ impl Broker {
     }
 
     /// The same with further options.
-    fn start_with(limits: &str, shards: usize, options: &str) -> Broker {
+    pub fn start_with(limits: &str, shards: usize, options: &str) -> Broker {
         let script = format!("{limits} exec \"$0\" --listen 127.0.0.1:0 --shards {shards} --log-level error {options}");
         let mut process = Command::new("sh")
             .args(["-c", &script, env!("CARGO_BIN_EXE_leveret")])

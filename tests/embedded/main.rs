@@ -5,6 +5,7 @@
 
 mod binary;
 mod client;
+mod durable;
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;

@@ -8,7 +8,7 @@ use leveret::store::batch::Batch;
 use leveret::store::journal::Journal;
 use leveret::store::keeper::{Keeper, Step};
 use leveret::store::open::{Contents, OpenError, Report, open};
-use leveret::store::record::Records;
+use leveret::store::record::{Record, Records, records};
 use leveret::store::{Completion, Fetch, KEEPER, Submission};
 use std::collections::VecDeque;
 
@@ -54,6 +54,7 @@ pub struct Lane {
     pub spare: Vec<Vec<u8>>,
     keeper_again_at: Option<u64>,
     keeper_more: bool,
+    journal_more: bool,
     stalled: usize,
     /// The last record is written: nothing may follow it.
     stopping: bool,
@@ -92,6 +93,7 @@ impl Lane {
             spare: vec![],
             keeper_again_at: Some(now_ms),
             keeper_more: true,
+            journal_more: true,
             stalled: 0,
             stopping: false,
             trace,
@@ -111,7 +113,7 @@ impl Lane {
     fn possible(&self, now_ms: u64) -> [bool; 4] {
         let up = !self.disk.is_down();
         [
-            up && !self.failed && !self.waiting.is_empty(),
+            up && !self.failed && (self.journal_more || !self.waiting.is_empty()),
             up && !self.failed && !self.unsynced.is_empty(),
             up && !self.letters.is_empty(),
             up && (self.keeper_more || self.keeper_again_at.is_some_and(|at| at <= now_ms)),
@@ -171,8 +173,11 @@ impl Lane {
     }
 
     fn write(&mut self, rng: &mut Rng, now_ms: u64) {
-        if rng.chance(20) || self.journal.needs_room() {
-            self.journal.step();
+        if self.journal_more || self.journal.needs_room() {
+            self.journal_more = self.journal.step();
+        }
+        if self.waiting.is_empty() {
+            return;
         }
         let count = match self.temper.gather_max {
             0 => self.waiting.len(),
@@ -249,11 +254,25 @@ impl Lane {
     /// Takes what the keeper has for others.
     fn collect(&mut self) {
         while let Some(fetched) = self.keeper.next_answer() {
+            self.tell(|| {
+                let found: Vec<_> = fetched.messages.iter().map(|m| (m.position, m.redelivered)).collect();
+                let (tag, queue) = (fetched.tag, fetched.queue.0);
+                format!("fetched {tag} of {queue}: {found:?}, lost {}, next {}", fetched.lost, fetched.next)
+            });
             self.told.push_back((fetched.shard, Completion::Fetched(fetched)));
         }
         while let Some(submission) = self.keeper.next_submission() {
             assert_eq!(submission.from, KEEPER);
-            self.tell(|| format!("the keeper submits {} bytes", submission.bytes.len()));
+            self.tell(|| {
+                let of = |(_, record)| match record {
+                    Ok(Record::Messages(m)) => {
+                        format!("{} x {:?}", m.count, m.places().map(|(queue, at)| (queue.0, at)).collect::<Vec<_>>())
+                    }
+                    other => format!("{other:?}"),
+                };
+                let what: Vec<String> = records(&submission.bytes).map(of).collect();
+                format!("the keeper submits {}: {what:?}", submission.seq)
+            });
             if !self.failed && !self.stopping {
                 self.waiting.push_back(submission);
             }
@@ -262,6 +281,7 @@ impl Lane {
         if !freed.is_empty() {
             self.tell(|| format!("free: {freed:?}"));
             self.journal.give(freed);
+            self.journal_more = true;
         }
     }
 

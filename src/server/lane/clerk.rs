@@ -92,7 +92,7 @@ impl<D: Disk> Clerk<D> {
         let mut timeout = Duration::ZERO;
         loop {
             self.look_around();
-            let Found { news, fetches, end } = self.around.filing.look(timeout);
+            let Found { news, fetches, end } = self.around.filing.look(timeout, self.keeper.has_waiting());
             let is_idle = news.is_none();
             fetches.into_iter().for_each(|fetch| self.keeper.fetch(fetch));
             self.answer();

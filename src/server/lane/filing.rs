@@ -47,11 +47,24 @@ struct State {
     fetches: Vec<Fetch>,
     end: Option<End>,
     asleep: bool,
+    /// A wish waits for a batch to come.
+    eager: bool,
 }
+
+/// The keeper sleeps on until there is so much to be filed: nobody waits for it, and to be woken has its price.
+const WORTH_A_WAKE_BYTES: u64 = 1 << 20;
 
 impl State {
     fn is_empty(&self) -> bool {
         self.news.is_empty() && self.fetches.is_empty() && self.end.is_none()
+    }
+
+    fn may_wait(&self) -> bool {
+        self.fetches.is_empty()
+            && self.end.is_none()
+            && (self.news.is_empty() || !self.eager)
+            && self.bytes < WORTH_A_WAKE_BYTES
+            && !self.news.iter().any(|news| matches!(news, News::Copy(_)))
     }
 }
 
@@ -86,9 +99,10 @@ impl Filing {
             return;
         }
         add(&mut state);
-        let asleep = std::mem::take(&mut state.asleep);
+        let wake = state.asleep && !state.may_wait();
+        state.asleep &= !wake;
         drop(state);
-        if asleep {
+        if wake {
             self.filled.notify_one();
         }
     }
@@ -133,12 +147,13 @@ impl Filing {
         self.drained.notify_all();
     }
 
-    /// The next of everything. Waits for something first, at most `timeout`.
-    pub fn look(&self, timeout: Duration) -> Found {
+    /// The next of everything. Waits for something first, at most `timeout`. `eager`: a wish waits for what is written.
+    pub fn look(&self, timeout: Duration, eager: bool) -> Found {
         let mut state = self.lock();
+        state.eager = eager;
         if state.is_empty() && timeout > Duration::ZERO {
             state.asleep = true;
-            let waited = self.filled.wait_timeout_while(state, timeout, |state| state.is_empty());
+            let waited = self.filled.wait_timeout_while(state, timeout, |state| state.may_wait());
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
             state.asleep = false;
         }

@@ -19,6 +19,8 @@ const SPARE_SUM_MAX: usize = 16 << 20;
 #[derive(Debug, Default)]
 struct State {
     submissions: Vec<Submission>,
+    /// Shards that are told when their submissions are taken, by bit.
+    told: u64,
     /// The thread sleeps, or is about to.
     asleep: bool,
     /// Nothing more comes.
@@ -41,6 +43,8 @@ pub struct Intake {
 pub struct Taken {
     /// In order.
     pub submissions: Vec<Submission>,
+    /// Shards that are to be told that theirs were taken, by bit.
+    pub told: u64,
     /// Files that are free again.
     pub free: Vec<FileSlot>,
     /// Nothing more comes after this.
@@ -79,6 +83,14 @@ impl Intake {
         state.spare_bytes -= spare.capacity();
         self.wake(state);
         spare
+    }
+
+    /// Whether everything that a shard has put here was taken. If not, it is to be told when it is.
+    pub fn is_taken(&self, shard: u8) -> bool {
+        let mut state = self.lock();
+        let waits = state.submissions.iter().any(|submission| submission.from == shard);
+        state.told |= u64::from(waits) << shard;
+        !waits
     }
 
     /// Puts files that are free again.
@@ -134,6 +146,7 @@ impl Intake {
         }
         Taken {
             submissions: std::mem::take(&mut state.submissions),
+            told: std::mem::take(&mut state.told),
             free: std::mem::take(&mut state.free),
             closed: state.closed,
         }

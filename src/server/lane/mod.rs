@@ -52,6 +52,12 @@ pub struct LaneInlet {
 }
 
 impl LaneInlet {
+    /// Whether everything that a shard has handed over was taken. If not, it is to be told when it is.
+    #[inline]
+    pub fn is_taken(&self, shard: u8) -> bool {
+        self.intake.is_taken(shard)
+    }
+
     /// Hands records over, behind all that any shard has handed over before. Returns memory to go on with.
     #[inline]
     pub fn submit(&self, submission: Submission) -> Vec<u8> {

@@ -47,6 +47,12 @@ impl Signs {
         }
     }
 
+    /// Tells shards, by bit, that what they had submitted was taken.
+    pub fn taken(&self, shards: u64) {
+        let told = |(shard, _): &(usize, &Inlet)| shards & (1 << shard) != 0;
+        self.inlets.iter().enumerate().filter(told).for_each(|(_, inlet)| inlet.put(Input::Taken));
+    }
+
     /// Tells all shards.
     pub fn tell_all(&self, completion: impl Fn() -> Completion) {
         self.inlets.iter().for_each(|inlet| inlet.put(Input::Completion(completion())));

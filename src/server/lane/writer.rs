@@ -137,6 +137,7 @@ impl<D: Disk> Writer<D> {
             let timeout = if more { Some(Duration::ZERO) } else { self.timeout() };
             let taken = self.around.intake.take(timeout);
             let is_idle = taken.submissions.is_empty();
+            self.around.signs.taken(taken.told);
             if !taken.free.is_empty() {
                 self.journal.give(taken.free);
             }
@@ -305,8 +306,8 @@ impl<D: Disk> Writer<D> {
         }
     }
 
-    /// A batch of nothing, some time after a sync: it says that what is in front of it was durable. Damage there is told
-    /// from a torn end by that.
+    /// A batch of nothing, some time after a sync: it says that what is in front of it was durable. Damage there is
+    /// told from a torn end by that.
     fn mark_if_due(&mut self) {
         let due = self.synced_at.is_some_and(|at| self.around.clock.read() >= at.after_ms(LAZY_MS));
         if self.failed || !due {
@@ -333,9 +334,7 @@ impl<D: Disk> Writer<D> {
 
     /// Nothing is confirmed any more: whether it is on the disk nobody can know.
     fn fail(&mut self, what: &str, error: &io::Error) {
-        log::error!(
-            "{what} the journal has failed: {error}. Nothing more will be confirmed; look after the disk, and start again"
-        );
+        log::error!("{what} the journal has failed: {error}; nothing more will be confirmed before a new start");
         self.failed = true;
         self.around.signs.tell_all(|| Completion::Failed);
     }

@@ -6,8 +6,8 @@ use crate::amqp::content::Content;
 use crate::amqp::method::{TxCommit, TxCommitOk, TxRollback, TxRollbackOk, TxSelect, TxSelectOk};
 use crate::amqp::{Exception, MethodId, ReplyCode};
 use crate::shard::Shard;
-use crate::shard::member::{After, Tx};
-use crate::shard::mesh::{Caller, Reply, Verdict};
+use crate::shard::member::Tx;
+use crate::shard::mesh::{Caller, Verdict};
 
 fn not_transactional(method: MethodId) -> Exception {
     Exception::new(ReplyCode::PreconditionFailed, method, "channel is not transactional")
@@ -56,11 +56,9 @@ impl Shard {
         }
         // One submission: on the disk as a whole, or not at all.
         if self.ledger.ticket().is_some() || self.ledger.has_output() {
-            self.wait(caller, After::ok(TxCommitOk::ID, false), "", &TxCommit {});
-            self.ledger.wait_for_all(caller, Reply::Done);
-        } else {
-            self.write(caller, &TxCommitOk {});
+            self.gate(caller.connection);
         }
+        self.write(caller, &TxCommitOk {});
         self.grant(caller);
         Ok(())
     }

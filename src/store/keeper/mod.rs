@@ -140,6 +140,11 @@ impl<D: Disk> Keeper<D> {
         batch.submissions.into_iter().map(|submission| submission.bytes).collect()
     }
 
+    /// Whether a fetch waits for what is not applied yet.
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Everything up to this index is durable.
     pub fn synced(&mut self, index: u64) {
         self.synced = self.synced.max(index);

@@ -140,7 +140,9 @@ impl<D: Disk> Keeper<D> {
 
     /// Whether a segment is dead, and only a checkpoint is missing for it to be free.
     fn waits_for_checkpoint(&self, segment: &Segment) -> bool {
-        segment.sealed && segment.live == 0 && segment.pins == 0
+        // What died with the start counts from the next batch on.
+        let is_known = segment.dead_since.is_some_and(|index| index <= self.state.index);
+        segment.sealed && segment.live == 0 && segment.pins == 0 && is_known
     }
 
     /// When the next checkpoint is due.

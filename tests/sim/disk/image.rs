@@ -40,8 +40,17 @@ impl Inode {
             self.content.resize(end, 0);
             self.pending.push(Change::Len(end));
         }
+        self.heal(at as u64, end as u64);
         self.content[at..end].copy_from_slice(bytes);
         self.pending.push(Change::Write { at, bytes: bytes.into() });
+    }
+
+    /// What is written anew can be read again.
+    fn heal(&mut self, from: u64, to: u64) {
+        for (spoilt_from, spoilt_to) in std::mem::take(&mut self.spoilt) {
+            let parts = [(spoilt_from, spoilt_to.min(from)), (spoilt_from.max(to), spoilt_to)];
+            self.spoilt.extend(parts.into_iter().filter(|(from, to)| from < to));
+        }
     }
 
     pub fn set_len(&mut self, len: usize) {
@@ -50,6 +59,7 @@ impl Inode {
             self.pending.push(Change::Write { at: len, bytes });
         }
         self.content.resize(len, 0);
+        self.heal(len as u64, u64::MAX);
         self.pending.push(Change::Len(len));
     }
 

@@ -60,8 +60,11 @@ fn run(seed: u64, rounds: u64) {
     let mut random = Random(seed);
     let mut lane = Lane::new();
     (1000..1001 + seed % 3).for_each(|queue| lane.define(queue));
-    for _ in 0..rounds {
+    for round in 0..rounds {
         act(&mut lane, &mut random);
+        if std::env::var("TR").is_ok() {
+            eprintln!("{round} {:?}", lane.keeper.counts());
+        }
         match random.below(200) {
             0..40 => {
                 lane.now += random.below(2000);
@@ -118,6 +121,7 @@ fn replayed_twice(lane: &mut Lane) {
 #[test]
 fn it_does_what_the_model_does() {
     for seed in 0..24 {
+        eprintln!("seed {seed}");
         run(seed, 500);
     }
 }

@@ -161,6 +161,7 @@ fn memory_stays_small_with_many_queues() {
                 lane.step();
             }
         }
+        lane.sync();
         assert_eq!(lane.keeper.counts().live, 5000 * (round + 1));
     }
     lane.rest(20_000);
