@@ -46,7 +46,7 @@ fn a_tail_that_ends_anywhere() {
     let test = "a_tail_that_ends_anywhere";
     let turn = Turn::take();
     let mut rng = Rng::new(seed(test));
-    let folder = Folder::new(test);
+    let folder = Folder::in_memory(test);
     let written = Written::new(&folder, Plan { messages: 60, size_max: 700, window: 1, acked: 0, restart_at: None });
     let places = written.places();
     assert_eq!(places.len(), written.bodies.len(), "each body lies in a segment, once");
@@ -100,7 +100,7 @@ fn bits_flip() {
     let test = "bits_flip";
     let turn = Turn::take();
     let mut rng = Rng::new(seed(test));
-    let folder = Folder::new(test);
+    let folder = Folder::in_memory(test);
     let plan = Plan { messages: 400, size_max: 3000, window: 20, acked: 60, restart_at: Some(200) };
     let written = Written::new(&folder, plan);
     // Bytes that mean something, by file.
