@@ -98,15 +98,15 @@ impl DirectoryDisk {
 impl Disk for DirectoryDisk {
     type File = DirectoryFile;
 
-    /// Regular files only. A name that is no text is left out: none of ours.
+    /// Directories and links are listed, too: they may be in the way of a file. Pipes and the like are not, for opening
+    /// one may take forever; and no names that are no text: none of ours.
     fn list(&self) -> Result<Vec<String>> {
         let mut names = vec![];
         for entry in fs::read_dir(&self.at.path)? {
             let entry = entry?;
-            if entry.file_type()?.is_file()
-                && let Ok(name) = entry.file_name().into_string()
-            {
-                names.push(name);
+            let kind = entry.file_type()?;
+            if kind.is_file() || kind.is_dir() || kind.is_symlink() {
+                names.extend(entry.file_name().into_string());
             }
         }
         Ok(names)
