@@ -113,6 +113,18 @@ impl Report {
         }
     }
 
+    /// Keeps the findings that `keep` says, and counts again. Those that were only counted are forgotten.
+    pub fn retain(&mut self, keep: impl FnMut(&Finding) -> bool) {
+        let mut findings = std::mem::take(&mut self.findings);
+        findings.retain(keep);
+        *self = Report::default();
+        for finding in findings {
+            self.damages += u64::from(!finding.expected);
+            self.lost.add(finding.lost);
+            self.push(finding);
+        }
+    }
+
     /// Adds what another report says.
     pub fn append(&mut self, other: Report) {
         self.damages += other.damages;

@@ -236,6 +236,27 @@ fn first_page<D: Disk>(files: &mut Files<D>, segment: &Segment, at: u64) -> Resu
     Ok([number()?, number()?, number()?, number()?])
 }
 
+/// Reads all of an index. Returns how many slots and runs are in it.
+pub fn check<D: Disk>(files: &mut Files<D>, segment: &Segment) -> Result<(u64, u64), Unread> {
+    let place = segment.index.ok_or(Unread::Bad)?;
+    let [_, slots, runs, definitions] = first_page(files, segment, place.at)?;
+    let parts = [
+        (SLOTS, slots.div_ceil(PAGE_SLOTS as u64)),
+        (RUNS, runs.div_ceil(PAGE_RUNS as u64)),
+        (DEFINITIONS, definitions.div_ceil(CONTENT_BYTES as u64)),
+    ];
+    let mut number = 1;
+    for (kind, pages) in parts {
+        for _ in 0..pages {
+            let mut page = [0; PAGE_BYTES];
+            files.read(segment.slot, place.at + number * PAGE_BYTES as u64, &mut page)?;
+            open_page(&page, number, kind, segment.number).ok_or(Unread::Bad)?;
+            number += 1;
+        }
+    }
+    if number * PAGE_BYTES as u64 == place.bytes { Ok((slots, runs)) } else { Err(Unread::Bad) }
+}
+
 /// The queues in an index, each once.
 pub fn queues<D: Disk>(files: &mut Files<D>, segment: &Segment) -> Result<Vec<QueueId>, Unread> {
     let place = segment.index.ok_or(Unread::Bad)?;

@@ -60,6 +60,7 @@ impl<D: Disk> Keeper<D> {
                 (run.slots, run.count) = (empty, 0);
             }
         }
+        segment.lists.push(List::default());
     }
 
     fn collect(&self, bytes: &[u8], number: u64, at: u64, lists: &mut BTreeMap<QueueId, Vec<Slot>>) {
@@ -167,31 +168,35 @@ pub fn everything<D: Disk>(
     state: &mut State,
     report: &mut Report,
 ) -> (u64, Vec<crate::store::segment::FileSlot>) {
+    let scan = || match complete_after {
+        Some(after) => Scan::new(disk, segments, Some(after)),
+        None => Scan::everything(disk, segments, None),
+    };
     let (mut found, mut scratch) = (Found::default(), Vec::new());
-    let mut scan = Scan::everything(disk, segments, complete_after);
-    while let Some(batch) = scan.next(report) {
+    let mut batches = scan();
+    while let Some(batch) = batches.next(report) {
         state.begin(&batch);
         let mut at = batch.at;
         for submission in &batch.submissions {
             found.read(&submission.bytes, batch.segment, at, &mut scratch);
             at += submission.bytes.len() as u64;
         }
-        scan.give(batch.submissions.into_iter().map(|submission| submission.bytes).collect());
+        batches.give(batch.submissions.into_iter().map(|submission| submission.bytes).collect());
     }
-    let end = (scan.next_index(), scan.files_read().to_vec());
+    let end = (batches.next_index(), batches.files_read().to_vec());
     found.file(state);
     let mut files = Files::new(disk.clone());
     let copies = state.segments.all.iter().flat_map(|segment| index::find_definitions(&mut files, segment));
     let mut copy = copies.max_by_key(|(index, _)| *index);
-    let mut scan = Scan::everything(disk, segments, complete_after);
-    while let Some(batch) = scan.next(&mut Report::default()) {
+    let mut batches = scan();
+    while let Some(batch) = batches.next(&mut Report::default()) {
         if let Some((_, records)) = copy.take_if(|(index, _)| *index < batch.index) {
             state.redefine(&records);
         }
         for submission in &batch.submissions {
             state.apply_others(&submission.bytes);
         }
-        scan.give(batch.submissions.into_iter().map(|submission| submission.bytes).collect());
+        batches.give(batch.submissions.into_iter().map(|submission| submission.bytes).collect());
     }
     if let Some((_, records)) = copy {
         state.redefine(&records);
