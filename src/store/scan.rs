@@ -288,8 +288,14 @@ impl<'s, D: Disk> Scan<'s, D> {
             return None;
         }
         if !beyond.was_durable {
-            if header.is_some() || beyond.next.is_some() || beyond.segment.is_some() {
-                report.note(name, self.at, format!("batch {} was not finished: nobody was told of it", self.expected));
+            let len = self.reader.as_ref().map_or(0, |reader| reader.len());
+            if sound.is_some_and(|header| self.at + header.batch_bytes() > len) {
+                // Room for a batch is there before it is written.
+                let what = format!("batch {} is cut off by the end of the file", self.expected);
+                report.damage(name, self.at, what, Lost { batches: 1, ..Lost::NOTHING });
+            } else if header.is_some() || beyond.next.is_some() || beyond.segment.is_some() {
+                let what = format!("batch {} was not finished: it does not count", self.expected);
+                report.note(name, self.at, what);
             }
             self.end(report);
             return None;
