@@ -196,6 +196,8 @@ pub fn everything<D: Disk>(
     if let Some((_, records)) = copy {
         state.redefine(&records);
     }
+    // What was flagged before is not known.
+    state.clean = false;
     end
 }
 
