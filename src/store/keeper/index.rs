@@ -28,8 +28,8 @@
 //!    8  u64  first slot
 //!   16  u64  slots
 //!   24  u64  0
-//! definitions: everything that was defined and bound, as DEFINED and BOUND records. Not in every index: in one, as long
-//!    as its segment is there and nothing changed. They are for the day when both checkpoints are bad.
+//! definitions: everything that was defined and bound, as DEFINED and BOUND records. Not in every index: in one, as
+//!    long as its segment is there and nothing changed. They are for the day when both checkpoints are bad.
 //! ```
 
 use super::bytes::{Bytes, push_u64s};

@@ -1,5 +1,5 @@
-//! What is done when something that was written for a quick start is not there: slots from batches when an index is bad,
-//! everything from batches when both checkpoints are.
+//! What is done when something that was written for a quick start is not there: slots from batches when an index is
+//! bad, everything from batches when both checkpoints are.
 //!
 //! Without a checkpoint, segments that were used again are gone, with the settlements in them: what is left comes back,
 //! perhaps some of what was settled as well. Messages are filed first, wherever they lie and in which order they were
