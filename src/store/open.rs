@@ -3,7 +3,7 @@
 //! Nothing that is damaged keeps a directory from being opened: it is reported, and the rest is served.
 
 use std::fmt::{self, Display, Formatter};
-use std::io::Error;
+use std::io::{Error, ErrorKind};
 
 pub use super::report::Report;
 
@@ -115,7 +115,13 @@ fn read_checkpoints<D: Disk>(disk: &D) -> Result<Found, OpenError> {
             Ok((header, state)) => states.push((place, header, state)),
             Err(NoCheckpoint::Absent) => {}
             Err(NoCheckpoint::Bad) => found.bad.push((name, "was not finished, or is damaged".into())),
-            Err(NoCheckpoint::Disk(error)) => found.bad.push((name, format!("cannot be read: {error}"))),
+            Err(NoCheckpoint::Disk(error)) => {
+                if error.kind() == ErrorKind::IsADirectory {
+                    // It would be in the way of the next checkpoint.
+                    let _ = disk.rename(name, &format!("damaged-{name}"));
+                }
+                found.bad.push((name, format!("cannot be read: {error}")));
+            }
             Err(NoCheckpoint::Later(version)) => return Err(OpenError::Later { file: name.to_string(), version }),
         }
     }
