@@ -97,11 +97,7 @@ pub struct World {
 impl World {
     pub fn new() -> World {
         let sources: Vec<u16> = SOURCES.iter().map(|source| source.number).chain([TX_SOURCE]).collect();
-        World {
-            truth: Arc::new(Truth::new(QUEUES, &sources)),
-            definitions: Arc::default(),
-            declared: Arc::default(),
-        }
+        World { truth: Arc::new(Truth::new(QUEUES, &sources)), definitions: Arc::default(), declared: Arc::default() }
     }
 
     /// What is known by now.
@@ -145,7 +141,9 @@ impl World {
             let number = threads.len() as u64;
             let (world, stop) = (self.clone(), stop.clone());
             let rng = Rng::new(seed ^ number << 32);
-            let run = move || match Link::open(address).and_then(|link| work(Worker { link, world, stop, rng, whole: shards == 1 })) {
+            let run = move || match Link::open(address)
+                .and_then(|link| work(Worker { link, world, stop, rng, whole: shards == 1 }))
+            {
                 Ok(()) => Ok(()),
                 Err(trouble) => Err((name, trouble)),
             };

@@ -12,7 +12,6 @@ use leveret::amqp::{LongStr, TableWriter, Value};
 use leveret::config::Settings;
 use leveret::shard::alarm::Alarm;
 use leveret::shard::{Peer as Address, Shard};
-use leveret::store::QueueRow;
 use leveret::time::Now;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -103,14 +102,6 @@ impl Sim {
                 eprintln!("{:>6} started with {shards} shards: {contents:?}", self.net.turns);
             }
             let seed = self.net.rng.bytes32();
-            let rows = contents.queues.iter();
-            let contents = leveret::store::Contents {
-                term: contents.term,
-                clean: contents.clean,
-                definitions: contents.definitions,
-                bindings: contents.bindings,
-                queues: rows.map(|r| QueueRow { id: r.id, first: r.first, end: r.end, ready: r.ready }).collect(),
-            };
             self.shards = Shard::mesh(shards, self.settings.clone(), seed, Some(&contents));
             self.net.lane = Some(lane);
             return;

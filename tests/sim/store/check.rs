@@ -128,7 +128,9 @@ impl Run {
             if upto >= least && upto <= most.max(least) {
                 match self.differs(&state.clone().started(contents.clean), &found) {
                     None => fits = Some(upto),
-                    Some(difference) if differences.len() < 6 => differences.push(format!("after {upto}: {difference}")),
+                    Some(difference) if differences.len() < 6 => {
+                        differences.push(format!("after {upto}: {difference}"))
+                    }
                     Some(_) => {}
                 }
             }
@@ -176,7 +178,9 @@ impl Run {
                     let bytes = &fetched.bytes[message.at as usize..][..message.len as usize];
                     let bodies = self.bodies.get(&at).map_or(&[][..], |bodies| bodies);
                     let body = bodies.iter().rev().find(|b| b.bytes == bytes.len() && b.content() == bytes);
-                    let body = *body.unwrap_or_else(|| panic!("altered: {at:?}, {} bytes {:?}", bytes.len(), lane.keeper.state().rows.get(&row.id)));
+                    let body = *body.unwrap_or_else(|| {
+                        panic!("altered: {at:?}, {} bytes {:?}", bytes.len(), lane.keeper.state().rows.get(&row.id))
+                    });
                     let waiting = Waiting { body, transient: false, redelivered: message.redelivered };
                     queue.alive.insert(message.position, waiting);
                 }
