@@ -167,7 +167,7 @@ pub fn everything<D: Disk>(
     complete_after: Option<u64>,
     state: &mut State,
     report: &mut Report,
-) -> (u64, Vec<crate::store::segment::FileSlot>) {
+) -> (u64, Vec<crate::store::journal::Unsynced>) {
     let scan = || match complete_after {
         Some(after) => Scan::new(disk, segments, Some(after)),
         None => Scan::everything(disk, segments, None),
@@ -183,7 +183,7 @@ pub fn everything<D: Disk>(
         }
         batches.give(batch.submissions.into_iter().map(|submission| submission.bytes).collect());
     }
-    let end = (batches.next_index(), batches.files_read().to_vec());
+    let end = (batches.next_index(), batches.unsynced());
     found.file(state);
     let mut files = Files::new(disk.clone());
     let copies = state.segments.all.iter().flat_map(|segment| index::find_definitions(&mut files, segment));
