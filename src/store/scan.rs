@@ -13,13 +13,16 @@ mod beyond;
 
 use beyond::Place;
 
+use std::collections::VecDeque;
+
 use super::Submission;
 use super::batch::{BATCH_ALIGN, BATCH_HEADER_BYTES, Batch, BatchHeader};
 use super::disk::Disk;
+use super::journal::Unsynced;
 use super::reader::Reader;
 use super::record::{End, salvage};
 use super::report::{Lost, Report};
-use super::segment::{FileSlot, HEADER_BYTES, LaneId};
+use super::segment::{HEADER_BYTES, LaneId};
 use super::survey::{SegmentFile, Survey};
 
 /// Headers with a wrong bit that are looked for, each at the cost of trying all of its bits.
@@ -46,7 +49,10 @@ pub struct Scan<'s, D: Disk> {
     time_ms: u64,
     ended: bool,
     corrections: u32,
-    read: Vec<FileSlot>,
+    /// The highest index that a batch knew as synced.
+    synced: u64,
+    /// Batches above that: their index, and where they lie.
+    recent: VecDeque<(u64, Unsynced)>,
     spare: Vec<Vec<u8>>,
 }
 
@@ -87,7 +93,8 @@ impl<'s, D: Disk> Scan<'s, D> {
             time_ms: 0,
             ended: false,
             corrections: CORRECTIONS_MAX,
-            read: vec![],
+            synced: 0,
+            recent: VecDeque::new(),
             spare: vec![],
         }
     }
@@ -102,9 +109,16 @@ impl<'s, D: Disk> Scan<'s, D> {
         self.time_ms
     }
 
-    /// The files from which batches came: they may not have been synced.
-    pub fn files_read(&self) -> &[FileSlot] {
-        &self.read
+    /// Where batches lie that were read and that nobody knew as synced.
+    pub fn unsynced(&self) -> Vec<Unsynced> {
+        let mut all: Vec<Unsynced> = vec![];
+        for (_, one) in &self.recent {
+            match all.last_mut() {
+                Some(last) if last.slot == one.slot => last.end = one.end,
+                _ => all.push(*one),
+            }
+        }
+        all
     }
 
     /// Takes buffers back, to be used again.
@@ -232,8 +246,13 @@ impl<'s, D: Disk> Scan<'s, D> {
     }
 
     fn take(&mut self, segment: &SegmentFile, header: &BatchHeader, payload: Vec<u8>) -> Batch {
-        if self.read.last() != Some(&segment.slot) {
-            self.read.push(segment.slot);
+        self.synced = self.synced.max(header.synced);
+        self.recent.push_back((
+            header.index,
+            Unsynced { slot: segment.slot, at: self.at, end: self.at + header.batch_bytes() },
+        ));
+        while self.recent.front().is_some_and(|(index, _)| *index <= self.synced) {
+            self.recent.pop_front();
         }
         let at = self.at + BATCH_HEADER_BYTES as u64;
         self.at += header.batch_bytes();
@@ -343,8 +362,8 @@ impl<'s, D: Disk> Scan<'s, D> {
         }
         let lost = salvage(&mut payload, end);
         report.damage(segment.slot.name(), self.at, format!("batch {} is damaged", self.expected), lost);
-        let time_ms = if is_sound { header.time_ms } else { 0 };
-        let header = BatchHeader { index: self.expected, term: segment.header.term, time_ms, ..*header };
+        let (time_ms, synced) = if is_sound { (header.time_ms, header.synced) } else { (0, 0) };
+        let header = BatchHeader { index: self.expected, term: segment.header.term, time_ms, synced, ..*header };
         Some(self.take(segment, &header, payload))
     }
 }

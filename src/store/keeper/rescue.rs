@@ -1,5 +1,5 @@
-//! What is done when something that was written for a quick start is not there: slots from batches when an index is bad,
-//! everything from batches when both checkpoints are.
+//! What is done when something that was written for a quick start is not there: slots from batches when an index is
+//! bad, everything from batches when both checkpoints are.
 //!
 //! Without a checkpoint, segments that were used again are gone, with the settlements in them: what is left comes back,
 //! perhaps some of what was settled as well. Messages are filed first, wherever they lie and in which order they were
@@ -165,8 +165,16 @@ pub fn everything<D: Disk>(
     segments: &Survey,
     state: &mut State,
     report: &mut Report,
+<<<<<<< HEAD
 ) -> (u64, Vec<crate::store::segment::FileSlot>) {
     let scan = || Scan::everything(disk, segments, None);
+=======
+) -> (u64, Vec<crate::store::journal::Unsynced>) {
+    let scan = || match complete_after {
+        Some(after) => Scan::new(disk, segments, Some(after)),
+        None => Scan::everything(disk, segments, None),
+    };
+>>>>>>> 24dc0dc25548b9986ce43f5427002635e0f064bb
     let (mut found, mut scratch) = (Found::default(), Vec::new());
     let mut batches = scan();
     while let Some(batch) = batches.next(report) {
@@ -178,7 +186,7 @@ pub fn everything<D: Disk>(
         }
         batches.give(batch.submissions.into_iter().map(|submission| submission.bytes).collect());
     }
-    let end = (batches.next_index(), batches.files_read().to_vec());
+    let end = (batches.next_index(), batches.unsynced());
     found.file(state);
     let mut files = Files::new(disk.clone());
     let copies = state.segments.all.iter().flat_map(|segment| index::find_definitions(&mut files, segment));

@@ -5,6 +5,7 @@ use crate::store::QueueId;
 use crate::store::disk::memory::MemoryDisk;
 use crate::store::journal::{Journal, Start};
 use crate::store::record::{Record, Records, records};
+use crate::store::segment::FileSlot;
 use crate::store::survey::survey;
 
 const LANE: LaneId = [3; 16];
@@ -71,7 +72,7 @@ fn start(disk: &MemoryDisk, after: Option<u64>, free: Vec<FileSlot>) -> Journal<
         spares_max: 8,
         free,
         taken: found.slots().collect(),
-        unsynced: scan.files_read().to_vec(),
+        unsynced: scan.unsynced(),
     })
     .unwrap()
 }
