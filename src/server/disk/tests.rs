@@ -80,6 +80,8 @@ fn short_and_interrupted_writes_are_continued() {
     .unwrap_err();
     assert!(is_full(&full));
     assert!(!is_full(&Errno::IO.into()));
+    assert!(is_full(&or_full(Errno::DQUOT.into())));
+    assert_eq!(or_full(Errno::IO.into()).raw_os_error(), Some(Errno::IO.raw_os_error()));
 }
 
 #[test]
