@@ -228,8 +228,10 @@ impl Shard {
         }
         batch.records = records;
         if published > 0 {
-            self.mesh.processed(from, published);
+            self.took_publishes(from, published);
         }
+        // Not for publishes of this shard to wait for.
+        self.ledger.ticket();
         if let Some(ticket) = batch.ticket {
             self.ledger.wait(Waiter::Peer(from.0, ticket));
         }

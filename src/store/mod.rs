@@ -26,11 +26,13 @@
 
 pub mod batch;
 pub mod disk;
+pub mod inspect;
 pub mod journal;
 pub mod keeper;
 pub mod open;
 pub mod reader;
 pub mod record;
+pub mod repair;
 pub mod report;
 pub mod scan;
 pub mod segment;

@@ -3,7 +3,7 @@
 //! Nothing that is damaged keeps a directory from being opened: it is reported, and the rest is served.
 
 use std::fmt::{self, Display, Formatter};
-use std::io::Error;
+use std::io::{Error, ErrorKind};
 
 pub use super::report::Report;
 
@@ -103,20 +103,25 @@ struct Found {
     good: [Option<Header>; 2],
     /// Of the newest good one.
     state: Option<State>,
-    /// How many are there and not good.
-    bad: usize,
+    /// Those that are there and not good, and why.
+    bad: Vec<(&'static str, String)>,
 }
 
-fn read_checkpoints<D: Disk>(disk: &D, report: &mut Report) -> Result<Found, OpenError> {
+fn read_checkpoints<D: Disk>(disk: &D) -> Result<Found, OpenError> {
     let mut found = Found::default();
     let mut states: Vec<(usize, Header, Vec<u8>)> = Vec::new();
-    let mut why_bad: Vec<(&str, String)> = Vec::new();
     for (place, name) in NAMES.iter().enumerate() {
         match checkpoint::read(disk, name) {
             Ok((header, state)) => states.push((place, header, state)),
             Err(NoCheckpoint::Absent) => {}
-            Err(NoCheckpoint::Bad) => why_bad.push((name, "was not finished, or is damaged".into())),
-            Err(NoCheckpoint::Disk(error)) => why_bad.push((name, format!("cannot be read: {error}"))),
+            Err(NoCheckpoint::Bad) => found.bad.push((name, "was not finished, or is damaged".into())),
+            Err(NoCheckpoint::Disk(error)) => {
+                if error.kind() == ErrorKind::IsADirectory {
+                    // It would be in the way of the next checkpoint.
+                    let _ = disk.rename(name, &format!("damaged-{name}"));
+                }
+                found.bad.push((name, format!("cannot be read: {error}")));
+            }
             Err(NoCheckpoint::Later(version)) => return Err(OpenError::Later { file: name.to_string(), version }),
         }
     }
@@ -125,7 +130,7 @@ fn read_checkpoints<D: Disk>(disk: &D, report: &mut Report) -> Result<Found, Ope
         let name = NAMES.get(place).copied().unwrap_or_default();
         match &found.state {
             Some(newer) if newer.lane != header.lane => {
-                why_bad.push((name, "belongs to another data directory".into()));
+                found.bad.push((name, "belongs to another data directory".into()));
             }
             Some(_) => found.good[place] = Some(header),
             None => match State::load(header.lane, &bytes) {
@@ -133,16 +138,8 @@ fn read_checkpoints<D: Disk>(disk: &D, report: &mut Report) -> Result<Found, Ope
                     found.good[place] = Some(header);
                     found.state = Some(state);
                 }
-                None => why_bad.push((name, "makes no sense".into())),
+                None => found.bad.push((name, "makes no sense".into())),
             },
-        }
-    }
-    found.bad = why_bad.len();
-    for (name, what) in why_bad {
-        // A write that was interrupted looks like damage; the other one is there for that.
-        match &found.state {
-            Some(_) => report.note(name, None, format!("{what}; the other one is used")),
-            None => report.damage(name, None, what, Lost::NOTHING),
         }
     }
     Ok(found)
@@ -156,32 +153,7 @@ fn read_checkpoints<D: Disk>(disk: &D, report: &mut Report) -> Result<Found, Ope
 /// If the directory cannot be listed or written, or was written by a later version.
 pub fn open<D: Disk>(disk: D, limits: &Limits, fresh_lane: LaneId, now_ms: u64) -> Result<Opened<D>, OpenError> {
     let mut report = Report::default();
-    let Found { good, state, bad } = read_checkpoints(&disk, &mut report)?;
-    let files = survey(&disk, state.as_ref().map(|state| state.lane), &mut report)?;
-    let (mut state, next_index, unsynced) = match state {
-        Some(mut state) => {
-            find_segments(&mut state, &files, &mut report);
-            let mut scan = Scan::new(&disk, &files, Some(state.index));
-            replay(&mut state, &mut scan, &mut report);
-            let read = (scan.next_index(), scan.files_read().to_vec());
-            (state, read.0, read.1)
-        }
-        None => {
-            let mut state = State::new(files.lane.unwrap_or(fresh_lane));
-            // Before there are two checkpoints, no segment is used again.
-            let complete = bad < NAMES.len() && files.segments.first().is_none_or(|first| first.header.first <= 1);
-            let (next, read) = if complete {
-                let mut scan = Scan::new(&disk, &files, Some(0));
-                replay(&mut state, &mut scan, &mut report);
-                (scan.next_index(), scan.files_read().to_vec())
-            } else {
-                let what = "there is no good checkpoint: everything is read from the segments that are left";
-                report.damage("data directory", None, what, Lost::NOTHING);
-                rescue::everything(&disk, &files, None, &mut state, &mut report)
-            };
-            (state, next, read)
-        }
-    };
+    let Loaded { good, mut state, files, next_index, unsynced, .. } = load(&disk, fresh_lane, &mut report)?;
     let mut free = set_aside(&disk, &files);
     for segment in &mut state.segments.all {
         segment.seal();
@@ -212,6 +184,70 @@ pub fn open<D: Disk>(disk: D, limits: &Limits, fresh_lane: LaneId, now_ms: u64) 
     let checkpoints = Checkpoints::new(good.map(|good| good.map(|header| (header.generation, header.index))), now_ms);
     let keeper = Keeper::new(disk, state, settings, checkpoints);
     Ok(Opened { journal, keeper, contents, report })
+}
+
+/// What is in a directory, as far as it can be read. Nothing was changed there.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    /// The headers of the checkpoints that are good.
+    pub good: [Option<Header>; 2],
+    /// Everything behind this batch should be there.
+    pub complete_after: Option<u64>,
+    /// What the newest checkpoint and all batches behind it come to.
+    pub state: State,
+    /// The segments.
+    pub files: Survey,
+    /// The index that a new term goes on from.
+    pub next_index: u64,
+    /// Files from which batches came.
+    pub unsynced: Vec<FileSlot>,
+}
+
+/// Reads a directory.
+pub(super) fn load<D: Disk>(disk: &D, fresh_lane: LaneId, report: &mut Report) -> Result<Loaded, OpenError> {
+    let Found { good, state, bad } = read_checkpoints(disk)?;
+    let files = survey(disk, state.as_ref().map(|state| state.lane), report)?;
+    // A write that was interrupted looks like damage. It takes the older one, or the first.
+    let mut expected = state.is_some();
+    let (state, next_index, unsynced, complete_after) = match state {
+        Some(mut state) => {
+            find_segments(&mut state, &files, report);
+            let after = Some(state.index);
+            let mut scan = Scan::new(disk, &files, after);
+            replay(&mut state, &mut scan, report);
+            let read = (scan.next_index(), scan.files_read().to_vec());
+            (state, read.0, read.1, after)
+        }
+        None => {
+            let mut state = State::new(files.lane.unwrap_or(fresh_lane));
+            // Before there are two checkpoints, no segment is used again.
+            expected = bad.len() < NAMES.len() && are_all(&files);
+            if expected {
+                let mut scan = Scan::new(disk, &files, Some(0));
+                replay(&mut state, &mut scan, report);
+                let read = (scan.next_index(), scan.files_read().to_vec());
+                (state, read.0, read.1, Some(0))
+            } else {
+                let what = "there is no good checkpoint: everything is read from the segments that are left";
+                report.damage("data directory", None, what, Lost::NOTHING);
+                let (next, read) = rescue::everything(disk, &files, &mut state, report);
+                (state, next, read, None)
+            }
+        }
+    };
+    for (name, what) in bad {
+        match expected {
+            true => report.note(name, None, format!("{what}; it is not needed")),
+            false => report.damage(name, None, what, Lost::NOTHING),
+        }
+    }
+    Ok(Loaded { good, complete_after, state, files, next_index, unsynced })
+}
+
+/// Whether these are all segments that there ever were.
+fn are_all(files: &Survey) -> bool {
+    let first = files.segments.first().map(|first| first.header);
+    first.is_none_or(|first| first.first <= 1 && files.number_max() - first.number < files.segments.len() as u64)
 }
 
 /// Applies the batches behind a checkpoint.

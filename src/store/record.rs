@@ -35,7 +35,7 @@ mod salvage;
 
 pub use elide::elide;
 pub use read::*;
-pub use salvage::{End, salvage};
+pub use salvage::{End, mend_messages, salvage};
 
 use super::{Position, QueueId, u32_at};
 

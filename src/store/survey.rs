@@ -10,6 +10,8 @@ use super::reader::Reader;
 use super::report::{Lost, Report};
 use super::segment::{FileSlot, HEADER_BYTES, LaneId, NoHeader, SegmentHeader};
 
+const A_FILE: Lost = Lost { files: 1, ..Lost::NOTHING };
+
 /// A segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SegmentFile {
@@ -109,7 +111,7 @@ pub fn survey<D: Disk>(
         match look(disk, slot) {
             Ok(one) => seen.push(one),
             Err(error) => {
-                report.damage(slot.name(), None, format!("cannot be read: {error}"), Lost::NOTHING);
+                report.damage(slot.name(), None, format!("cannot be read: {error}"), A_FILE);
                 found.useless.push(slot);
             }
         }
@@ -204,7 +206,7 @@ impl Survey {
         if one.header == Err(NoHeader::Blank) {
             self.blank.push(one.slot);
         } else {
-            report.damage(one.slot.name(), None, "no segment, or one without anything sound", Lost::NOTHING);
+            report.damage(one.slot.name(), None, "nothing in it is sound", A_FILE);
             self.useless.push(one.slot);
         }
     }

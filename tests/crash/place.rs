@@ -12,12 +12,22 @@ pub struct Folder(PathBuf);
 
 impl Folder {
     pub fn new(name: &str) -> Folder {
+        Folder::below(Path::new(env!("CARGO_TARGET_TMPDIR")), name).expect("a folder for the test")
+    }
+
+    /// A folder in memory where the system has such a place: for tests that start a broker over and over and do not
+    /// mean the disk.
+    pub fn in_memory(name: &str) -> Folder {
+        Folder::below(Path::new("/dev/shm"), name).unwrap_or_else(|| Folder::new(name))
+    }
+
+    fn below(place: &Path, name: &str) -> Option<Folder> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("crash-{name}-{}-{number}", std::process::id());
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        fs::create_dir_all(&path).expect("a folder for the test");
-        Folder(path)
+        let path = place.join(format!("leveret-crash-{name}-{}-{number}", std::process::id()));
+        // Only below what is there.
+        fs::create_dir(&path).ok()?;
+        Some(Folder(path))
     }
 
     pub fn join(&self, name: &str) -> PathBuf {

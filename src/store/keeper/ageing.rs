@@ -7,6 +7,7 @@
 //!
 //! What lives of a segment is known about; before it is copied it is counted from its slots.
 
+use std::collections::BTreeSet;
 use std::io::Result;
 
 use super::Keeper;
@@ -52,6 +53,8 @@ pub struct Ageing {
     /// The window before was one of much writing.
     was_pressed: bool,
     retry_at_ms: u64,
+    /// Segments that are to be emptied, however much lives in them.
+    forced: BTreeSet<u64>,
     /// Messages copied since the start.
     pub(super) copied: u64,
 }
@@ -84,8 +87,18 @@ impl Ageing {
 }
 
 impl<D: Disk> Keeper<D> {
-    /// The segment that is to be emptied, if there is one: the emptiest of those that are less than half alive.
+    /// Has everything that lives in these segments written again, as soon as they are sealed.
+    pub fn empty_segments(&mut self, numbers: impl IntoIterator<Item = u64>) {
+        self.ageing.forced.extend(numbers);
+    }
+
+    /// The segment that is to be emptied, if there is one: one that was asked for, or the emptiest of those that are
+    /// less than half alive.
     fn next_to_age(&self) -> Option<u64> {
+        let alive = |number: &&u64| self.state.segments.find(**number).is_some_and(|one| one.sealed && one.live > 0);
+        if let Some(number) = self.ageing.forced.iter().find(alive) {
+            return Some(*number);
+        }
         let all = &self.state.segments.all;
         let old = all.iter().take(all.len().saturating_sub(self.settings.nursery));
         let worth = old.filter(|segment| {
@@ -139,10 +152,11 @@ impl<D: Disk> Keeper<D> {
             }
         };
         let bytes = self.count_bytes(&survivors);
+        let is_forced = self.ageing.forced.remove(&number);
         let Some(segment) = self.state.segments.find_mut(number) else { return Ok(true) };
         (segment.live_bytes, segment.counted_at) = (bytes, segment.live);
         let end = segment.end;
-        if bytes < self.data_bytes(end) / 2 {
+        if is_forced || bytes < self.data_bytes(end) / 2 {
             self.ageing.source = Some(Source { number, survivors, next: 0, window: Vec::new(), window_at: 0 });
         }
         Ok(true)
@@ -237,7 +251,8 @@ impl<D: Disk> Keeper<D> {
         let bytes = source.window.get(at..at + slot.bytes as usize).unwrap_or(&[]);
         let same = || source.survivors.iter().skip(begun).take_while(|(_, other)| other.at == slot.at);
         let mut places: Vec<(QueueId, Position)> = Vec::new();
-        let mut sound = sound_messages(slot, bytes).peekable();
+        let mut mended = Vec::new();
+        let mut sound = sound_messages(slot, bytes, &mut mended).peekable();
         let (mut lost, mut lost_count) = (Records::default(), 0);
         for number in 0..slot.count {
             let message = sound.next_if(|(at, ..)| *at == number).map(|(.., message)| message);

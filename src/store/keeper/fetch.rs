@@ -9,7 +9,7 @@ use super::index::{self, Unread};
 use super::rows::Row;
 use super::runs::{Run, Segment, Slot, mix};
 use crate::store::disk::Disk;
-use crate::store::record::{MESSAGE_BYTES, Records};
+use crate::store::record::{MESSAGE_BYTES, Records, mend_messages};
 use crate::store::report::Lost;
 use crate::store::{Fetch, Fetched, FetchedMessage, Position, u32_at};
 
@@ -127,16 +127,27 @@ pub fn is_slot(slot: &Slot, bytes: &[u8]) -> bool {
 }
 
 /// The sound messages of a slot, by their number in it. If the slot as a whole is wrong and each message is sound, they
-/// are other messages: the disk has kept what was there before.
-pub fn sound_messages<'a>(slot: &Slot, bytes: &'a [u8]) -> impl Iterator<Item = (u16, usize, &'a [u8])> + use<'a> {
-    let count = slot.count;
-    let message = move |(number, (at, crc, len)): (u16, (usize, u32, usize))| {
+/// are other messages: the disk has kept what was there before. `mended` is for bytes in which a length is wrong.
+pub fn sound_messages<'a>(
+    slot: &Slot,
+    mut bytes: &'a [u8],
+    mended: &'a mut Vec<u8>,
+) -> impl Iterator<Item = (u16, usize, &'a [u8])> + use<'a> {
+    let message = |bytes: &'a [u8], (number, (at, crc, len)): (u16, (usize, u32, usize))| {
         let message = bytes.get(at..at + len)?;
         (crc32c::crc32c(message) == crc).then_some((number, at, message))
     };
-    let other =
-        !is_slot(slot, bytes) && (0..).zip(walk(bytes, count)).filter_map(message).count() == usize::from(count);
-    (0..).zip(walk(bytes, if other { 0 } else { count })).filter_map(message)
+    let mut count = slot.count;
+    if !is_slot(slot, bytes) {
+        mended.extend_from_slice(bytes);
+        mend_messages(mended, count.into());
+        bytes = mended;
+        let sound = (0..).zip(walk(bytes, count)).filter_map(|found| message(bytes, found)).count();
+        if !is_slot(slot, bytes) && sound == usize::from(count) {
+            count = 0;
+        }
+    }
+    (0..).zip(walk(bytes, count)).filter_map(move |found| message(bytes, found))
 }
 
 impl<D: Disk> Keeper<D> {
@@ -336,13 +347,14 @@ fn take_messages(
         for Wanted { slot, first, last, .. } in wanted.get(region.slots.clone()).unwrap_or(&[]) {
             let at = region.to + (u64::from(slot.at) - region.at) as usize;
             let Some(part) = answer.bytes.get(at..at + slot.bytes as usize) else { continue };
-            for (number, offset, message) in sound_messages(slot, part) {
+            let mut mended = Vec::new();
+            for (number, offset, message) in sound_messages(slot, part, &mut mended) {
                 let position = slot.first + u64::from(number);
                 if position < *first || position > *last || (holes && row.settled.contains(position)) {
                     continue;
                 }
-                if !answer.messages.is_empty() && (bytes >= fetch.bytes_max || answer.messages.len() >= fetch.count_max)
-                {
+                let full = bytes + message.len() > fetch.bytes_max || answer.messages.len() >= fetch.count_max;
+                if full && !answer.messages.is_empty() {
                     *covered = position;
                     return;
                 }

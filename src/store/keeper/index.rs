@@ -236,18 +236,38 @@ fn first_page<D: Disk>(files: &mut Files<D>, segment: &Segment, at: u64) -> Resu
     Ok([number()?, number()?, number()?, number()?])
 }
 
+/// Reads all of an index. Returns how many slots and runs are in it.
+pub fn check<D: Disk>(files: &mut Files<D>, segment: &Segment) -> Result<(u64, u64), Unread> {
+    let place = segment.index.ok_or(Unread::Bad)?;
+    let [_, slots, runs, definitions] = first_page(files, segment, place.at)?;
+    let parts = [
+        (SLOTS, slots.div_ceil(PAGE_SLOTS as u64)),
+        (RUNS, runs.div_ceil(PAGE_RUNS as u64)),
+        (DEFINITIONS, definitions.div_ceil(CONTENT_BYTES as u64)),
+    ];
+    let mut number = 1;
+    for (kind, pages) in parts {
+        for _ in 0..pages {
+            let mut page = [0; PAGE_BYTES];
+            files.read(segment.slot, place.at + number * PAGE_BYTES as u64, &mut page)?;
+            open_page(&page, number, kind, segment.number).ok_or(Unread::Bad)?;
+            number += 1;
+        }
+    }
+    if number * PAGE_BYTES as u64 == place.bytes { Ok((slots, runs)) } else { Err(Unread::Bad) }
+}
+
 /// The queues in an index, each once.
 pub fn queues<D: Disk>(files: &mut Files<D>, segment: &Segment) -> Result<Vec<QueueId>, Unread> {
     let place = segment.index.ok_or(Unread::Bad)?;
     let [_, slots, runs, _] = first_page(files, segment, place.at)?;
-    let mut page_number = 1 + slots.div_ceil(PAGE_SLOTS as u64);
+    let first = 1 + slots.div_ceil(PAGE_SLOTS as u64);
     let mut queues = Vec::new();
-    for _ in 0..runs.div_ceil(PAGE_RUNS as u64) {
+    for page_number in first..first + runs.div_ceil(PAGE_RUNS as u64) {
         let mut page = [0; PAGE_BYTES];
         files.read(segment.slot, place.at + page_number * PAGE_BYTES as u64, &mut page)?;
         let content = open_page(&page, page_number, RUNS, segment.number).ok_or(Unread::Bad)?;
         queues.extend(content.as_chunks::<RUN_BYTES>().0.iter().filter_map(|run| Bytes(run).u64()).map(QueueId));
-        page_number += 1;
     }
     queues.dedup();
     Ok(queues)
@@ -274,12 +294,11 @@ fn definitions_at<D: Disk>(
     [index, slots, runs, len]: [u64; 4],
 ) -> Option<(u64, Vec<u8>)> {
     let mut definitions = Vec::new();
-    let mut number = 1 + slots.div_ceil(PAGE_SLOTS as u64) + runs.div_ceil(PAGE_RUNS as u64);
-    for _ in 0..len.div_ceil(CONTENT_BYTES as u64) {
+    let first = 1 + slots.div_ceil(PAGE_SLOTS as u64) + runs.div_ceil(PAGE_RUNS as u64);
+    for number in first..first + len.div_ceil(CONTENT_BYTES as u64) {
         let mut page = [0; PAGE_BYTES];
         files.read(segment.slot, at + number * PAGE_BYTES as u64, &mut page).ok()?;
         definitions.extend_from_slice(open_page(&page, number, DEFINITIONS, segment.number)?);
-        number += 1;
     }
     (len > 0).then_some((index, definitions))
 }

@@ -16,7 +16,7 @@ use super::rows::Row;
 use super::runs::{List, Run, Segments, Slot};
 use super::state::State;
 use crate::store::disk::Disk;
-use crate::store::record::{self, CONDITIONAL, COPY, Range, Record, TRANSIENT};
+use crate::store::record::{self, CONDITIONAL, Range, Record, TRANSIENT};
 use crate::store::report::Report;
 use crate::store::scan::Scan;
 use crate::store::survey::{Survey, survey};
@@ -54,13 +54,13 @@ impl<D: Disk> Keeper<D> {
         }
         // Runs of which nothing was found have a list too, an empty one.
         let empty = segment.lists.len() as u32;
-        segment.lists.push(List::default());
         for (queue, row) in &mut self.state.rows {
             let known = segment.lists.binary_search_by_key(queue, |list| list.queue).is_ok();
             for run in row.runs.iter_mut().filter(|run| run.segment == number && !known) {
                 (run.slots, run.count) = (empty, 0);
             }
         }
+        segment.lists.push(List::default());
     }
 
     fn collect(&self, bytes: &[u8], number: u64, at: u64, lists: &mut BTreeMap<QueueId, Vec<Slot>>) {
@@ -183,18 +183,18 @@ impl Found {
     }
 }
 
-/// Makes the state from the segments alone. `complete_after`: everything behind this batch should be there. Returns the
-/// index that a new term goes on from, and the files that batches came from.
+/// Makes the state from the segments that are left. Returns the index that a new term goes on from, and the files that
+/// batches came from.
 pub fn everything<D: Disk>(
     disk: &D,
     segments: &Survey,
-    complete_after: Option<u64>,
     state: &mut State,
     report: &mut Report,
 ) -> (u64, Vec<crate::store::segment::FileSlot>) {
+    let scan = || Scan::everything(disk, segments, None);
     let (mut found, mut scratch) = (Found::default(), Vec::new());
-    let mut scan = Scan::everything(disk, segments, complete_after);
-    while let Some(batch) = scan.next(report) {
+    let mut batches = scan();
+    while let Some(batch) = batches.next(report) {
         if batch.index > state.index + 1 {
             state.parts.commit_all();
         }
@@ -207,44 +207,79 @@ pub fn everything<D: Disk>(
             found.read(&submission.bytes, batch.segment, at, &mut state.parts, &mut scratch);
             at += submission.bytes.len() as u64;
         }
-        scan.give(batch.submissions.into_iter().map(|submission| submission.bytes).collect());
+        batches.give(batch.submissions.into_iter().map(|submission| submission.bytes).collect());
     }
-    let end = (scan.next_index(), scan.files_read().to_vec());
+    let end = (batches.next_index(), batches.files_read().to_vec());
     found.file(state);
     // What is still open now is so at the end, whatever is read again.
     let open = std::mem::take(&mut state.parts);
     let mut files = Files::new(disk.clone());
     let copies = state.segments.all.iter().flat_map(|segment| index::find_definitions(&mut files, segment));
     let mut copy = copies.max_by_key(|(index, _)| *index);
-    let mut scan = Scan::everything(disk, segments, complete_after);
-    while let Some(batch) = scan.next(&mut Report::default()) {
+    let (mut batches, mut ends) = (scan(), BTreeMap::new());
+    while let Some(batch) = batches.next(&mut Report::default()) {
         if let Some((_, records)) = copy.take_if(|(index, _)| *index < batch.index) {
             state.redefine(&records);
         }
         for submission in &batch.submissions {
-            state.apply_others(&submission.bytes);
+            state.apply_others(&submission.bytes, Some(&mut ends));
         }
-        scan.give(batch.submissions.into_iter().map(|submission| submission.bytes).collect());
+        batches.give(batch.submissions.into_iter().map(|submission| submission.bytes).collect());
     }
     if let Some((_, records)) = copy {
         state.redefine(&records);
     }
+    // What was flagged before is not known.
+    state.clean = false;
     state.parts = open;
     end
 }
 
+/// Up to where each queue was journalled, so far.
+type Ends = BTreeMap<QueueId, Position>;
+
 impl State {
-    /// Applies what is no message.
-    fn apply_others(&mut self, bytes: &[u8]) {
+    /// Applies what is no message. With `ends`, to what had been journalled by then: positions that a crash took are
+    /// given out again.
+    fn apply_others(&mut self, bytes: &[u8], mut ends: Option<&mut Ends>) {
         for (_, record) in record::records(bytes) {
-            match record {
-                Ok(Record::Messages(messages)) => {
-                    debug_assert!(messages.flags & !(COPY | TRANSIENT | CONDITIONAL) == 0);
+            match (record, &mut ends) {
+                (Ok(Record::Messages(messages)), Some(ends)) => {
                     self.clean = false;
+                    for (queue, first) in messages.places() {
+                        let end = ends.entry(queue).or_default();
+                        *end = (*end).max(first + u64::from(messages.count));
+                    }
                 }
-                Ok(record) => _ = self.record(record, 0, 0, &mut Vec::new()),
-                Err(_) => {}
+                (Ok(Record::Settled(ranges)), Some(ends)) => {
+                    for range in ranges.iter() {
+                        self.settle_before(range.queue, range.first, range.last, ends);
+                    }
+                }
+                (Ok(Record::Purged { queue, end, kept }), Some(ends)) => {
+                    let mut from = 0;
+                    for (first, last) in kept.iter() {
+                        if first > from {
+                            self.settle_before(queue, from, (first - 1).min(end.saturating_sub(1)), ends);
+                        }
+                        from = from.max(last.saturating_add(1));
+                    }
+                    if end > from {
+                        self.settle_before(queue, from, end - 1, ends);
+                    }
+                }
+                (Ok(record), _) => _ = self.record(record, 0, 0, &mut Vec::new()),
+                (Err(_), _) => {}
             }
+        }
+    }
+
+    fn settle_before(&mut self, queue: QueueId, first: Position, last: Position, ends: &Ends) {
+        let end = ends.get(&queue).copied().unwrap_or(0);
+        if let Some(row) = self.rows.get_mut(&queue)
+            && end > 0
+        {
+            row.settle(first, last.min(end - 1), self.index, &mut self.segments);
         }
     }
 
@@ -253,6 +288,6 @@ impl State {
         self.definitions.clear();
         let bindings: Vec<_> = self.bindings.iter().cloned().collect();
         bindings.iter().for_each(|binding| self.unbind(binding));
-        self.apply_others(records);
+        self.apply_others(records, None);
     }
 }

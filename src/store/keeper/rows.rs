@@ -4,7 +4,7 @@
 //! journal count as settled: no more can come in front of the end.
 
 use super::positions::Positions;
-use super::runs::{List, Run, Segment, Segments, Slot};
+use super::runs::{List, Run, Segment, Segments, Slot, push};
 use crate::store::record::MESSAGE_BYTES;
 use crate::store::{Position, QueueId};
 
@@ -99,7 +99,7 @@ impl Row {
         self.skip_to(first);
         let list = self.run_for(queue, first, first + count - 1, segment);
         if let Some(list) = segment.lists.get_mut(list as usize) {
-            list.slots.extend(slots.iter().map(|slot| Slot { first: first + slot.first, ..*slot }));
+            slots.iter().for_each(|slot| push(&mut list.slots, Slot { first: first + slot.first, ..*slot }));
         }
         if let Some(run) = self.runs.last_mut() {
             run.span = (first + count - 1 - run.first) as u32;
@@ -130,10 +130,7 @@ impl Row {
             }
         }
         let slots = segment.new_list(queue);
-        if self.runs.capacity() == 0 {
-            self.runs.reserve_exact(1);
-        }
-        self.runs.push(Run { segment: segment.number, first, span: 0, alive: 0, mean: 0, slots, count: 0 });
+        push(&mut self.runs, Run { segment: segment.number, first, span: 0, alive: 0, mean: 0, slots, count: 0 });
         slots
     }
 
@@ -244,7 +241,7 @@ impl Row {
 impl Segment {
     /// An empty list; returns its number.
     fn new_list(&mut self, queue: QueueId) -> u32 {
-        self.lists.push(List { queue, slots: Vec::new() });
+        push(&mut self.lists, List { queue, slots: Vec::new() });
         self.lists.len() as u32 - 1
     }
 }

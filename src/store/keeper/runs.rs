@@ -33,6 +33,15 @@ pub struct Slot {
     pub places: u16,
 }
 
+/// Adds to a list that is often short: grows by half, from one on.
+#[inline]
+pub fn push<T>(list: &mut Vec<T>, one: T) {
+    if list.len() == list.capacity() {
+        list.reserve_exact((list.len() / 2).max(1));
+    }
+    list.push(one);
+}
+
 /// Adds a message to the check of a slot.
 #[inline]
 pub fn mix(check: u32, crc: u32, len: u32) -> u32 {
@@ -122,7 +131,7 @@ impl List {
         }
         let mut slot = Slot { first: position, at, places, ..Slot::default() };
         slot.add(crc, len);
-        self.slots.push(slot);
+        push(&mut self.slots, slot);
     }
 }
 

@@ -5,10 +5,10 @@
 
 use std::io::Result;
 
+use super::Keeper;
 use super::checkpoint::{self, CHUNK_BYTES, Header, NAMES};
 use super::index::{self, Built};
 use super::runs::Segment;
-use super::{Keeper, Slot};
 use crate::store::disk::{Disk, DiskFile, Open};
 use crate::store::report::Lost;
 
@@ -92,11 +92,6 @@ impl<F> Checkpoints<F> {
     /// What died up to here is dead in both.
     fn both(&self) -> Option<u64> {
         Some(self.good[0]?.min(self.good[1]?))
-    }
-
-    /// Up to which batch the newer of the two goes.
-    fn newer(&self) -> Option<u64> {
-        self.good[0].max(self.good[1])
     }
 }
 
@@ -344,12 +339,6 @@ impl<D: Disk> Keeper<D> {
         let Some(slot) = self.state.segments.find(number).map(|segment| segment.slot) else { return };
         self.report.damage(slot.name(), None, format!("{why}; made again from its batches"), Lost::NOTHING);
         self.collect_slots(number);
-    }
-
-    /// Slots that are kept in memory, to be counted by tests.
-    pub fn slots_in_memory(&self) -> usize {
-        let lists = self.state.segments.all.iter().flat_map(|segment| &segment.lists);
-        lists.map(|list| list.slots.len() * size_of::<Slot>()).sum::<usize>() / size_of::<Slot>()
     }
 }
 

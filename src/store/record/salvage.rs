@@ -11,6 +11,8 @@ use crate::store::u32_at;
 
 /// Bytes that may be summed up in searches through one batch: many places look as if something could begin there.
 const SEARCH_BYTES: usize = 256 << 20;
+/// The same for messages alone: there may be many places with a few of them.
+const SEARCH_MESSAGES_BYTES: usize = 1 << 20;
 /// A head of so many bytes or fewer is tried with each of its bits the other way round. In longer ones, too many other
 /// damages would look like that.
 const CORRECTED_MAX: usize = 1 << 10;
@@ -48,6 +50,15 @@ pub fn salvage(payload: &mut Vec<u8>, end: End) -> Lost {
         }
     }
     lost
+}
+
+/// Makes `count` messages that fill `bytes` readable, as far as they are. Returns how many are damaged.
+pub fn mend_messages(bytes: &mut [u8], count: usize) -> u64 {
+    let end = bytes.len();
+    match walk(bytes, 0, count) {
+        Some((found, _)) if found == end => 0,
+        _ => Search { left: SEARCH_MESSAGES_BYTES }.mend_messages(bytes, 0, count, Some(end)).1,
+    }
 }
 
 fn put(bytes: &mut [u8], at: usize, number: u32) {

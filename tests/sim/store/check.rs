@@ -172,12 +172,15 @@ impl Run {
                     Fetch { shard: 0, tag: 0, queue: row.id, from, to: row.end, bytes_max, count_max, buffer: vec![] };
                 let fetched = self.fetch_now(lane, fetch);
                 well_formed(&fetched, from, row.end);
+                self.say(|| format!("{:?}\n{:?}", lane.keeper.state().rows.get(&row.id), lane.keeper.state().segments));
                 for message in &fetched.messages {
                     let at = (id, message.position);
                     let bytes = &fetched.bytes[message.at as usize..][..message.len as usize];
                     let bodies = self.bodies.get(&at).map_or(&[][..], |bodies| bodies);
                     let body = bodies.iter().rev().find(|b| b.bytes == bytes.len() && b.content() == bytes);
-                    let body = *body.unwrap_or_else(|| panic!("altered: {at:?}, {} bytes", bytes.len()));
+                    let body = *body.unwrap_or_else(|| {
+                        panic!("altered: {at:?}, {} bytes {:?}", bytes.len(), lane.keeper.state().rows.get(&row.id))
+                    });
                     let waiting = Waiting { body, transient: false, redelivered: message.redelivered };
                     queue.alive.insert(message.position, waiting);
                 }
