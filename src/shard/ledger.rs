@@ -185,8 +185,8 @@ impl Ledger {
         }
     }
 
-    /// Has whoever waits next wait for what other shards have submitted so far, too: a submission comes behind theirs, if
-    /// need be an empty one.
+    /// Has whoever waits next wait for what other shards have submitted so far, too: a submission comes behind theirs,
+    /// if need be an empty one.
     pub(super) fn force(&mut self) {
         if self.records.is_empty() && self.own.back().is_none_or(|(ticket, _)| *ticket < self.open) {
             self.own.push_back((self.open, 0));
