@@ -16,6 +16,8 @@ use super::segment::{FileSlot, HEADER_BYTES, LaneId, SegmentHeader};
 const PADDING: [u8; 64] = [0; 64];
 /// Sealed segments that may wait for their sync. One more, and the journal syncs by itself.
 const UNSYNCED_MAX: usize = 4;
+/// Bytes written again at once.
+const REWRITE_BYTES: u64 = 1 << 20;
 /// Files removed in one call.
 const REMOVED_AT_ONCE: usize = 8;
 
@@ -44,8 +46,39 @@ pub struct Start<D: Disk> {
     pub free: Vec<FileSlot>,
     /// All files that are there, the free ones too.
     pub taken: Vec<FileSlot>,
-    /// Files with batches that were read and may not have been synced.
-    pub unsynced: Vec<FileSlot>,
+    /// Batches that were read and may not have been synced.
+    pub unsynced: Vec<Unsynced>,
+}
+
+/// Batches that may not be durable: a part of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unsynced {
+    /// The file.
+    pub slot: FileSlot,
+    /// Where the first begins.
+    pub at: u64,
+    /// Where the last ends.
+    pub end: u64,
+}
+
+/// Makes what is in a file durable. It is written again first: after a sync that failed, the system may have it in
+/// memory only and believe that it is on the disk.
+fn make_durable(file: &impl DiskFile, parts: &[(u64, u64)]) -> Result<()> {
+    let mut buffer = vec![];
+    for (from, end) in parts {
+        let mut at = *from;
+        while at < *end {
+            buffer.resize((*end - at).min(REWRITE_BYTES) as usize, 0);
+            // What cannot be read was not believed either.
+            if let Ok(len) = file.read_at(at, &mut buffer)
+                && let Some(bytes) = buffer.get(..len)
+            {
+                file.write_at(at, &[bytes])?;
+            }
+            at += REWRITE_BYTES;
+        }
+    }
+    file.sync()
 }
 
 /// The segment that is written.
@@ -93,8 +126,9 @@ impl<D: Disk> Journal<D> {
     ///
     /// What the disk says, except that it is full.
     pub fn start(start: Start<D>) -> Result<Journal<D>> {
-        for slot in &start.unsynced {
-            start.disk.open(&slot.name(), Open::Write)?.sync()?;
+        for Unsynced { slot, at, end } in &start.unsynced {
+            let file = start.disk.open(&slot.name(), Open::Write)?;
+            make_durable(&file, &[(0, HEADER_BYTES as u64), (*at, *end)])?;
         }
         // The first segment of this term says that everything before it is there: names are, before it may be.
         start.disk.sync_directory()?;
@@ -145,8 +179,8 @@ impl<D: Disk> Journal<D> {
         self.segment_bytes - HEADER_BYTES as u64 - batch_bytes(0)
     }
 
-    /// Writes all as one batch; goes on to the next segment first when it does not fit. A batch of nothing is a mark: it
-    /// tells a later start how far the journal was synced.
+    /// Writes all as one batch; goes on to the next segment first when it does not fit. A batch of nothing is a mark:
+    /// it tells a later start how far the journal was synced.
     ///
     /// # Errors
     ///

@@ -8,7 +8,7 @@ use std::io::{Error, ErrorKind};
 pub use super::report::Report;
 
 use super::disk::Disk;
-use super::journal::{Journal, Start};
+use super::journal::{Journal, Start, Unsynced};
 use super::keeper::checkpoint::{self, Header, NAMES, NoCheckpoint};
 use super::keeper::state::State;
 use super::keeper::upkeep::Checkpoints;
@@ -200,7 +200,7 @@ pub(super) struct Loaded {
     /// The index that a new term goes on from.
     pub next_index: u64,
     /// Files from which batches came.
-    pub unsynced: Vec<FileSlot>,
+    pub unsynced: Vec<Unsynced>,
 }
 
 /// Reads a directory.
@@ -215,7 +215,7 @@ pub(super) fn load<D: Disk>(disk: &D, fresh_lane: LaneId, report: &mut Report) -
             let after = Some(state.index);
             let mut scan = Scan::new(disk, &files, after);
             replay(&mut state, &mut scan, report);
-            let read = (scan.next_index(), scan.files_read().to_vec());
+            let read = (scan.next_index(), scan.unsynced());
             (state, read.0, read.1, after)
         }
         None => {
@@ -225,7 +225,7 @@ pub(super) fn load<D: Disk>(disk: &D, fresh_lane: LaneId, report: &mut Report) -
             if expected {
                 let mut scan = Scan::new(disk, &files, Some(0));
                 replay(&mut state, &mut scan, report);
-                let read = (scan.next_index(), scan.files_read().to_vec());
+                let read = (scan.next_index(), scan.unsynced());
                 (state, read.0, read.1, Some(0))
             } else {
                 let what = "there is no good checkpoint: everything is read from the segments that are left";

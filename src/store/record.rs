@@ -12,7 +12,7 @@
 //! 16       the head's rest, by kind:
 //!
 //! MESSAGES  1   u32 count | u32 0 | n x { u64 queue, u64 position of the first message there } = head; behind it
-//!               count x { u32 CRC-32C of the len bytes | u32 len | len bytes }
+//!               count x { u32 CRC-32C of the len bytes, begun at 0x4c564d53 | u32 len | len bytes }
 //!               The messages have neighbouring positions in each of the n queues.
 //!               flags: 1 transient (not to survive a start), 2 copy (written again by ageing), 4 conditional (see PART)
 //! SETTLED   2   n x { u64 queue, u64 first position, u64 last position }
@@ -72,6 +72,15 @@ const RECORD_BYTES_MAX: usize = 1 << 20;
 const COUNT_AT: usize = 16;
 /// Bytes of a range in SETTLED and RETURNED.
 const RANGE_BYTES: usize = 24;
+
+/// Where the checksum of a message begins: zeros are no message, not even an empty one.
+const MESSAGE_SEED: u32 = 0x4c56_4d53;
+
+/// The checksum of a message's bytes.
+#[inline]
+pub fn message_checksum(bytes: &[u8]) -> u32 {
+    crc32c::crc32c_append(MESSAGE_SEED, bytes)
+}
 
 /// Positions of one queue, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -247,7 +256,7 @@ impl Records {
             return;
         };
         fill(content);
-        let crc = crc32c::crc32c(content).to_le_bytes();
+        let crc = message_checksum(content).to_le_bytes();
         let len = (len as u32).to_le_bytes();
         head.copy_from_slice(&[crc[0], crc[1], crc[2], crc[3], len[0], len[1], len[2], len[3]]);
     }

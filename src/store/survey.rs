@@ -154,10 +154,10 @@ pub fn survey<D: Disk>(
 fn look<D: Disk>(disk: &D, slot: FileSlot) -> Result<Seen> {
     let mut reader = Reader::open(disk, &slot.name())?;
     let block = reader.bytes(0, HEADER_BYTES).to_vec();
-    if reader.has_unreadable() && reader.len() <= HEADER_BYTES as u64 {
+    if reader.has_unreadable() && reader.file_bytes() <= HEADER_BYTES as u64 {
         return Err(Error::other("input/output error"));
     }
-    Ok(Seen { slot, len: reader.len(), header: SegmentHeader::decode(&block), block })
+    Ok(Seen { slot, len: reader.file_bytes(), header: SegmentHeader::decode(&block), block })
 }
 
 /// The lane of most of them; of equally many, that of the newest segment.
@@ -183,7 +183,7 @@ fn rebuilt<D: Disk>(disk: &D, one: &Seen, lane: &LaneId) -> Option<SegmentHeader
     let mut reader = Reader::open(disk, &one.slot.name()).ok()?;
     let mut found: Option<SegmentHeader> = None;
     let mut at = HEADER_BYTES as u64;
-    while at < reader.len() {
+    while at < reader.file_bytes() {
         let batch = BatchHeader::decode(reader.bytes(at, BATCH_HEADER_BYTES), lane);
         if let Some(batch) = batch
             && found.is_none_or(|found| found.number < batch.segment)

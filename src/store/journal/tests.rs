@@ -286,7 +286,8 @@ fn a_start_syncs_what_was_read_and_voids_what_lies_behind() {
     let batch = old.write(0, some(10)).unwrap();
     assert!(batch_at(&disk.cut(|_| 0), &batch).is_none());
     let taken = vec![FileSlot(0), FileSlot(1)];
-    let next = Start { term: 2, next_index: 2, next_number: 2, taken, unsynced: vec![batch.slot], ..start(&disk) };
+    let unsynced = vec![Unsynced { slot: batch.slot, at: batch.at - 64, end: batch.end() }];
+    let next = Start { term: 2, next_index: 2, next_number: 2, taken, unsynced: unsynced.clone(), ..start(&disk) };
     let mut new = Journal::start(next).unwrap();
     let cut = disk.cut(|_| 0);
     assert!(batch_at(&cut, &batch).is_some());
@@ -296,7 +297,7 @@ fn a_start_syncs_what_was_read_and_voids_what_lies_behind() {
     assert_eq!((header.number, header.term, header.first), (2, 2, 2));
     // A disk that fails is not started on.
     disk.fail_once(Operation::Sync, 0, ErrorKind::Other);
-    assert!(Journal::start(Start { unsynced: vec![batch.slot], ..start(&disk) }).is_err());
+    assert!(Journal::start(Start { unsynced, ..start(&disk) }).is_err());
 }
 
 #[test]

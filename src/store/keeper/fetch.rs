@@ -9,7 +9,7 @@ use super::index::{self, Unread};
 use super::rows::Row;
 use super::runs::{Run, Segment, Slot, mix};
 use crate::store::disk::Disk;
-use crate::store::record::{MESSAGE_BYTES, Records, mend_messages};
+use crate::store::record::{MESSAGE_BYTES, Records, mend_messages, message_checksum};
 use crate::store::report::Lost;
 use crate::store::{Fetch, Fetched, FetchedMessage, Position, u32_at};
 
@@ -135,7 +135,7 @@ pub fn sound_messages<'a>(
 ) -> impl Iterator<Item = (u16, usize, &'a [u8])> + use<'a> {
     let message = |bytes: &'a [u8], (number, (at, crc, len)): (u16, (usize, u32, usize))| {
         let message = bytes.get(at..at + len)?;
-        (crc32c::crc32c(message) == crc).then_some((number, at, message))
+        (message_checksum(message) == crc).then_some((number, at, message))
     };
     let mut count = slot.count;
     if !is_slot(slot, bytes) {
@@ -260,8 +260,8 @@ impl<D: Disk> Keeper<D> {
         Ok(answer)
     }
 
-    /// Finds the slots that a fetch wants; returns up to where (exclusive) they are complete, or the segment whose slots
-    /// cannot be read.
+    /// Finds the slots that a fetch wants; returns up to where (exclusive) they are complete, or the segment of which
+    /// they cannot be read.
     fn gather(&mut self, fetch: &Fetch, wanted: &mut Vec<Wanted>) -> Result<Position, (u64, Unread)> {
         let Some(row) = self.state.rows.get(&fetch.queue) else { return Ok(fetch.to) };
         let from = fetch.from.max(row.head);

@@ -1,5 +1,5 @@
-//! What is done when something that was written for a quick start is not there: slots from batches when an index is bad,
-//! everything from batches when both checkpoints are.
+//! What is done when something that was written for a quick start is not there: slots from batches when an index is
+//! bad, everything from batches when both checkpoints are.
 //!
 //! Without a checkpoint, segments that were used again are gone, with the settlements in them: what is left comes back,
 //! perhaps some of what was settled as well. Messages are filed first, wherever they lie and in which order they were
@@ -190,7 +190,7 @@ pub fn everything<D: Disk>(
     segments: &Survey,
     state: &mut State,
     report: &mut Report,
-) -> (u64, Vec<crate::store::segment::FileSlot>) {
+) -> (u64, Vec<crate::store::journal::Unsynced>) {
     let scan = || Scan::everything(disk, segments, None);
     let (mut found, mut scratch) = (Found::default(), Vec::new());
     let mut batches = scan();
@@ -209,7 +209,7 @@ pub fn everything<D: Disk>(
         }
         batches.give(batch.submissions.into_iter().map(|submission| submission.bytes).collect());
     }
-    let end = (batches.next_index(), batches.files_read().to_vec());
+    let end = (batches.next_index(), batches.unsynced());
     found.file(state);
     // What is still open now is so at the end, whatever is read again.
     let open = std::mem::take(&mut state.parts);

@@ -226,6 +226,8 @@ impl<D: Disk> Keeper<D> {
         self.checkpoints.writing = None;
         self.checkpoints.cut_index = u64::MAX;
         self.checkpoints.retry_at_ms = self.write_failed(name, "cannot be written", error);
+        // After a sync that failed, a start may find it sound although the disk does not have it.
+        let _ = self.files.disk.remove(name);
     }
 
     /// The last checkpoint, after everything was applied and synced. The keeper may go on.

@@ -2,7 +2,7 @@
 
 use super::{
     BOUND, CLEAN, COMMITTED, DEFINED, HEAD_BYTES, MESSAGE_BYTES, MESSAGES, PART, PURGED, RANGE_BYTES, RETURNED, Range,
-    SETTLED, UNBOUND, UNDEFINED,
+    SETTLED, UNBOUND, UNDEFINED, message_checksum,
 };
 use crate::store::{Position, QueueId, u32_at, u64_at};
 
@@ -36,7 +36,7 @@ impl Message<'_> {
     /// Whether its bytes have the checksum that they should have.
     #[inline]
     pub fn is_sound(&self) -> bool {
-        crc32c::crc32c(self.bytes) == self.crc
+        message_checksum(self.bytes) == self.crc
     }
 }
 

@@ -5,7 +5,7 @@
 //! not sound.
 
 use super::read::head_end;
-use super::{COUNT_AT, HEAD_BYTES, MESSAGE_BYTES, MESSAGES, SETTLED, read};
+use super::{COUNT_AT, HEAD_BYTES, MESSAGE_BYTES, MESSAGES, SETTLED, message_checksum, read};
 use crate::store::report::Lost;
 use crate::store::u32_at;
 
@@ -56,7 +56,7 @@ pub fn salvage(payload: &mut Vec<u8>, end: End) -> Lost {
 pub fn mend_messages(bytes: &mut [u8], count: usize) -> u64 {
     let end = bytes.len();
     match walk(bytes, 0, count) {
-        Some((found, _)) if found == end => 0,
+        Some(found) if found == end => 0,
         _ => Search { left: SEARCH_MESSAGES_BYTES }.mend_messages(bytes, 0, count, Some(end)).1,
     }
 }
@@ -81,10 +81,10 @@ fn fill(payload: &mut [u8], at: usize, end: usize) {
     put(record, 4, crc);
 }
 
-/// Whether the checksum of a message is that of its bytes. One of no bytes is not believed: zeros look like that.
+/// Whether the checksum of a message is that of its bytes.
 fn is_sound(bytes: &[u8], at: usize, len: usize) -> bool {
     let content = bytes.get(at.saturating_add(MESSAGE_BYTES)..).and_then(|rest| rest.get(..len));
-    len > 0 && content.is_some_and(|content| u32_at(bytes, at) == Some(crc32c::crc32c(content)))
+    content.is_some_and(|content| u32_at(bytes, at) == Some(message_checksum(content)))
 }
 
 /// Whether a record can end at `end`: nothing follows, or another one.
@@ -93,18 +93,16 @@ fn can_end(bytes: &[u8], end: usize) -> bool {
     next.is_some_and(|next| next.iter().take(64).all(|byte| *byte == 0) || read(next).is_ok())
 }
 
-/// Where `count` messages from `at` on end, if each is sound, and whether none of them has no bytes.
-fn walk(bytes: &[u8], mut at: usize, count: usize) -> Option<(usize, bool)> {
-    let mut none_empty = true;
+/// Where `count` messages from `at` on end, if each is sound.
+fn walk(bytes: &[u8], mut at: usize, count: usize) -> Option<usize> {
     for _ in 0..count {
-        let (crc, len) = (u32_at(bytes, at)?, u32_at(bytes, at + 4)? as usize);
-        if !is_sound(bytes, at, len) && (crc, len) != (0, 0) {
+        let len = u32_at(bytes, at + 4)? as usize;
+        if !is_sound(bytes, at, len) {
             return None;
         }
-        none_empty &= len > 0;
         at += MESSAGE_BYTES + len;
     }
-    Some((at, none_empty))
+    Some(at)
 }
 
 struct Search {
@@ -158,12 +156,9 @@ impl Search {
         let first = head_end(rest, rest.len()).unwrap_or(rest.len());
         let count = u32_at(rest, COUNT_AT).unwrap_or(0) as usize;
         let believed = can_end(rest, len).then_some(len);
-        let is_record = |end: usize| rest.get(end..).is_some_and(|next| read(next).is_ok());
-        // Messages of no bytes are as good as the place where they end.
-        let ends = |end: usize| is_record(end) || end == believed.unwrap_or(end) && can_end(rest, end);
         let (end, damaged) = match walk(rest, first, count) {
-            Some((end, none_empty)) if none_empty || ends(end) => (end, 0),
-            _ => {
+            Some(end) => (end, 0),
+            None => {
                 let end = believed.or((first..=rest.len()).contains(&len).then_some(len));
                 self.mend_messages(rest, first, count, end)
             }
@@ -196,7 +191,7 @@ impl Search {
             }
             let is_damaged = |rest: &[u8], next: usize| {
                 let content = rest.get(at + MESSAGE_BYTES..next).unwrap_or(&[]);
-                u64::from(u32_at(rest, at) != Some(crc32c::crc32c(content)))
+                u64::from(u32_at(rest, at) != Some(message_checksum(content)))
             };
             let next = at.saturating_add(MESSAGE_BYTES + len);
             let bytes_only = if following == 0 {

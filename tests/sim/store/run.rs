@@ -309,13 +309,6 @@ impl Run {
                 }
             }
         }
-        if lane.failed {
-            // What a failed sync left may be seen until the power goes.
-            let synced = self.synced_index;
-            for placed in self.placed.iter().filter(|placed| placed.index > synced) {
-                self.tainted.extend(&placed.touched);
-            }
-        }
         while let Some((shard, told)) = lane.told.pop_front() {
             match told {
                 Completion::Durable { seq } if seq == u64::MAX => {}
