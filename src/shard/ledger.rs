@@ -12,7 +12,7 @@ use super::mesh::{Caller, Record, Reply};
 use super::{ConnectionId, Shard};
 use crate::amqp::{Content, properties};
 use crate::broker::entries::Position;
-use crate::store::record::{self, Records, TRANSIENT};
+use crate::store::record::{self, CONDITIONAL, Records, TRANSIENT};
 use crate::store::{QueueId, Submission};
 use crate::time::Now;
 
@@ -68,6 +68,12 @@ pub(super) struct Ledger {
     /// Memory for what is left of records that were held back.
     elided: Vec<u8>,
     fan: Vec<FanRun>,
+    /// The transaction over several shards that what is noted now is of.
+    tx: Option<u64>,
+    /// The last one that the records name.
+    named: Option<u64>,
+    /// This turn's records are not to be held back.
+    soon: bool,
 }
 
 /// No more bytes are held back.
@@ -93,6 +99,9 @@ impl Ledger {
             held: None,
             elided: Vec::new(),
             fan: Vec::new(),
+            tx: None,
+            named: None,
+            soon: false,
         }
     }
 
@@ -107,8 +116,12 @@ impl Ledger {
     #[inline]
     pub(super) fn message(&mut self, index: Option<u32>, queue: u64, position: Position, content: &Content<'_>) {
         let queue = QueueId(queue);
-        let flags = if properties::is_persistent(content.properties) { 0 } else { TRANSIENT };
+        let mut flags = if properties::is_persistent(content.properties) { 0 } else { TRANSIENT };
         self.touched |= flags == 0;
+        if self.tx.is_some() && flags == 0 {
+            flags = CONDITIONAL;
+            self.name_part();
+        }
         let Some(index) = index else {
             let fill = |place: &mut [u8]| content.fill_record(place);
             return self.records.message(queue, position, flags, content.record_bytes(), fill);
@@ -136,6 +149,41 @@ impl Ledger {
                 self.records.push_message(content.record_bytes(), |place| content.fill_record(place));
             });
         }
+    }
+
+    /// The messages to come are of a transaction over several shards.
+    pub(super) fn begin_part(&mut self, tx: u64) {
+        self.tx = Some(tx);
+    }
+
+    /// The messages to come are of none.
+    pub(super) fn end_part(&mut self) {
+        self.tx = None;
+    }
+
+    /// Whether the messages to come are of a transaction over several shards.
+    pub(super) fn is_in_part(&self) -> bool {
+        self.tx.is_some()
+    }
+
+    /// Once per submission and transaction.
+    fn name_part(&mut self) {
+        if let Some(tx) = self.tx
+            && self.named != self.tx
+        {
+            self.named = self.tx;
+            self.records.part(tx);
+        }
+    }
+
+    /// Has this turn's records submitted at its end.
+    pub(super) fn submit_soon(&mut self) {
+        self.soon = true;
+    }
+
+    /// Whether they are to be; until the next turn.
+    pub(super) fn is_submitted_soon(&mut self) -> bool {
+        std::mem::take(&mut self.soon)
     }
 
     /// Notes that the journal's message at a position is done with.
@@ -225,6 +273,7 @@ impl Ledger {
             return None;
         }
         let mut bytes = self.records.take(std::mem::take(&mut self.spare));
+        self.named = None;
         if self.held.take().is_some()
             && let Some(fewer) = record::elide(&bytes, std::mem::take(&mut self.elided))
         {

@@ -246,7 +246,8 @@ impl Shard {
         let shows = self.writer.as_ref().is_some_and(LogWriter::has_hidden);
         // Messages that are wanted back must be written first.
         let reads = !self.reading.wishes.is_empty();
-        if !shows && !reads && !self.stopping && self.ledger.hold(self.now, may_submit) {
+        let soon = self.ledger.is_submitted_soon();
+        if !shows && !reads && !soon && !self.stopping && self.ledger.hold(self.now, may_submit) {
             return None;
         }
         let submission = self.ledger.seal(self.id.0);
