@@ -344,6 +344,9 @@ impl Run {
             }
             panic!("the keeper finds something to do for ever: {:?}", lane.keeper.state().segments);
         };
+        // What died with the start is free behind the next batch.
+        self.touch();
+        self.submit_of(lane, 0);
         rest(self, lane);
         self.check_room(lane);
         self.settle_everything(lane);
