@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use leveret::config::args::{self, Request, SnapshotArguments};
 use leveret::server::control::request;
 use leveret::server::signals::Signals;
+use leveret::server::store_command;
 use leveret::{Config, Server};
 
 /// The exit code for arguments that nobody understands.
@@ -25,7 +26,8 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Ok(Request::Run(arguments)) => arguments,
-        Ok(Request::Snapshot(arguments)) => return done(snapshot(arguments)),
+        Ok(Request::Snapshot(arguments)) => return done(snapshot(arguments).map(|text| (text, true))),
+        Ok(Request::Store(arguments)) => return done(store_command::run(&arguments)),
         Err(text) => {
             eprintln!("leveret: {text} (try --help)");
             return ExitCode::from(EXIT_CODE_USAGE);
@@ -64,12 +66,12 @@ fn snapshot(arguments: SnapshotArguments) -> Result<String, String> {
     request::snapshot(&data_dir, &target)
 }
 
-/// Says what a command came to.
-fn done(outcome: Result<String, String>) -> ExitCode {
+/// Says what a command came to, and whether all is well.
+fn done(outcome: Result<(String, bool), String>) -> ExitCode {
     match outcome {
-        Ok(text) => {
-            say(&text);
-            ExitCode::SUCCESS
+        Ok((text, is_well)) => {
+            say(text.trim_end());
+            if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(text) => {
             eprintln!("leveret: {text}");

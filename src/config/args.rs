@@ -16,6 +16,8 @@ Leveret, a message broker that speaks RabbitMQ's AMQP 0-9-1
 
 Usage: leveret [OPTIONS]
        leveret snapshot TARGET [--data-dir DIR] [--config FILE]
+       leveret store inspect DIR
+       leveret store repair DIR
 
 Options:
       --listen ADDR[:PORT]  Listen on this IP address; repeatable [default: 127.0.0.1 and ::1]
@@ -29,6 +31,8 @@ Options:
   -V, --version             Print the version
 
 leveret snapshot has the running broker of that data directory copy it to the directory TARGET
+leveret store inspect prints what is in a data directory, and checks all of it; it changes nothing
+leveret store repair sets aside what is damaged in a data directory that no broker uses, and says what was lost
 ";
 
 /// What the command line asks for.
@@ -42,6 +46,8 @@ pub enum Request {
     Run(Arguments),
     /// A copy of a running broker's data directory.
     Snapshot(SnapshotArguments),
+    /// Something about a data directory.
+    Store(StoreArguments),
 }
 
 /// The options of a broker, as given.
@@ -68,6 +74,24 @@ pub struct SnapshotArguments {
     target: PathBuf,
     data_dir: Option<PathBuf>,
     config: Option<PathBuf>,
+}
+
+/// What `leveret store` does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreCommand {
+    /// Prints what is there, and checks it.
+    Inspect,
+    /// Sets aside what is damaged.
+    Repair,
+}
+
+/// What `leveret store` is given.
+#[derive(Debug, PartialEq, Eq)]
+pub struct StoreArguments {
+    /// What to do.
+    pub command: StoreCommand,
+    /// The data directory.
+    pub directory: PathBuf,
 }
 
 /// Reads the arguments behind the program's name. An error is one line for the user.
@@ -106,6 +130,7 @@ where
                 found.log_level = Some(valued(&mut parser, "--log-level", expected, value::log_level)?);
             }
             Arg::Value(command) if is_first && command == "snapshot" => return snapshot(parser),
+            Arg::Value(command) if is_first && command == "store" => return store(parser),
             other => return Err(other.unexpected().to_string()),
         }
         is_first = false;
@@ -131,6 +156,26 @@ fn snapshot(mut parser: Parser) -> Result<Request, String> {
         return Err("snapshot needs a directory to copy to".into());
     }
     Ok(Request::Snapshot(found))
+}
+
+/// Reads what follows `store`.
+fn store(mut parser: Parser) -> Result<Request, String> {
+    let mut words: Vec<OsString> = vec![];
+    while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
+        match argument {
+            Arg::Short('h') | Arg::Long("help") => return Ok(Request::Help),
+            Arg::Value(word) if words.len() < 2 && !word.is_empty() => words.push(word),
+            other => return Err(other.unexpected().to_string()),
+        }
+    }
+    let mut words = words.into_iter();
+    let command = match words.next() {
+        Some(word) if word == "inspect" => StoreCommand::Inspect,
+        Some(word) if word == "repair" => StoreCommand::Repair,
+        _ => return Err("store is followed by inspect or repair, and a data directory".into()),
+    };
+    let directory = words.next().ok_or("store needs a data directory")?.into();
+    Ok(Request::Store(StoreArguments { command, directory }))
 }
 
 /// `place`, if no other was named before. The last of several directories counts, as with other options.
@@ -230,6 +275,7 @@ mod tests {
                 let (data_dir, target) = arguments.places().unwrap();
                 format!("{:?} to {}", data_dir.unwrap_or_default(), target.display())
             }
+            Ok(Request::Store(arguments)) => format!("{:?} {}", arguments.command, arguments.directory.display()),
             Ok(Request::Run(arguments)) => {
                 let file = arguments.config.clone();
                 let config = arguments.over(config);
@@ -306,6 +352,25 @@ mod tests {
             ("snapshot t --port 1", "invalid option '--port'"),
             ("--port 1 snapshot t", "unexpected argument \"snapshot\""),
             ("snapshot --help", "help"),
+        ] {
+            assert_eq!(show(line, Config::default()), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn store_commands() {
+        let which = "store is followed by inspect or repair, and a data directory";
+        for (line, expected) in [
+            ("store inspect d", "Inspect d"),
+            ("store repair d", "Repair d"),
+            ("store", which),
+            ("store mend d", which),
+            ("store d", which),
+            ("store inspect", "store needs a data directory"),
+            ("store inspect a b", "unexpected argument \"b\""),
+            ("store repair d --force", "invalid option '--force'"),
+            ("--port 1 store inspect d", "unexpected argument \"store\""),
+            ("store repair --help", "help"),
         ] {
             assert_eq!(show(line, Config::default()), expected, "{line}");
         }

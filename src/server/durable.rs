@@ -39,9 +39,20 @@ pub fn find(directory: DataDirectory, limits: &Limits) -> Result<Found, StartErr
     let wall = WallClock::start();
     let mut lane = [0; 16];
     getrandom::fill(&mut lane).map_err(|error| StartError::System { what: "get entropy", error: error.into() })?;
+    let begun_ms = wall.read();
     match open(directory.disk.clone(), limits, lane, wall.read()) {
         Ok(opened) => {
             tell(&path, &opened.report);
+            let contents = &opened.contents;
+            let waiting: u64 = contents.queues.iter().map(|queue| queue.ready).sum();
+            let end = if contents.clean { "a stop" } else { "no stop" };
+            log::info!(
+                "{}: found {waiting} messages, {} queues and exchanges, and {end} before start {}, in {} ms",
+                path.display(),
+                contents.definitions.len(),
+                contents.term,
+                wall.read().saturating_sub(begun_ms)
+            );
             wall.at_least(opened.contents.time_ms);
             Ok(Found { directory, opened, wall })
         }

@@ -18,6 +18,7 @@ pub mod listener;
 pub mod signals;
 mod socket;
 mod sockets;
+pub mod store_command;
 #[cfg(test)]
 mod tests;
 pub mod token;

@@ -228,8 +228,10 @@ impl Shard {
         }
         batch.records = records;
         if published > 0 {
-            self.mesh.processed(from, published);
+            self.took_publishes(from, published);
         }
+        // Not for publishes of this shard to wait for.
+        self.ledger.ticket();
         if let Some(ticket) = batch.ticket {
             self.ledger.wait(Waiter::Peer(from.0, ticket));
         }
@@ -258,6 +260,7 @@ impl Shard {
             Record::RemoveQueue(key) => self.queue_removal(key, from),
             Record::Bounce(caller) => self.reply(caller, Reply::Retry),
             Record::Answer(caller, reply) => self.answered(caller, reply),
+            Record::AnswerWhenDurable(caller, reply) => self.answered_when_durable(from, caller, reply),
             Record::Gone(caller) => self.gone(caller, Vec::new()),
             Record::GoneDone(caller) => self.gone_done(caller),
             Record::Cancelled(caller, tag) => self.consumer_lost(caller, &tag),

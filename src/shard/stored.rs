@@ -2,7 +2,7 @@
 
 use super::alarm::Alarm;
 use super::log::LogWriter;
-use super::mesh::{Caller, ChannelWire, Reply};
+use super::mesh::{Caller, ChannelWire, Reply, ShardId};
 use super::{ConnectionId, Shard};
 use crate::amqp::Content;
 use crate::broker::entries::{Brought, KEPT, Room};
@@ -41,6 +41,8 @@ pub(super) struct Reading {
     sweep_at: usize,
     /// Queues to be looked at before the search rests.
     sweep_left: usize,
+    /// Credit for publishes of other shards that is given back when the journal has caught up.
+    withheld: Vec<(ShardId, i64)>,
 }
 
 impl Reading {
@@ -52,6 +54,7 @@ impl Reading {
             tag: 0,
             sweep_at: 0,
             sweep_left: 0,
+            withheld: Vec::new(),
         }
     }
 }
@@ -224,7 +227,8 @@ impl Shard {
             Completion::Durable { seq } => {
                 self.ledger.durable(seq);
                 self.settle_ledger();
-                if self.journal_pressed() && self.ledger.waiting_bytes <= self.journal_share() / 2 {
+                if self.ledger.is_behind && self.ledger.waiting_bytes <= self.journal_share() / 2 {
+                    self.ledger.is_behind = false;
                     self.set_pressed(false);
                 }
             }
@@ -245,11 +249,31 @@ impl Shard {
         if !shows && !reads && !self.stopping && self.ledger.hold(self.now, may_submit) {
             return None;
         }
-        let submission = self.ledger.seal(self.id.0)?;
+        let submission = self.ledger.seal(self.id.0);
+        // Whoever waits for nothing that is here.
+        self.settle_ledger();
+        let submission = submission?;
         if self.ledger.waiting_bytes > self.journal_share() {
+            self.ledger.is_behind = true;
             self.set_pressed(true);
         }
         Some(submission)
+    }
+
+    /// Gives credit back for publishes of another shard, or later if the journal is behind.
+    pub(super) fn took_publishes(&mut self, peer: ShardId, bytes: i64) {
+        if self.journal_pressed() {
+            self.reading.withheld.push((peer, bytes));
+        } else {
+            self.mesh.processed(peer, bytes);
+        }
+    }
+
+    /// Gives back what was kept while the journal was behind.
+    pub(super) fn give_withheld(&mut self) {
+        for (peer, bytes) in std::mem::take(&mut self.reading.withheld) {
+            self.mesh.processed(peer, bytes);
+        }
     }
 
     /// Bytes of this shard that may wait for the disk before publishers are held.

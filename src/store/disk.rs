@@ -23,7 +23,7 @@ pub trait Disk: Clone + Debug {
     /// An open file.
     type File: DiskFile;
 
-    /// The names of all files, in no particular order.
+    /// The names of everything that is there, in no particular order.
     fn list(&self) -> Result<Vec<String>>;
     /// Opens a file. A new name is durable only after [`sync_directory`](Disk::sync_directory).
     fn open(&self, name: &str, how: Open) -> Result<Self::File>;

@@ -179,8 +179,8 @@ impl<D: Disk> Journal<D> {
         self.segment_bytes - HEADER_BYTES as u64 - batch_bytes(0)
     }
 
-    /// Writes all as one batch; goes on to the next segment first when it does not fit. A batch of nothing is a mark: it
-    /// tells a later start how far the journal was synced.
+    /// Writes all as one batch; goes on to the next segment first when it does not fit. A batch of nothing is a mark:
+    /// it tells a later start how far the journal was synced.
     ///
     /// # Errors
     ///

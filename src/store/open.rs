@@ -3,7 +3,7 @@
 //! Nothing that is damaged keeps a directory from being opened: it is reported, and the rest is served.
 
 use std::fmt::{self, Display, Formatter};
-use std::io::Error;
+use std::io::{Error, ErrorKind};
 
 pub use super::report::Report;
 
@@ -115,7 +115,13 @@ fn read_checkpoints<D: Disk>(disk: &D) -> Result<Found, OpenError> {
             Ok((header, state)) => states.push((place, header, state)),
             Err(NoCheckpoint::Absent) => {}
             Err(NoCheckpoint::Bad) => found.bad.push((name, "was not finished, or is damaged".into())),
-            Err(NoCheckpoint::Disk(error)) => found.bad.push((name, format!("cannot be read: {error}"))),
+            Err(NoCheckpoint::Disk(error)) => {
+                if error.kind() == ErrorKind::IsADirectory {
+                    // It would be in the way of the next checkpoint.
+                    let _ = disk.rename(name, &format!("damaged-{name}"));
+                }
+                found.bad.push((name, format!("cannot be read: {error}")));
+            }
             Err(NoCheckpoint::Later(version)) => return Err(OpenError::Later { file: name.to_string(), version }),
         }
     }
@@ -215,21 +221,18 @@ pub(super) fn load<D: Disk>(disk: &D, fresh_lane: LaneId, report: &mut Report) -
         None => {
             let mut state = State::new(files.lane.unwrap_or(fresh_lane));
             // Before there are two checkpoints, no segment is used again.
-            let complete = bad.len() < NAMES.len() && files.segments.first().is_none_or(|one| one.header.first <= 1);
-            if !complete {
+            expected = bad.len() < NAMES.len() && are_all(&files);
+            if expected {
+                let mut scan = Scan::new(disk, &files, Some(0));
+                replay(&mut state, &mut scan, report);
+                let read = (scan.next_index(), scan.unsynced());
+                (state, read.0, read.1, Some(0))
+            } else {
                 let what = "there is no good checkpoint: everything is read from the segments that are left";
                 report.damage("data directory", None, what, Lost::NOTHING);
+                let (next, read) = rescue::everything(disk, &files, &mut state, report);
+                (state, next, read, None)
             }
-            expected = complete;
-            let after = complete.then_some(0);
-            let (next, read) = if complete {
-                let mut scan = Scan::new(disk, &files, after);
-                replay(&mut state, &mut scan, report);
-                (scan.next_index(), scan.unsynced())
-            } else {
-                rescue::everything(disk, &files, None, &mut state, report)
-            };
-            (state, next, read, after)
         }
     };
     for (name, what) in bad {
@@ -239,6 +242,12 @@ pub(super) fn load<D: Disk>(disk: &D, fresh_lane: LaneId, report: &mut Report) -
         }
     }
     Ok(Loaded { good, complete_after, state, files, next_index, unsynced })
+}
+
+/// Whether these are all segments that there ever were.
+fn are_all(files: &Survey) -> bool {
+    let first = files.segments.first().map(|first| first.header);
+    first.is_none_or(|first| first.first <= 1 && files.number_max() - first.number < files.segments.len() as u64)
 }
 
 /// Applies the batches behind a checkpoint.

@@ -36,7 +36,7 @@ impl<F: DiskFile> Reader<F> {
     }
 
     /// Bytes in the file, as far as they can be read.
-    pub fn len(&self) -> u64 {
+    pub fn file_bytes(&self) -> u64 {
         self.len
     }
 

@@ -8,6 +8,8 @@ pub const FINDINGS_MAX: usize = 1000;
 /// What damage cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Lost {
+    /// Files in which nothing was found: what they held, if anything, is not known.
+    pub files: u64,
     /// Batches of which nothing was found.
     pub batches: u64,
     /// Records that were damaged, of any kind. Each may have held many messages.
@@ -18,7 +20,7 @@ pub struct Lost {
 
 impl Lost {
     /// Nothing.
-    pub const NOTHING: Lost = Lost { batches: 0, records: 0, messages: 0 };
+    pub const NOTHING: Lost = Lost { files: 0, batches: 0, records: 0, messages: 0 };
 
     /// Whether nothing was lost.
     pub fn is_nothing(&self) -> bool {
@@ -26,6 +28,7 @@ impl Lost {
     }
 
     fn add(&mut self, other: Lost) {
+        self.files += other.files;
         self.batches += other.batches;
         self.records += other.records;
         self.messages += other.messages;
@@ -37,7 +40,8 @@ impl Display for Lost {
         if self.is_nothing() {
             return out.write_str("nothing lost");
         }
-        let parts = [(self.batches, "batch", "batches"), (self.records, "record", "records")];
+        let parts = [(self.files, "file", "files"), (self.batches, "batch", "batches")];
+        let parts = parts.into_iter().chain([(self.records, "record", "records")]);
         let parts = parts.into_iter().chain([(self.messages, "message", "messages")]);
         let parts: Vec<_> = parts
             .filter(|(count, ..)| *count > 0)
@@ -156,12 +160,12 @@ mod tests {
         report.note("segment-00000001", 4096, "an unfinished batch at the end");
         assert!(report.is_sound());
         report.damage("segment-00000002", None, "missing", Lost::NOTHING);
-        report.damage("checkpoint-a", 3, "bad checksum", Lost { batches: 1, records: 2, messages: 1 });
+        report.damage("checkpoint-a", 3, "bad checksum", Lost { files: 1, batches: 1, records: 2, messages: 1 });
         assert!(!report.is_sound());
         let expected = "\
 segment-00000001 at byte 4096: an unfinished batch at the end
 segment-00000002: missing (nothing lost)
-checkpoint-a at byte 3: bad checksum (lost 1 batch, 2 records, 1 message)
+checkpoint-a at byte 3: bad checksum (lost 1 file, 1 batch, 2 records, 1 message)
 ";
         assert_eq!(report.to_string(), expected);
         let mut all = Report::default();

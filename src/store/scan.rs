@@ -5,9 +5,13 @@
 //! segment that says so).
 //!
 //! A batch that is not sound is either *damage* or the *tail*. It is damage if it was durable once: a later batch knew
-//! it as synced, or a later start found it sound. What is sound in it is [salvaged](super::record::salvage), and reading
-//! goes on behind it. Else it is the tail: a write that was interrupted, which nobody was told of. Reading ends there,
-//! whatever follows.
+//! it as synced, or a later start found it sound. What is sound in it is [salvaged](super::record::salvage), and
+//! reading goes on behind it. Else it is the tail: a write that was interrupted, which nobody was told of. Reading ends
+//! there, whatever follows.
+
+mod beyond;
+
+use beyond::Place;
 
 use std::collections::VecDeque;
 
@@ -23,24 +27,6 @@ use super::survey::{SegmentFile, Survey};
 
 /// Headers with a wrong bit that are looked for, each at the cost of trying all of its bits.
 const CORRECTIONS_MAX: u32 = 4096;
-
-/// Where a batch begins in the segment that is read.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    at: u64,
-    index: u64,
-}
-
-/// What follows a batch that is not sound.
-#[derive(Debug, Default)]
-struct Beyond {
-    /// The first batch in the same segment that looks sound.
-    next: Option<Place>,
-    /// The next segment with batches that count.
-    segment: Option<usize>,
-    /// What was looked for was durable once.
-    was_durable: bool,
-}
 
 /// Reads batches. See the [module](self).
 #[derive(Debug)]
@@ -307,8 +293,14 @@ impl<'s, D: Disk> Scan<'s, D> {
             return None;
         }
         if !beyond.was_durable {
-            if header.is_some() || beyond.next.is_some() || beyond.segment.is_some() {
-                report.note(name, self.at, format!("batch {} was not finished: nobody was told of it", self.expected));
+            let len = self.reader.as_ref().map_or(0, |reader| reader.file_bytes());
+            if sound.is_some_and(|header| self.at + header.batch_bytes() > len) {
+                // Room for a batch is there before it is written.
+                let what = format!("batch {} is cut off by the end of the file", self.expected);
+                report.damage(name, self.at, what, Lost { batches: 1, ..Lost::NOTHING });
+            } else if header.is_some() || beyond.next.is_some() || beyond.segment.is_some() {
+                let what = format!("batch {} was not finished: it does not count", self.expected);
+                report.note(name, self.at, what);
             }
             self.end(report);
             return None;
@@ -344,8 +336,8 @@ impl<'s, D: Disk> Scan<'s, D> {
         (numbers == (segment.header.number, self.expected)).then_some(header)
     }
 
-    /// What is sound in the batch at the current place. `is_sound` says whether the header can be believed, `next` where
-    /// the next batch begins in this segment.
+    /// What is sound in the batch at the current place. `is_sound` says whether the header can be believed, `next`
+    /// where the next batch begins in this segment.
     fn mended(
         &mut self,
         segment: &SegmentFile,
@@ -357,7 +349,7 @@ impl<'s, D: Disk> Scan<'s, D> {
         let at = self.at + BATCH_HEADER_BYTES as u64;
         let len = u64::from(header.len);
         let (len, end) = if is_sound {
-            (len.min(self.reader.as_ref()?.len().saturating_sub(at)), End::Exact)
+            (len.min(self.reader.as_ref()?.file_bytes().saturating_sub(at)), End::Exact)
         } else {
             // Without the next batch nobody knows where this one ends, and an earlier use of the file begins.
             let room = next?.at.saturating_sub(at);
@@ -373,64 +365,6 @@ impl<'s, D: Disk> Scan<'s, D> {
         let (time_ms, synced) = if is_sound { (header.time_ms, header.synced) } else { (0, 0) };
         let header = BatchHeader { index: self.expected, term: segment.header.term, time_ms, synced, ..*header };
         Some(self.take(segment, &header, payload))
-    }
-
-    /// Looks behind the current place.
-    fn beyond(&mut self, skip: u64) -> Beyond {
-        let mut beyond = Beyond::default();
-        let Some(mut reader) = self.reader.take() else {
-            return beyond;
-        };
-        let segments = self.segments;
-        let term = segments.get(self.segment).map_or(0, |segment| segment.header.term);
-        self.search(&mut reader, self.segment, self.at + skip, self.seen, &mut beyond);
-        self.reader = Some(reader);
-        for (i, segment) in segments.iter().enumerate().skip(self.segment + 1) {
-            let (first, bound) = (segment.header.first, self.bounds.get(i).copied().unwrap_or(0));
-            if bound <= first {
-                continue;
-            }
-            beyond.segment = beyond.segment.or(Some(i));
-            // The start that began a later term found everything in front of it.
-            beyond.was_durable |= segment.header.term > term;
-            if beyond.was_durable {
-                break;
-            }
-            if let Ok(mut reader) = Reader::open(&self.disk, &segment.slot.name()) {
-                self.search(&mut reader, i, HEADER_BYTES as u64, first.saturating_sub(1), &mut beyond);
-            }
-        }
-        beyond
-    }
-
-    /// Looks for batches in a segment from `at` on, with indexes above `seen`.
-    fn search(&mut self, reader: &mut Reader<D::File>, i: usize, mut at: u64, mut seen: u64, beyond: &mut Beyond) {
-        let (Some(segment), Some(bound)) = (self.segments.get(i), self.bounds.get(i)) else {
-            return;
-        };
-        let is_here = i == self.segment;
-        while at < reader.len() && !(beyond.was_durable && (beyond.next.is_some() || !is_here)) {
-            let bytes = reader.bytes(at, BATCH_HEADER_BYTES);
-            let header = BatchHeader::decode(bytes, &self.lane).or_else(|| {
-                let may_be = self.corrections > 0 && BatchHeader::looks_like_one(bytes);
-                self.corrections -= u32::from(may_be);
-                if may_be { BatchHeader::correct(bytes, &self.lane) } else { None }
-            });
-            let header = header.filter(|header| {
-                (header.segment, header.term) == (segment.header.number, segment.header.term)
-                    && (seen + 1..*bound).contains(&header.index)
-            });
-            let Some(header) = header else {
-                at += BATCH_ALIGN;
-                continue;
-            };
-            if is_here {
-                beyond.next = beyond.next.or(Some(Place { at, index: header.index }));
-            }
-            beyond.was_durable |= header.synced >= self.expected;
-            seen = header.index;
-            at += header.batch_bytes();
-        }
     }
 }
 

@@ -10,6 +10,8 @@ use super::reader::Reader;
 use super::report::{Lost, Report};
 use super::segment::{FileSlot, HEADER_BYTES, LaneId, NoHeader, SegmentHeader};
 
+const A_FILE: Lost = Lost { files: 1, ..Lost::NOTHING };
+
 /// A segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SegmentFile {
@@ -109,7 +111,7 @@ pub fn survey<D: Disk>(
         match look(disk, slot) {
             Ok(one) => seen.push(one),
             Err(error) => {
-                report.damage(slot.name(), None, format!("cannot be read: {error}"), Lost::NOTHING);
+                report.damage(slot.name(), None, format!("cannot be read: {error}"), A_FILE);
                 found.useless.push(slot);
             }
         }
@@ -152,10 +154,10 @@ pub fn survey<D: Disk>(
 fn look<D: Disk>(disk: &D, slot: FileSlot) -> Result<Seen> {
     let mut reader = Reader::open(disk, &slot.name())?;
     let block = reader.bytes(0, HEADER_BYTES).to_vec();
-    if reader.has_unreadable() && reader.len() <= HEADER_BYTES as u64 {
+    if reader.has_unreadable() && reader.file_bytes() <= HEADER_BYTES as u64 {
         return Err(Error::other("input/output error"));
     }
-    Ok(Seen { slot, len: reader.len(), header: SegmentHeader::decode(&block), block })
+    Ok(Seen { slot, len: reader.file_bytes(), header: SegmentHeader::decode(&block), block })
 }
 
 /// The lane of most of them; of equally many, that of the newest segment.
@@ -181,7 +183,7 @@ fn rebuilt<D: Disk>(disk: &D, one: &Seen, lane: &LaneId) -> Option<SegmentHeader
     let mut reader = Reader::open(disk, &one.slot.name()).ok()?;
     let mut found: Option<SegmentHeader> = None;
     let mut at = HEADER_BYTES as u64;
-    while at < reader.len() {
+    while at < reader.file_bytes() {
         let batch = BatchHeader::decode(reader.bytes(at, BATCH_HEADER_BYTES), lane);
         if let Some(batch) = batch
             && found.is_none_or(|found| found.number < batch.segment)
@@ -204,7 +206,7 @@ impl Survey {
         if one.header == Err(NoHeader::Blank) {
             self.blank.push(one.slot);
         } else {
-            report.damage(one.slot.name(), None, "no segment, or one without anything sound", Lost::NOTHING);
+            report.damage(one.slot.name(), None, "nothing in it is sound", A_FILE);
             self.useless.push(one.slot);
         }
     }

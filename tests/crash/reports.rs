@@ -2,9 +2,9 @@
 
 use std::sync::{Mutex, MutexGuard, Once};
 
-use log::{LevelFilter, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 
-static WARNINGS: Mutex<Vec<String>> = Mutex::new(vec![]);
+static SAID: Mutex<Vec<(Level, String)>> = Mutex::new(vec![]);
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 struct Keep;
@@ -15,7 +15,7 @@ impl Log for Keep {
     }
 
     fn log(&self, record: &Record<'_>) {
-        lock(&WARNINGS).push(format!("{} {}", record.level(), record.args()));
+        lock(&SAID).push((record.level(), record.args().to_string()));
     }
 
     fn flush(&self) {}
@@ -35,15 +35,36 @@ impl Turn {
         static INSTALL: Once = Once::new();
         INSTALL.call_once(|| {
             log::set_logger(&Keep).expect("no other logger");
-            log::set_max_level(LevelFilter::Warn);
+            log::set_max_level(LevelFilter::Info);
         });
         let turn = Turn(lock(&ONE_AT_A_TIME));
-        turn.warnings();
+        turn.said();
         turn
     }
 
-    /// Warnings and errors since the last call.
-    pub fn warnings(&self) -> Vec<String> {
-        std::mem::take(&mut *lock(&WARNINGS))
+    /// What was said since the last call.
+    pub fn said(&self) -> Said {
+        Said(std::mem::take(&mut *lock(&SAID)))
+    }
+}
+
+/// Lines of a log.
+#[derive(Debug)]
+pub struct Said(Vec<(Level, String)>);
+
+impl Said {
+    /// Whether somebody is to be troubled.
+    pub fn is_trouble(&self) -> bool {
+        self.0.iter().any(|(level, _)| *level <= Level::Warn)
+    }
+
+    /// Whether a line has this in it.
+    pub fn has(&self, text: &str) -> bool {
+        self.0.iter().any(|(_, line)| line.contains(text))
+    }
+
+    /// Whether it says that the last write was not finished: what nobody can tell from damage to it.
+    pub fn ends_unfinished(&self) -> bool {
+        self.has("was not finished")
     }
 }

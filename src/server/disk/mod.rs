@@ -1,7 +1,8 @@
 //! The disk of the operating system: a directory of plain files.
 //!
 //! A call that a signal interrupts is made again, and a short write is continued: whoever uses this sees either of
-//! them never. Errors come as the system gave them, so that their kind can be asked for.
+//! them never. Errors come as the system gave them, so that their kind can be asked for; but a quota that is used up is
+//! a full disk.
 
 pub mod directory;
 pub mod lock;
@@ -97,15 +98,15 @@ impl DirectoryDisk {
 impl Disk for DirectoryDisk {
     type File = DirectoryFile;
 
-    /// Regular files only. A name that is no text is left out: none of ours.
+    /// Directories and links are listed, too: they may be in the way of a file. Pipes and the like are not, for opening
+    /// one may take forever; and no names that are no text: none of ours.
     fn list(&self) -> Result<Vec<String>> {
         let mut names = vec![];
         for entry in fs::read_dir(&self.at.path)? {
             let entry = entry?;
-            if entry.file_type()?.is_file()
-                && let Ok(name) = entry.file_name().into_string()
-            {
-                names.push(name);
+            let kind = entry.file_type()?;
+            if kind.is_file() || kind.is_dir() || kind.is_symlink() {
+                names.extend(entry.file_name().into_string());
             }
         }
         Ok(names)
@@ -118,7 +119,7 @@ impl Disk for DirectoryDisk {
             self.may_change()?;
             options.write(true).create(how == Open::Create);
         }
-        Ok(DirectoryFile { file: options.open(self.file(name))? })
+        Ok(DirectoryFile { file: options.open(self.file(name)).map_err(or_full)? })
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<()> {
@@ -172,13 +173,13 @@ impl DiskFile for DirectoryFile {
     }
 
     fn write_at(&self, at: u64, parts: &[&[u8]]) -> Result<()> {
-        write_all(at, parts, |slices, at| Ok(pwritev(&self.file, slices, at)?))
+        write_all(at, parts, |slices, at| Ok(pwritev(&self.file, slices, at)?)).map_err(or_full)
     }
 
     fn allocate(&self, len: u64) -> Result<()> {
         match retry_on_intr(|| fallocate(&self.file, FallocateFlags::empty(), 0, len)) {
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.fill(len),
-            result => Ok(result?),
+            result => result.map_err(|error| or_full(error.into())),
         }
     }
 
@@ -226,5 +227,10 @@ fn write_all(at: u64, parts: &[&[u8]], mut write: impl FnMut(&[IoSlice<'_>], u64
 
 /// Whether `error` means that there is no room, which may come back by itself.
 pub fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+    error.kind() == ErrorKind::StorageFull
+}
+
+/// A used-up quota as what it comes to.
+fn or_full(error: io::Error) -> io::Error {
+    if error.kind() == ErrorKind::QuotaExceeded { io::Error::new(ErrorKind::StorageFull, error) } else { error }
 }

@@ -80,6 +80,8 @@ fn short_and_interrupted_writes_are_continued() {
     .unwrap_err();
     assert!(is_full(&full));
     assert!(!is_full(&Errno::IO.into()));
+    assert!(is_full(&or_full(Errno::DQUOT.into())));
+    assert_eq!(or_full(Errno::IO.into()).raw_os_error(), Some(Errno::IO.raw_os_error()));
 }
 
 #[test]
@@ -116,13 +118,13 @@ fn names_are_listed_changed_and_removed() {
         names.sort();
         names.join(" ")
     };
-    assert_eq!(names(), "a b");
+    assert_eq!(names(), "a b folder");
     disk.rename("a", "b").unwrap();
-    assert_eq!(names(), "b");
+    assert_eq!(names(), "b folder");
     assert_eq!(content(&disk.open("b", Open::Read).unwrap()), b"a");
     assert_eq!(disk.rename("a", "c").unwrap_err().kind(), ErrorKind::NotFound);
     disk.remove("b").unwrap();
-    assert_eq!(names(), "");
+    assert_eq!(names(), "folder");
     assert_eq!(disk.remove("b").unwrap_err().kind(), ErrorKind::NotFound);
 }
 

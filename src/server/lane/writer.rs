@@ -280,6 +280,8 @@ impl<D: Disk> Writer<D> {
         let since = self.unsynced_since?;
         match self.rules.fsync {
             _ if self.wanted => Some(since),
+            // Checkpoints that wait for it give room back.
+            _ if self.journal.needs_room() => Some(since.after_ms(AGAIN_MS)),
             Fsync::Always => Some(since.after_ms(LAZY_MS)),
             Fsync::Interval => Some(since.after_ms(self.rules.interval_ms)),
             Fsync::Never => Some(since.after_ms(NEVER_MS)),

@@ -260,8 +260,8 @@ impl<D: Disk> Keeper<D> {
         Ok(answer)
     }
 
-    /// Finds the slots that a fetch wants; returns up to where (exclusive) they are complete, or the segment whose slots
-    /// cannot be read.
+    /// Finds the slots that a fetch wants; returns up to where (exclusive) they are complete, or the segment of which
+    /// they cannot be read.
     fn gather(&mut self, fetch: &Fetch, wanted: &mut Vec<Wanted>) -> Result<Position, (u64, Unread)> {
         let Some(row) = self.state.rows.get(&fetch.queue) else { return Ok(fetch.to) };
         let from = fetch.from.max(row.head);
@@ -353,8 +353,8 @@ fn take_messages(
                 if position < *first || position > *last || (holes && row.settled.contains(position)) {
                     continue;
                 }
-                if !answer.messages.is_empty() && (bytes >= fetch.bytes_max || answer.messages.len() >= fetch.count_max)
-                {
+                let full = bytes + message.len() > fetch.bytes_max || answer.messages.len() >= fetch.count_max;
+                if full && !answer.messages.is_empty() {
                     *covered = position;
                     return;
                 }

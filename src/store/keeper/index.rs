@@ -28,13 +28,13 @@
 //!    8  u64  first slot
 //!   16  u64  slots
 //!   24  u64  0
-//! definitions: everything that was defined and bound, as DEFINED and BOUND records. Not in every index: in one, as long
-//!    as its segment is there and nothing changed. They are for the day when both checkpoints are bad.
+//! definitions: everything that was defined and bound, as DEFINED and BOUND records. Not in every index: in one, as
+//!    long as its segment is there and nothing changed. They are for the day when both checkpoints are bad.
 //! ```
 
 use super::bytes::{Bytes, push_u64s};
 use super::files::{Files, Pages};
-use super::runs::{IndexPlace, Segment, Slot};
+use super::runs::{IndexPlace, Run, Segment, Slot};
 use super::state::State;
 use crate::store::QueueId;
 use crate::store::disk::{Disk, DiskFile};
@@ -168,15 +168,14 @@ pub fn build(state: &State, segment: &Segment, with_definitions: bool) -> Built 
         let (Some(list), Some(place)) = (segment.lists.get(number), lists.get_mut(number)) else { continue };
         let Some(row) = state.rows.get(&list.queue) else { continue };
         let begun = slots.len();
-        // A run that lies here, and something alive in it: else the slot is not needed any more.
+        let from = list.slots.first().map_or(0, |slot| row.run_from(slot.first));
+        let is_ours = |run: &&Run| run.segment == segment.number && run.slots == number as u32 && run.alive > 0;
+        let last = list.slots.last().map_or(0, Slot::last);
+        let ours: Vec<&Run> = row.runs.iter().skip(from).take_while(|run| run.first <= last).filter(is_ours).collect();
+        // A slot in which nothing lives, or whose messages lie elsewhere by now, is not needed any more.
         let wanted = |slot: &&Slot| {
-            row.alive(slot.first, slot.last()) > 0
-                && row
-                    .runs
-                    .iter()
-                    .skip(row.run_from(slot.first))
-                    .take_while(|run| run.first <= slot.last())
-                    .any(|run| run.segment == segment.number && run.slots == number as u32 && run.alive > 0)
+            let at = ours.partition_point(|run| run.last() < slot.first);
+            ours.get(at).is_some_and(|run| run.first <= slot.last()) && row.alive(slot.first, slot.last()) > 0
         };
         slots.extend(list.slots.iter().filter(wanted));
         *place = (begun as u32, (slots.len() - begun) as u32);
@@ -261,14 +260,13 @@ pub fn check<D: Disk>(files: &mut Files<D>, segment: &Segment) -> Result<(u64, u
 pub fn queues<D: Disk>(files: &mut Files<D>, segment: &Segment) -> Result<Vec<QueueId>, Unread> {
     let place = segment.index.ok_or(Unread::Bad)?;
     let [_, slots, runs, _] = first_page(files, segment, place.at)?;
-    let mut page_number = 1 + slots.div_ceil(PAGE_SLOTS as u64);
+    let first = 1 + slots.div_ceil(PAGE_SLOTS as u64);
     let mut queues = Vec::new();
-    for _ in 0..runs.div_ceil(PAGE_RUNS as u64) {
+    for page_number in first..first + runs.div_ceil(PAGE_RUNS as u64) {
         let mut page = [0; PAGE_BYTES];
         files.read(segment.slot, place.at + page_number * PAGE_BYTES as u64, &mut page)?;
         let content = open_page(&page, page_number, RUNS, segment.number).ok_or(Unread::Bad)?;
         queues.extend(content.as_chunks::<RUN_BYTES>().0.iter().filter_map(|run| Bytes(run).u64()).map(QueueId));
-        page_number += 1;
     }
     queues.dedup();
     Ok(queues)
@@ -295,12 +293,11 @@ fn definitions_at<D: Disk>(
     [index, slots, runs, len]: [u64; 4],
 ) -> Option<(u64, Vec<u8>)> {
     let mut definitions = Vec::new();
-    let mut number = 1 + slots.div_ceil(PAGE_SLOTS as u64) + runs.div_ceil(PAGE_RUNS as u64);
-    for _ in 0..len.div_ceil(CONTENT_BYTES as u64) {
+    let first = 1 + slots.div_ceil(PAGE_SLOTS as u64) + runs.div_ceil(PAGE_RUNS as u64);
+    for number in first..first + len.div_ceil(CONTENT_BYTES as u64) {
         let mut page = [0; PAGE_BYTES];
         files.read(segment.slot, at + number * PAGE_BYTES as u64, &mut page).ok()?;
         definitions.extend_from_slice(open_page(&page, number, DEFINITIONS, segment.number)?);
-        number += 1;
     }
     (len > 0).then_some((index, definitions))
 }

@@ -277,7 +277,8 @@ impl Positions {
         self.0.as_ref().map_or(0, |parts| 64 + parts.ranges.len() * 24 + parts.bits.len() * (size_of::<Bits>() + 16))
     }
 
-    /// Appends it as bytes: u32 ranges | u32 chunks | ranges x { u64 first, u64 last } | chunks x { u64 number, 64 x u64 }.
+    /// Appends it as bytes: u32 ranges | u32 chunks | ranges x { u64 first, u64 last } |
+    /// chunks x { u64 number, 64 x u64 }.
     pub fn save(&self, to: &mut Vec<u8>) {
         let Some(parts) = &self.0 else {
             return to.extend_from_slice(&[0; 8]);

@@ -1,5 +1,5 @@
-//! What is done when something that was written for a quick start is not there: slots from batches when an index is bad,
-//! everything from batches when both checkpoints are.
+//! What is done when something that was written for a quick start is not there: slots from batches when an index is
+//! bad, everything from batches when both checkpoints are.
 //!
 //! Without a checkpoint, segments that were used again are gone, with the settlements in them: what is left comes back,
 //! perhaps some of what was settled as well. Messages are filed first, wherever they lie and in which order they were
@@ -11,11 +11,12 @@ use super::Keeper;
 use super::apply::cut;
 use super::files::Files;
 use super::index;
+use super::parts::Parts;
 use super::rows::Row;
 use super::runs::{List, Run, Segments, Slot};
 use super::state::State;
 use crate::store::disk::Disk;
-use crate::store::record::{self, COPY, Record, TRANSIENT};
+use crate::store::record::{self, CONDITIONAL, Range, Record, TRANSIENT};
 use crate::store::report::Report;
 use crate::store::scan::Scan;
 use crate::store::survey::{Survey, survey};
@@ -53,7 +54,6 @@ impl<D: Disk> Keeper<D> {
         }
         // Runs of which nothing was found have a list too, an empty one.
         let empty = segment.lists.len() as u32;
-        segment.lists.push(List::default());
         for (queue, row) in &mut self.state.rows {
             let known = segment.lists.binary_search_by_key(queue, |list| list.queue).is_ok();
             for run in row.runs.iter_mut().filter(|run| run.segment == number && !known) {
@@ -124,12 +124,31 @@ struct Found {
     /// By queue: slots with the number of their segment.
     slots: BTreeMap<QueueId, Vec<(Slot, u64)>>,
     transient: BTreeMap<QueueId, Vec<(Position, Position)>>,
+    /// Of transactions that were not committed in their term.
+    void: Vec<Range>,
 }
 
 impl Found {
-    fn read(&mut self, bytes: &[u8], number: u64, at: u64, scratch: &mut Vec<Slot>) {
+    fn read(&mut self, bytes: &[u8], number: u64, at: u64, parts: &mut Parts, scratch: &mut Vec<Slot>) {
+        parts.end_part();
         for (offset, record) in record::records(bytes) {
-            let Ok(Record::Messages(messages)) = record else { continue };
+            let messages = match record {
+                Ok(Record::Messages(messages)) => messages,
+                Ok(Record::Part { tx }) => {
+                    parts.begin_part(tx);
+                    continue;
+                }
+                Ok(Record::Committed { tx }) => {
+                    parts.commit(tx);
+                    continue;
+                }
+                Ok(Record::Settled(ranges)) if ranges.iter().len() > 0 => continue,
+                Ok(Record::Settled(_)) | Err(_) => {
+                    parts.commit_all();
+                    continue;
+                }
+                Ok(_) => continue,
+            };
             let places = messages.places().len().min(usize::from(u16::MAX)) as u16;
             let (found, _) = cut(&messages, at + offset as u64, places, 0, scratch);
             for (queue, first) in messages.places() {
@@ -137,6 +156,9 @@ impl Found {
                 slots.extend(scratch.iter().map(|slot| (Slot { first: first + slot.first, ..*slot }, number)));
                 if messages.flags & TRANSIENT != 0 && found > 0 {
                     self.transient.entry(queue).or_default().push((first, first + found - 1));
+                }
+                if messages.flags & CONDITIONAL != 0 && found > 0 {
+                    parts.bring(queue, first, first + found - 1);
                 }
             }
         }
@@ -156,66 +178,108 @@ impl Found {
                 stretches.into_iter().for_each(|(first, last)| _ = row.transient.insert(first, last));
             }
         }
+        let index = state.index;
+        state.settle_all(self.void.into_iter(), index);
     }
 }
 
-/// Makes the state from the segments alone. `complete_after`: everything behind this batch should be there. Returns the
-/// index that a new term goes on from, and the files that batches came from.
+/// Makes the state from the segments that are left. Returns the index that a new term goes on from, and the files that
+/// batches came from.
 pub fn everything<D: Disk>(
     disk: &D,
     segments: &Survey,
-    complete_after: Option<u64>,
     state: &mut State,
     report: &mut Report,
 ) -> (u64, Vec<crate::store::journal::Unsynced>) {
-    let scan = || match complete_after {
-        Some(after) => Scan::new(disk, segments, Some(after)),
-        None => Scan::everything(disk, segments, None),
-    };
+    let scan = || Scan::everything(disk, segments, None);
     let (mut found, mut scratch) = (Found::default(), Vec::new());
     let mut batches = scan();
     while let Some(batch) = batches.next(report) {
+        if batch.index > state.index + 1 {
+            state.parts.commit_all();
+        }
+        if batch.term > state.term {
+            found.void.extend(state.parts.end_term());
+        }
         state.begin(&batch);
         let mut at = batch.at;
         for submission in &batch.submissions {
-            found.read(&submission.bytes, batch.segment, at, &mut scratch);
+            found.read(&submission.bytes, batch.segment, at, &mut state.parts, &mut scratch);
             at += submission.bytes.len() as u64;
         }
         batches.give(batch.submissions.into_iter().map(|submission| submission.bytes).collect());
     }
     let end = (batches.next_index(), batches.unsynced());
     found.file(state);
+    // What is still open now is so at the end, whatever is read again.
+    let open = std::mem::take(&mut state.parts);
     let mut files = Files::new(disk.clone());
     let copies = state.segments.all.iter().flat_map(|segment| index::find_definitions(&mut files, segment));
     let mut copy = copies.max_by_key(|(index, _)| *index);
-    let mut batches = scan();
+    let (mut batches, mut ends) = (scan(), BTreeMap::new());
     while let Some(batch) = batches.next(&mut Report::default()) {
         if let Some((_, records)) = copy.take_if(|(index, _)| *index < batch.index) {
             state.redefine(&records);
         }
         for submission in &batch.submissions {
-            state.apply_others(&submission.bytes);
+            state.apply_others(&submission.bytes, Some(&mut ends));
         }
         batches.give(batch.submissions.into_iter().map(|submission| submission.bytes).collect());
     }
     if let Some((_, records)) = copy {
         state.redefine(&records);
     }
+    // What was flagged before is not known.
+    state.clean = false;
+    state.parts = open;
     end
 }
 
+/// Up to where each queue was journalled, so far.
+type Ends = BTreeMap<QueueId, Position>;
+
 impl State {
-    /// Applies what is no message.
-    fn apply_others(&mut self, bytes: &[u8]) {
+    /// Applies what is no message. With `ends`, to what had been journalled by then: positions that a crash took are
+    /// given out again.
+    fn apply_others(&mut self, bytes: &[u8], mut ends: Option<&mut Ends>) {
         for (_, record) in record::records(bytes) {
-            match record {
-                Ok(Record::Messages(messages)) => {
-                    debug_assert!(messages.flags & !(COPY | TRANSIENT) == 0);
+            match (record, &mut ends) {
+                (Ok(Record::Messages(messages)), Some(ends)) => {
                     self.clean = false;
+                    for (queue, first) in messages.places() {
+                        let end = ends.entry(queue).or_default();
+                        *end = (*end).max(first + u64::from(messages.count));
+                    }
                 }
-                Ok(record) => _ = self.record(record, 0, 0, &mut Vec::new()),
-                Err(_) => {}
+                (Ok(Record::Settled(ranges)), Some(ends)) => {
+                    for range in ranges.iter() {
+                        self.settle_before(range.queue, range.first, range.last, ends);
+                    }
+                }
+                (Ok(Record::Purged { queue, end, kept }), Some(ends)) => {
+                    let mut from = 0;
+                    for (first, last) in kept.iter() {
+                        if first > from {
+                            self.settle_before(queue, from, (first - 1).min(end.saturating_sub(1)), ends);
+                        }
+                        from = from.max(last.saturating_add(1));
+                    }
+                    if end > from {
+                        self.settle_before(queue, from, end - 1, ends);
+                    }
+                }
+                (Ok(record), _) => _ = self.record(record, 0, 0, &mut Vec::new()),
+                (Err(_), _) => {}
             }
+        }
+    }
+
+    fn settle_before(&mut self, queue: QueueId, first: Position, last: Position, ends: &Ends) {
+        let end = ends.get(&queue).copied().unwrap_or(0);
+        if let Some(row) = self.rows.get_mut(&queue)
+            && end > 0
+        {
+            row.settle(first, last.min(end - 1), self.index, &mut self.segments);
         }
     }
 
@@ -224,6 +288,6 @@ impl State {
         self.definitions.clear();
         let bindings: Vec<_> = self.bindings.iter().cloned().collect();
         bindings.iter().for_each(|binding| self.unbind(binding));
-        self.apply_others(records);
+        self.apply_others(records, None);
     }
 }

@@ -74,7 +74,8 @@ impl Slot {
     }
 }
 
-/// A stretch of a queue whose messages lie in one segment. Positions in it that are not settled have their message there.
+/// A stretch of a queue whose messages lie in one segment. Positions in it that are not settled have their message
+/// there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Run {
     /// The number of the segment.

@@ -3,6 +3,7 @@
 mod damage;
 mod faults;
 mod model;
+mod parts;
 mod space;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -268,7 +269,7 @@ impl Lane {
         Lane { seq: self.seq, bodies: self.bodies, now: self.now, ..lane }
     }
 
-    fn forget_transient(&mut self, clean: bool) {
+    pub fn forget_transient(&mut self, clean: bool) {
         assert_eq!(self.contents.clean, clean);
         for (id, queue) in &mut self.model {
             queue.alive.retain(|_, (.., survives)| *survives);

@@ -70,13 +70,21 @@ fn written() -> (MemoryDisk, Contents) {
 /// Everything in a store, and what was found wrong.
 fn read(disk: &MemoryDisk) -> (Contents, Report) {
     let opened = open(disk.clone(), &limits(), LANE, 1000).unwrap();
-    let (mut keeper, mut found) = (opened.keeper, Contents::new());
+    let (mut keeper, mut found, mut now_ms) = (opened.keeper, Contents::new(), 1000);
     for row in &opened.contents.queues {
         let mut from = row.first;
         while from < row.end {
             let (queue, to, bytes_max, count_max) = (row.id, row.end, 64 << 10, 1000);
             keeper.fetch(Fetch { queue, from, to, bytes_max, count_max, ..Fetch::default() });
-            let answer = keeper.next_answer().unwrap();
+            // A disk that does not give something is asked again, a second apart.
+            let answer = loop {
+                if let Some(answer) = keeper.next_answer() {
+                    break answer;
+                }
+                now_ms += RETRY_MS;
+                assert!(now_ms < 20_000);
+                keeper.step(now_ms);
+            };
             assert!(answer.next > from);
             from = answer.next;
             for message in &answer.messages {
@@ -103,7 +111,8 @@ fn check(disk: &MemoryDisk, contents: &Contents, what: &str) -> Repair {
     assert!(kept.iter().all(|(place, body)| contents.get(place).is_none_or(|sound| sound == body)), "{what}: altered");
     assert!(kept.len() >= found.len(), "{what}: {} instead of {} are left\n{repair}", kept.len(), found.len());
     let gone = contents.keys().filter(|place| !kept.contains_key(place)).count() as u64;
-    let unknown = repair.found.lost.records + repair.found.lost.batches + repair.found.lost.messages;
+    let Lost { files, batches, records, messages } = repair.found.lost;
+    let unknown = files + batches + records + messages;
     assert!(gone == 0 || repair.messages_lost + unknown > 0, "{what}: {gone} lost, and nothing said\n{repair}");
     assert!(repair.to_string().contains("nothing is wrong any more"), "{what}: {repair}");
     repair
@@ -193,8 +202,11 @@ fn files_may_be_missing_empty_cut_foreign_or_garbage() {
             });
         }),
     ];
+    // Nothing says that there was a newest segment, if there is no trace of it.
+    let newest = inspect(&disk).unwrap().segments.last().unwrap().slot.name();
+    let without_trace = ["missing", "zero-length"];
     for (what, change) in changes {
-        for name in &names {
+        for name in names.iter().filter(|name| **name != newest || !without_trace.contains(&what)) {
             let disk = disk.copy();
             change(&disk, name);
             let what = format!("{name} {what}");
@@ -246,18 +258,4 @@ fn a_full_disk_is_said_and_nothing_is_lost() {
     assert!(matches!(error, OpenError::Disk(_)), "{error}");
     disk.set_total(1 << 30);
     check(&disk, &contents, "after a full disk");
-}
-#[test]
-fn dbg_one() {
-    let (disk, contents) = written();
-    println!("{}", inspect(&disk).unwrap());
-    let (name, at) = ("segment-00000000", 33693);
-    disk.edit(name, |bytes| bytes[at] ^= 0x24);
-    println!("{}", inspect(&disk).unwrap());
-    let r = repair(&disk, &limits(), LANE, 5000).unwrap();
-    println!("{r}");
-    println!("{}", inspect(&disk).unwrap());
-    let (found, report) = read(&disk);
-    println!("{} {} {report}", found.len(), contents.len());
-    panic!();
 }

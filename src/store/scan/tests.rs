@@ -1,3 +1,5 @@
+mod lost;
+
 use super::*;
 use crate::store::QueueId;
 use crate::store::disk::memory::MemoryDisk;
@@ -151,7 +153,7 @@ fn a_tail_may_be_cut_anywhere() {
         let content = |batch: &Batch| batch.at + batch.payload_bytes();
         let whole = [content(&second), content(&third)].iter().filter(|end| **end <= len).count();
         // Zeros at the end of a body or a record might have been there before.
-        found.is(&["1:one", "1:one 2:two 2:three", "1:one 2:two 2:three 3:four"][whole][..]);
+        found.is(["1:one", "1:one 2:two 2:three", "1:one 2:two 2:three 3:four"][whole]);
         assert!(found.report.is_sound(), "{}", found.report);
         assert_eq!(found.next_index as usize, 2 + whole);
         // The file itself may be shorter, too.
@@ -353,58 +355,4 @@ fn a_refused_write_leaves_nothing_behind() {
     let found = read(&disk, None);
     assert_eq!((found.lines.len(), found.next_index), (7, 5));
     assert!(found.report.findings.is_empty(), "{}", found.report);
-}
-
-#[test]
-fn a_lost_segment_is_reported_and_the_rest_read() {
-    let disk = MemoryDisk::default();
-    let mut journal = start(&disk, None, vec![]);
-    let body = "v".repeat(900);
-    let batches: Vec<_> = (0..20)
-        .map(|_| {
-            let batch = write(&mut journal, &[&body]);
-            journal.sync().unwrap();
-            batch
-        })
-        .collect();
-    let middle = batches.iter().filter(|batch| batch.segment == 2).count() as u64;
-    let slot = batches.iter().find(|batch| batch.segment == 2).unwrap().slot;
-    let name = slot.name();
-    type Change = fn(&MemoryDisk, &str);
-    let changes: [(&str, Change); 5] = [
-        ("missing", |disk, name| crate::store::disk::Disk::remove(disk, name).unwrap()),
-        ("zero-length", |disk, name| disk.edit(name, Vec::clear)),
-        ("garbage", |disk, name| disk.edit(name, |bytes| bytes.fill(0x55))),
-        ("unreadable", MemoryDisk::make_unreadable),
-        ("cut in the header", |disk, name| disk.edit(name, |bytes| bytes.truncate(100))),
-    ];
-    for (what, change) in changes {
-        let disk = disk.copy();
-        change(&disk, &name);
-        let found = read(&disk, Some(0));
-        assert_eq!(found.lines.len() as u64, 20 - middle, "{what}: {}", found.report);
-        assert_eq!((found.report.lost.batches, found.next_index), (middle, 21), "{what}: {}", found.report);
-        // Whoever has no checkpoint cannot know that it is not simply used again; the rest is read.
-        assert_eq!(read(&disk, None).lines.len() as u64, 20 - middle, "{what}");
-        // It does not matter once it is behind a checkpoint.
-        let found = read(&disk, Some(batches.iter().rfind(|batch| batch.segment == 2).unwrap().index));
-        assert_eq!(found.report.lost, Lost::NOTHING, "{what}: {}", found.report);
-    }
-    // Cut in the middle: what is in front of it is there.
-    let first = batches.iter().find(|batch| batch.segment == 2).unwrap();
-    disk.edit(&name, |bytes| bytes.truncate(first.end() as usize + 100));
-    let found = read(&disk, Some(0));
-    assert_eq!(found.report.lost.batches + found.report.lost.records, middle - 1, "{}", found.report);
-}
-
-#[test]
-fn sectors_that_cannot_be_read_cost_what_is_in_them() {
-    let disk = MemoryDisk::default();
-    let mut journal = start(&disk, None, vec![]);
-    write(&mut journal, &["a", "b"]);
-    journal.sync().unwrap();
-    write(&mut journal, &["c"]);
-    disk.fail_once(crate::store::disk::memory::Operation::Read, 1, std::io::ErrorKind::Other);
-    // The first read is that of the header, the second that of a large piece: it is read again sector by sector.
-    read(&disk, None).is("1:a 1:b 2:c");
 }
