@@ -225,7 +225,7 @@ pub(super) fn load<D: Disk>(disk: &D, fresh_lane: LaneId, report: &mut Report) -
             if expected {
                 let mut scan = Scan::new(disk, &files, Some(0));
                 replay(&mut state, &mut scan, report);
-                let read = (scan.next_index(), scan.files_read().to_vec());
+                let read = (scan.next_index(), scan.unsynced());
                 (state, read.0, read.1, Some(0))
             } else {
                 let what = "there is no good checkpoint: everything is read from the segments that are left";
@@ -233,19 +233,6 @@ pub(super) fn load<D: Disk>(disk: &D, fresh_lane: LaneId, report: &mut Report) -
                 let (next, read) = rescue::everything(disk, &files, &mut state, report);
                 (state, next, read, None)
             }
-<<<<<<< HEAD
-=======
-            expected = complete;
-            let after = complete.then_some(0);
-            let (next, read) = if complete {
-                let mut scan = Scan::new(disk, &files, after);
-                replay(&mut state, &mut scan, report);
-                (scan.next_index(), scan.unsynced())
-            } else {
-                rescue::everything(disk, &files, None, &mut state, report)
-            };
-            (state, next, read, after)
->>>>>>> 24dc0dc25548b9986ce43f5427002635e0f064bb
         }
     };
     for (name, what) in bad {

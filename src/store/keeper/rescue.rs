@@ -165,16 +165,8 @@ pub fn everything<D: Disk>(
     segments: &Survey,
     state: &mut State,
     report: &mut Report,
-<<<<<<< HEAD
-) -> (u64, Vec<crate::store::segment::FileSlot>) {
-    let scan = || Scan::everything(disk, segments, None);
-=======
 ) -> (u64, Vec<crate::store::journal::Unsynced>) {
-    let scan = || match complete_after {
-        Some(after) => Scan::new(disk, segments, Some(after)),
-        None => Scan::everything(disk, segments, None),
-    };
->>>>>>> 24dc0dc25548b9986ce43f5427002635e0f064bb
+    let scan = || Scan::everything(disk, segments, None);
     let (mut found, mut scratch) = (Found::default(), Vec::new());
     let mut batches = scan();
     while let Some(batch) = batches.next(report) {
