@@ -109,6 +109,7 @@ impl Shard {
     /// held until it is over.
     pub fn set_pressed(&mut self, pressed: bool) {
         if std::mem::replace(&mut self.alarms.pressed, pressed) && !pressed {
+            self.give_withheld();
             self.go_on(|hold| hold == Hold::Pressure);
         }
     }

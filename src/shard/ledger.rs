@@ -21,8 +21,6 @@ use crate::time::Now;
 pub(super) enum Waiter {
     /// A channel of this shard whose publishes are to be confirmed.
     Confirms { connection: ConnectionId, slot: u32, generation: u32 },
-    /// A request.
-    Answer(Caller, Reply),
     /// Another shard, for its ticket.
     Peer(u8, u64),
     /// A connection whose outbound bytes are not to be written before.
@@ -62,6 +60,8 @@ pub(super) struct Ledger {
     for_all: VecDeque<(u64, Waiter)>,
     /// Bytes submitted and not durable.
     pub(super) waiting_bytes: usize,
+    /// They were too many, and are not few yet.
+    pub(super) is_behind: bool,
     spare: Vec<u8>,
     /// Records of an earlier turn are held back, since then.
     held: Option<Now>,
@@ -88,6 +88,7 @@ impl Ledger {
             for_own: VecDeque::new(),
             for_all: VecDeque::new(),
             waiting_bytes: 0,
+            is_behind: false,
             spare: Vec::new(),
             held: None,
             elided: Vec::new(),
@@ -180,7 +181,7 @@ impl Ledger {
         self.wanted = true;
         match waiter {
             Waiter::Confirms { .. } | Waiter::Gate(_) => self.for_all.push_back((self.open, waiter)),
-            Waiter::Answer(..) | Waiter::Peer(..) => self.for_own.push_back((self.open, waiter)),
+            Waiter::Peer(..) => self.for_own.push_back((self.open, waiter)),
         }
     }
 
@@ -303,23 +304,31 @@ impl Shard {
                     let before = self.ledger.done_before();
                     self.confirm_durable(connection, slot, generation, before);
                 }
-                Waiter::Answer(caller, reply) => self.reply(caller, reply),
                 Waiter::Gate(connection) => self.open_gate(connection),
                 Waiter::Peer(shard, ticket) => self.mesh.send(shard, Record::Durable(ticket)),
             }
         }
     }
 
-    /// Answers when what was noted so far is durable.
+    /// Answers; the answer is not written before what was noted so far is durable.
     pub(super) fn reply_when_durable(&mut self, caller: Caller, reply: Reply) {
         if !self.ledger.on {
             self.reply(caller, reply);
         } else if caller.shard == self.id.0 {
-            self.reply(caller, reply);
+            self.answered(caller, reply);
             self.gate(caller.connection);
         } else {
-            self.ledger.wait(Waiter::Answer(caller, reply));
+            self.mesh.send(caller.shard, Record::AnswerWhenDurable(caller, reply));
         }
+    }
+
+    /// The answer of another shard, which is not written before what that had noted is durable.
+    pub(super) fn answered_when_durable(&mut self, owner: u8, caller: Caller, reply: Reply) {
+        self.answered(caller, reply);
+        let ticket = self.ledger.ask(owner);
+        self.ledger.ticket();
+        self.mesh.ask(owner, ticket);
+        self.gate(caller.connection);
     }
 
     /// Answers when what other shards have done so far is durable, too.

@@ -161,6 +161,7 @@ impl Mesh {
     pub fn ask(&mut self, to: u8, ticket: u64) {
         if let Some(peer) = self.peers.get_mut(to as usize) {
             peer.ticket = Some(ticket);
+            peer.nudge = true;
         }
     }
 

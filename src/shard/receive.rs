@@ -260,6 +260,7 @@ impl Shard {
             Record::RemoveQueue(key) => self.queue_removal(key, from),
             Record::Bounce(caller) => self.reply(caller, Reply::Retry),
             Record::Answer(caller, reply) => self.answered(caller, reply),
+            Record::AnswerWhenDurable(caller, reply) => self.answered_when_durable(from, caller, reply),
             Record::Gone(caller) => self.gone(caller, Vec::new()),
             Record::GoneDone(caller) => self.gone_done(caller),
             Record::Cancelled(caller, tag) => self.consumer_lost(caller, &tag),

@@ -256,6 +256,8 @@ pub enum Record {
     Bounce(Caller),
     /// An answer.
     Answer(Caller, Reply),
+    /// An answer that is not to be written before what the sender has noted is durable: it is to be asked for that.
+    AnswerWhenDurable(Caller, Reply),
     /// A channel or connection has ended.
     Gone(Caller),
     /// All that followed from its end is done.

@@ -227,11 +227,9 @@ impl Shard {
             Completion::Durable { seq } => {
                 self.ledger.durable(seq);
                 self.settle_ledger();
-                if self.journal_pressed() && self.ledger.waiting_bytes <= self.journal_share() / 2 {
+                if self.ledger.is_behind && self.ledger.waiting_bytes <= self.journal_share() / 2 {
+                    self.ledger.is_behind = false;
                     self.set_pressed(false);
-                    for (peer, bytes) in std::mem::take(&mut self.reading.withheld) {
-                        self.mesh.processed(peer, bytes);
-                    }
                 }
             }
             Completion::Fetched(fetched) => self.fetched(fetched),
@@ -251,8 +249,12 @@ impl Shard {
         if !shows && !reads && !self.stopping && self.ledger.hold(self.now, may_submit) {
             return None;
         }
-        let submission = self.ledger.seal(self.id.0)?;
+        let submission = self.ledger.seal(self.id.0);
+        // Whoever waits for nothing that is here.
+        self.settle_ledger();
+        let submission = submission?;
         if self.ledger.waiting_bytes > self.journal_share() {
+            self.ledger.is_behind = true;
             self.set_pressed(true);
         }
         Some(submission)
@@ -263,6 +265,13 @@ impl Shard {
         if self.journal_pressed() {
             self.reading.withheld.push((peer, bytes));
         } else {
+            self.mesh.processed(peer, bytes);
+        }
+    }
+
+    /// Gives back what was kept while the journal was behind.
+    pub(super) fn give_withheld(&mut self) {
+        for (peer, bytes) in std::mem::take(&mut self.reading.withheld) {
             self.mesh.processed(peer, bytes);
         }
     }

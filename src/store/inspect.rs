@@ -39,6 +39,8 @@ pub struct RecordCounts {
     pub bindings: u64,
     /// CLEAN.
     pub clean: u64,
+    /// PART and COMMITTED.
+    pub transactions: u64,
 }
 
 impl RecordCounts {
@@ -59,6 +61,7 @@ impl RecordCounts {
                 Ok(Record::Defined { .. } | Record::Undefined { .. }) => self.definitions += 1,
                 Ok(Record::Bound(_) | Record::Unbound(_)) => self.bindings += 1,
                 Ok(Record::Clean) => self.clean += 1,
+                Ok(Record::Part { .. } | Record::Committed { .. }) => self.transactions += 1,
                 // Scanning has mended or replaced it, and said so.
                 Err(_) => {}
             }
@@ -71,7 +74,8 @@ impl Display for RecordCounts {
         write!(out, "{} messages ({} bodies, {} entries", self.messages, self.bodies, self.entries)?;
         write!(out, ", {} transient, {} copies)", self.transient, self.copies)?;
         write!(out, ", {} settled, {} returned, {} purged", self.settled, self.returned, self.purged)?;
-        write!(out, ", {} definitions, {} bindings, {} clean", self.definitions, self.bindings, self.clean)
+        write!(out, ", {} definitions, {} bindings, {} clean", self.definitions, self.bindings, self.clean)?;
+        write!(out, ", {} of transactions", self.transactions)
     }
 }
 

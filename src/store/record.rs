@@ -14,7 +14,7 @@
 //! MESSAGES  1   u32 count | u32 0 | n x { u64 queue, u64 position of the first message there } = head; behind it
 //!               count x { u32 CRC-32C of the len bytes, begun at 0x4c564d53 | u32 len | len bytes }
 //!               The messages have neighbouring positions in each of the n queues.
-//!               flags: 1 transient (not to survive a start), 2 copy (written again by ageing)
+//!               flags: 1 transient (not to survive a start), 2 copy (written again by ageing), 4 conditional (see PART)
 //! SETTLED   2   n x { u64 queue, u64 first position, u64 last position }
 //! RETURNED  3   the same: delivered once and ready again
 //! PURGED    4   u64 queue | u64 end | n x { u64 first position, u64 last position }
@@ -24,6 +24,9 @@
 //! BOUND     7   u64 source | u64 destination | bytes to the end
 //! UNBOUND   8   the same
 //! CLEAN     9                                               the lane was stopped in order; nothing follows
+//! PART      10  u64 transaction                             the conditional messages behind it in this submission count
+//!               only if this transaction is committed before the term ends
+//! COMMITTED 11  u64 transaction                             it is: all its parts are in front of this
 //! ```
 
 mod elide;
@@ -50,11 +53,16 @@ const UNDEFINED: u8 = 6;
 const BOUND: u8 = 7;
 const UNBOUND: u8 = 8;
 const CLEAN: u8 = 9;
+const PART: u8 = 10;
+const COMMITTED: u8 = 11;
 
 /// [`Messages::flags`]: spilled for want of memory, and not to survive a start.
 pub const TRANSIENT: u8 = 1;
 /// [`Messages::flags`]: written again by ageing. What was settled meanwhile stays so.
 pub const COPY: u8 = 2;
+/// [`Messages::flags`]: of the transaction that the last [`Record::Part`] names. A journal that ends without its
+/// [`Record::Committed`] has never had them.
+pub const CONDITIONAL: u8 = 4;
 
 /// No more messages are put into one record: what damage to its head can cost.
 const RECORD_MESSAGES_MAX: u32 = 4096;
@@ -323,6 +331,17 @@ impl Records {
     /// The lane was stopped in order.
     pub fn clean(&mut self) {
         self.other(CLEAN, &[], &[]);
+    }
+
+    /// The [`CONDITIONAL`] messages to come, up to the end of the submission or the next such record, are of this
+    /// transaction.
+    pub fn part(&mut self, tx: u64) {
+        self.other(PART, &[tx], &[]);
+    }
+
+    /// A transaction is committed. To be submitted behind all its parts.
+    pub fn committed(&mut self, tx: u64) {
+        self.other(COMMITTED, &[tx], &[]);
     }
 }
 

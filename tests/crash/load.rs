@@ -96,7 +96,7 @@ pub struct World {
 
 impl World {
     pub fn new() -> World {
-        let sources: Vec<u16> = SOURCES.iter().map(|source| source.number).chain([TX_SOURCE]).collect();
+        let sources: Vec<u16> = SOURCES.iter().map(|source| source.number).chain([TX_SOURCE, MOVED_TO.1]).collect();
         World { truth: Arc::new(Truth::new(QUEUES, &sources)), definitions: Arc::default(), declared: Arc::default() }
     }
 
@@ -203,7 +203,6 @@ impl World {
             link.declare_queue(queue, Declare::Passive)?;
             self.truth.acks_are_sure(queue);
         }
-        self.truth.check_moves(MOVED, MOVED_TO);
         self.truth.end_drain();
         link.close()
     }
@@ -406,17 +405,14 @@ impl Worker {
             let Some(id) = truth.delivered(MOVED.0, &delivery, How::Load) else {
                 continue;
             };
-            let moved = Id { source: MOVED_TO.1, ..id };
+            let moved = truth.next(MOVED_TO.1);
             let source = source(MOVED_TO.1, Route::Queues(&[MOVED_TO.0]), (16, 500), 0, 0);
-            truth.sent(moved, &[MOVED_TO.0], false);
+            let (from, to) = ((MOVED.0, id), (MOVED_TO.0, moved));
+            truth.moves(from, to, self.whole);
             source.push(&mut self.link, moved);
-            truth.acked(MOVED.0, id);
-            truth.half_moved(MOVED.0, id, !self.whole);
             self.link.push(1, BasicAck { delivery_tag: delivery.tag, multiple: false });
             self.link.call(TxCommit {}, TxCommitOk::ID)?;
-            truth.confirmed(moved, &[MOVED_TO.0]);
-            truth.half_moved(MOVED.0, id, false);
-            truth.gone(id, &[MOVED.0]);
+            truth.moved(from, to);
         }
         self.leave(MOVED.0)
     }

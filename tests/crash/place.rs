@@ -2,8 +2,9 @@
 //! allows them.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A folder that is removed at the end, unless the test has failed: then somebody wants to look at it.
@@ -107,12 +108,60 @@ impl Mount {
         &self.at
     }
 
-    /// Cuts an ext4 off: what is not on the disk by now never comes there. The number is EXT4_IOC_SHUTDOWN, the flag
-    /// NOLOGFLUSH: not even the log of the file system is written.
-    pub fn cut(&self) -> Result<(), String> {
-        let script = "import fcntl, os, struct, sys\n\
-                      fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587D, struct.pack('I', 2))";
-        run("python3", &["-c", script, &text(&self.at)])
+    /// Gets ready to cut an ext4 off.
+    pub fn cutter(&self) -> Result<Cutter, String> {
+        let mut child = Command::new("python3");
+        child.args(["-c", CUTTER, &text(&self.at)]);
+        let spawned = child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+        let mut process = spawned.map_err(|error| format!("python3: {error}"))?;
+        let mut ready = String::new();
+        let mut output = BufReader::new(process.stdout.take().expect("it is piped"));
+        let _ = output.read_line(&mut ready);
+        match &*ready {
+            "ready\n" => Ok(Cutter { process, output }),
+            _ => Err("python3 does not get ready".into()),
+        }
+    }
+}
+
+/// Has everything open, and waits for a line. The number is EXT4_IOC_SHUTDOWN, the flag NOLOGFLUSH: not even the log of
+/// the file system is written.
+const CUTTER: &str = "
+import fcntl, os, struct, sys
+directory = os.open(sys.argv[1], os.O_RDONLY)
+print('ready', flush=True)
+if sys.stdin.readline():
+    try:
+        fcntl.ioctl(directory, 0x8004587D, struct.pack('I', 2))
+        print('done', flush=True)
+    except OSError as error:
+        print(error, flush=True)
+";
+
+/// Cuts a file system off.
+#[derive(Debug)]
+pub struct Cutter {
+    process: Child,
+    output: BufReader<ChildStdout>,
+}
+
+impl Cutter {
+    /// What is not on the disk by now never comes there.
+    pub fn cut(mut self) -> Result<(), String> {
+        let mut input = self.process.stdin.take().expect("it is piped");
+        input.write_all(b"now\n").map_err(|error| error.to_string())?;
+        let mut said = String::new();
+        let _ = self.output.read_line(&mut said);
+        drop(input);
+        let _ = self.process.wait();
+        if said == "done\n" { Ok(()) } else { Err(format!("the file system is not cut off: {}", said.trim())) }
+    }
+}
+
+impl Drop for Cutter {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 

@@ -26,8 +26,6 @@ struct Fate {
     acked_surely: bool,
     confirmed: bool,
     transient: bool,
-    /// A move of it between two shards was not answered: it may be in both places, or in none.
-    half_moved: bool,
     /// It may not come again.
     gone: bool,
 }
@@ -43,6 +41,16 @@ impl Fate {
     fn may_be_there(&self) -> bool {
         !self.gone && !self.transient
     }
+}
+
+/// A message that goes from one queue to another.
+#[derive(Debug, Clone)]
+struct Move {
+    from: (&'static str, Id),
+    to: (&'static str, Id),
+    /// It is on the disk as a whole or not at all.
+    whole: bool,
+    done: bool,
 }
 
 /// Who takes a message.
@@ -72,6 +80,7 @@ pub struct Truth {
     numbers: BTreeMap<u16, AtomicU32>,
     /// Transactions whose commit was not answered.
     open: Mutex<Vec<Vec<(&'static str, Id)>>>,
+    moves: Mutex<Vec<Move>>,
     faults: Mutex<Vec<String>>,
     tally: Mutex<Tally>,
 }
@@ -98,6 +107,7 @@ impl Truth {
             queues: self.queues.iter().map(|(queue, fates)| (*queue, Mutex::new(lock(fates).clone()))).collect(),
             numbers: self.numbers.iter().map(|(source, next)| (*source, number(next))).collect(),
             open: Mutex::new(lock(&self.open).clone()),
+            moves: Mutex::new(lock(&self.moves).clone()),
             faults: Mutex::default(),
             tally: Mutex::new(self.tally()),
         }
@@ -114,6 +124,8 @@ impl Truth {
                 *fate = Fate { acked_life: fate.acked_life, transient: fate.transient, ..known };
             }
         }
+        let done: Vec<_> = lock(&self.moves).iter().filter(|it| it.done).map(|it| it.to).collect();
+        lock(&later.moves).iter_mut().for_each(|it| it.done = done.contains(&it.to));
         // Transactions that were answered meanwhile were open at some time.
         lock(&later.open).extend(lock(&self.open).iter().cloned());
         later
@@ -177,11 +189,19 @@ impl Truth {
         lock(&self.open).retain(|open| open != entries);
     }
 
-    /// A move of a message is under way, and its two halves are on the disk one after the other.
-    pub fn half_moved(&self, queue: &str, id: Id, half: bool) {
-        if let Some(fate) = self.queue(queue).get_mut(&id) {
-            fate.half_moved = half;
-        }
+    /// A message is about to be acknowledged in one queue and published as another message in another queue, in one
+    /// transaction. `whole`: which is on the disk as a whole or not at all.
+    pub fn moves(&self, from: (&'static str, Id), to: (&'static str, Id), whole: bool) {
+        self.sent(to.1, &[to.0], false);
+        self.acked(from.0, from.1);
+        lock(&self.moves).push(Move { from, to, whole, done: false });
+    }
+
+    /// The move was committed.
+    pub fn moved(&self, from: (&'static str, Id), to: (&'static str, Id)) {
+        self.confirmed(to.1, &[to.0]);
+        self.gone(from.1, &[from.0]);
+        lock(&self.moves).iter_mut().filter(|it| it.to == to).for_each(|it| it.done = true);
     }
 
     /// A message has come: checks it and returns its name.
@@ -274,6 +294,7 @@ impl Truth {
                 self.fault(format!("{came} of {} messages of a transaction: {:?}", open.len(), open[0]));
             }
         }
+        self.check_moves(drain);
         for (queue, messages) in &self.queues {
             for (id, fate) in lock(messages).iter_mut() {
                 if fate.seen_drain == drain || fate.gone {
@@ -290,20 +311,22 @@ impl Truth {
         }
     }
 
-    /// Messages of `from` in one queue are moved to another under the same number: each is in exactly one of them.
-    pub fn check_moves(&self, (from, from_source): (&str, u16), (to, to_source): (&str, u16)) {
-        let drain = self.drain.load(Ordering::SeqCst);
-        let (from, to) = (self.queue(from), self.queue(to));
-        for (id, fate) in from.iter().filter(|(id, _)| id.source == from_source) {
-            let here = fate.seen_drain == drain;
-            let moved = to.get(&Id { source: to_source, ..*id });
-            // Those of earlier drains are settled.
-            let old = fate.seen_drain != 0 && !here || moved.is_some_and(|fate| ![0, drain].contains(&fate.seen_drain));
-            let there = moved.is_some_and(|fate| fate.seen_drain == drain);
-            if !old && !fate.half_moved && (here && there || fate.confirmed && !here && !there) {
-                let places = if here { "both places" } else { "no place" };
-                self.fault(format!("{id:?} is in {places} of a move: {fate:?}, {moved:?}"));
+    /// Each message that was to be moved is in exactly one place, once.
+    fn check_moves(&self, drain: u32) {
+        let mut of_each: BTreeMap<(&'static str, Id), Vec<Move>> = BTreeMap::new();
+        for it in std::mem::take(&mut *lock(&self.moves)) {
+            of_each.entry(it.from).or_default().push(it);
+        }
+        for ((queue, id), moves) in of_each {
+            let fate = self.queue(queue)[&id];
+            let copies: Vec<Fate> = moves.iter().map(|it| self.queue(it.to.0)[&it.to.1]).collect();
+            let places = [fate].iter().chain(&copies).filter(|fate| fate.seen_drain == drain).count();
+            let before = [fate].iter().chain(&copies).any(|fate| ![0, drain].contains(&fate.seen_drain));
+            if !before && moves.iter().all(|it| it.whole || it.done) && (places > 1 || places == 0 && fate.confirmed) {
+                self.fault(format!("{queue}: {id:?} is in {places} places after its move: {fate:?}, {copies:?}"));
             }
+            // It may be moved again: what the drain took may come back after a crash.
+            lock(&self.moves).extend(moves);
         }
     }
 
@@ -416,16 +439,16 @@ mod tests {
             let truth = Truth::new(&["m", "n"], &[1]);
             truth.sent(FIRST, &["m"], false);
             truth.confirmed(FIRST, &["m"]);
-            let moved = Id { source: 2, ..FIRST };
-            truth.sent(moved, &["n"], false);
-            truth.acked("m", FIRST);
+            let moved = Id { source: 2, number: 7 };
+            truth.moves(("m", FIRST), ("n", moved), true);
+            truth.killed();
             truth.begin_drain();
             for (queue, id) in [("m", FIRST), ("n", moved)] {
                 if came.contains(queue) {
                     truth.delivered(queue, &delivery(id, true), How::Drain);
                 }
             }
-            truth.check_moves(("m", 1), ("n", 2));
+            truth.end_drain();
             assert_eq!(truth.faults().len(), expected, "{came}: {:?}", truth.faults());
         }
     }

@@ -5,7 +5,7 @@ use leveret::amqp::method::*;
 use leveret::amqp::table::ArrayWriter;
 use leveret::amqp::{Frame, FrameHeader, FrameKind, LongStr, Method, Properties, Table, TableWriter, Value};
 
-use crate::net::{Feed, Net};
+use crate::net::{Feed, Net, Store};
 use crate::peer::{LOGIN, Peer};
 use crate::random::Random;
 use crate::say::*;
@@ -425,9 +425,10 @@ pub fn streams_and_pieces(random: &mut Random) {
     let takes: Vec<(&str, bool, u16)> = (0..1 + random.below(4))
         .map(|_| (*random.pick(&["q1", "q2", "q3"]), random.once_in(2), *random.pick(&[0, 1, 7])))
         .collect();
+    let store = if random.once_in(2) { Store::Disk } else { Store::None };
     let (ack_seed, piece_seed) = (random.next(), random.next());
     let heard = |mut pieces: Option<Random>| {
-        let net = Net::new(shards, Feed::Whole);
+        let net = Net::new(shards, Feed::Whole, store);
         // Where every body is large, none is taken as it lies.
         let net = if pieces.is_some() { net.with(|settings| settings.limits.body_own_block_bytes = 1) } else { net };
         let publisher = net.peer_on(0);

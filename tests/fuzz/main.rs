@@ -8,6 +8,9 @@
 #[allow(dead_code)]
 #[path = "../protocol/dialogue.rs"]
 mod dialogue;
+#[allow(dead_code)]
+#[path = "../protocol/disk.rs"]
+mod disk;
 #[allow(dead_code, unused_imports, unused_macros)]
 #[path = "../protocol/net.rs"]
 mod net;
@@ -21,7 +24,7 @@ mod say;
 mod bodies;
 mod random;
 
-use net::{Feed, Net};
+use net::{Feed, Net, Store};
 use random::Random;
 
 /// Calls `body` with a generator for each round.
@@ -84,7 +87,7 @@ fn properties() {
 /// Net and bystander are kept over many cases: what one leaves behind, the next meets.
 fn connections(count: usize, rounds_count: u64, body: fn(&Net, &mut Random)) {
     let feed = if count > 1 { Feed::Scrambled(7) } else { Feed::Whole };
-    let net = Net::new(count, feed);
+    let net = Net::new(count, feed, if count > 1 { Store::Disk } else { Store::None });
     let bystander = net.peer();
     bystander.queue(say::exclusive("bystander"));
     bystander.confirm_select();

@@ -9,6 +9,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
 
 mod dialogue;
+mod disk;
 mod net;
 mod peer;
 mod say;

@@ -14,8 +14,10 @@ use leveret::shard::alarm::Alarm;
 use leveret::shard::mesh::{Batch, ShardId};
 use leveret::shard::turn::{CloseKind, NextTurn, ReadOutcome, World, WriteOutcome, turn};
 use leveret::shard::{ConnectionId, Peer as Address, Shard};
+use leveret::store::{Completion, Fetch, Submission};
 use leveret::time::Now;
 
+use crate::disk::Disk;
 use crate::peer::{LOGIN, Login, Peer};
 use crate::say::declare;
 
@@ -29,6 +31,15 @@ pub enum Feed {
     /// Parts of any size; shards have turns in any order, are left out now and then, and see the topology log late.
     /// From a seed.
     Scrambled(u64),
+}
+
+/// Where durable things are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    /// Nowhere.
+    None,
+    /// On a disk.
+    Disk,
 }
 
 /// splitmix64.
@@ -79,6 +90,7 @@ struct Wires {
     must_look: Vec<bool>,
     pipes: Vec<Pipe>,
     inboxes: Vec<VecDeque<Batch>>,
+    disk: Option<Disk>,
 }
 
 /// One shard's view of the wires during a turn.
@@ -160,6 +172,23 @@ impl World for Port<'_> {
         // What happened before this moment everybody sees; of what happens meanwhile, batches pull what must be seen.
         let must = std::mem::take(&mut self.wires.must_look[self.shard]);
         if !must && once_in(&mut self.wires.dice, 2) { 0 } else { u64::MAX }
+    }
+
+    fn may_submit(&mut self, shard: u8) -> bool {
+        self.wires.disk.as_ref().is_none_or(|disk| disk.has_taken(usize::from(shard)))
+    }
+
+    fn submit(&mut self, submission: Submission) -> Vec<u8> {
+        self.wires.disk.as_mut().expect("a store").submit(submission);
+        vec![]
+    }
+
+    fn fetch(&mut self, fetch: Fetch) {
+        self.wires.disk.as_mut().expect("a store").fetch(fetch);
+    }
+
+    fn completion(&mut self) -> Option<Completion> {
+        self.wires.disk.as_mut()?.completion(self.shard)
     }
 
     fn push(&mut self, to: ShardId, batch: Batch) {
@@ -297,8 +326,9 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(count: usize, feed: Feed, settings: Settings) -> Stage {
-        let shards = Shard::mesh(count, Arc::new(settings.clone()), [7; 32], None);
+    fn new(count: usize, feed: Feed, settings: Settings, store: Store) -> Stage {
+        let contents = (store == Store::Disk).then(Disk::contents);
+        let shards = Shard::mesh(count, Arc::new(settings.clone()), [7; 32], contents.as_ref());
         assert_eq!(shards.len(), count);
         Stage {
             due: vec![NextTurn::Now; count],
@@ -311,6 +341,7 @@ impl Stage {
                 must_look: vec![true; count],
                 pipes: vec![],
                 inboxes: (0..count).map(|_| VecDeque::new()).collect(),
+                disk: contents.map(|_| Disk::new(count)),
             },
             links: vec![],
             settings,
@@ -330,7 +361,11 @@ impl Stage {
         let has_event = |pipe: &Pipe| {
             pipe.shard == shard && pipe.closed.is_none() && (pipe.became_writable || pipe.has_input() && !pipe.refused)
         };
-        due || self.poked[shard] || !self.wires.inboxes[shard].is_empty() || self.wires.pipes.iter().any(has_event)
+        let news = self.wires.disk.as_ref().is_some_and(|disk| disk.has_news(shard));
+        due || news
+            || self.poked[shard]
+            || !self.wires.inboxes[shard].is_empty()
+            || self.wires.pipes.iter().any(has_event)
     }
 
     /// Runs turns until no shard has anything left to do at this moment.
@@ -356,8 +391,14 @@ impl Stage {
                 idle_turns = if port.bytes_read > 0 { 0 } else { idle_turns + 1 };
                 assert!(idle_turns < IDLE_TURNS_MAX, "shard {shard} never gets quiet: {:?}", self.due[shard]);
             }
-            if !ran {
-                break;
+            // The disk is slow: it comes when nobody else has anything to do, or before by chance.
+            if !ran || once_in(&mut self.wires.dice, 8) {
+                let works = self.wires.disk.as_mut().is_some_and(Disk::step);
+                if !ran && !works {
+                    break;
+                }
+                // Whoever waits for the journal to take what it has is told.
+                self.poked.iter_mut().for_each(|poked| *poked |= works);
             }
         }
         for (pipe, link) in self.wires.pipes.iter_mut().zip(&mut self.links) {
@@ -431,16 +472,20 @@ fn tighten(settings: &mut Settings, seed: u64) {
     limits.body_own_block_bytes = some(100, 4_000);
     limits.route_cache_max = some(1, 8);
     limits.blocks_spare_max = some(1, 4);
+    limits.stored_messages_bytes_max = some(1, 10_000);
+    limits.messages_bytes_max = some(1, 100_000);
+    limits.fetch_bytes_max = some(1, 1_000);
+    limits.journal_waiting_bytes_max = some(1, 10_000);
 }
 
 impl Net {
     /// Shards with the scripts' settings.
-    pub fn new(count: usize, feed: Feed) -> Net {
+    pub fn new(count: usize, feed: Feed, store: Store) -> Net {
         let mut settings = settings();
         if let Feed::Scrambled(seed) = feed {
             tighten(&mut settings, seed);
         }
-        Net(Rc::new(RefCell::new(Stage::new(count, feed, settings))))
+        Net(Rc::new(RefCell::new(Stage::new(count, feed, settings, store))))
     }
 
     /// Other shards, as many and fed the same way, with some settings changed.
@@ -448,7 +493,8 @@ impl Net {
         let stage = self.0.borrow();
         let mut settings = stage.settings.clone();
         change(&mut settings);
-        Net(Rc::new(RefCell::new(Stage::new(stage.shards.len(), stage.wires.feed, settings))))
+        let store = if stage.wires.disk.is_some() { Store::Disk } else { Store::None };
+        Net(Rc::new(RefCell::new(Stage::new(stage.shards.len(), stage.wires.feed, settings, store))))
     }
 
     /// How many shards there are.
@@ -658,11 +704,16 @@ pub fn seed() -> u64 {
 
 /// Runs a script on `count` shards.
 pub fn run(count: usize, feed: Feed, script: fn(&Net)) {
-    script(&Net::new(count, feed));
+    script(&Net::new(count, feed, Store::None));
 }
 
-/// Scripts: each runs on one shard, on four, on four whose turns and inputs are scrambled, and on one that gets every
-/// byte alone. Attributes (`#[ignore]`) go to the
+/// Runs a script on `count` shards with a store.
+pub fn run_on_disk(count: usize, feed: Feed, script: fn(&Net)) {
+    script(&Net::new(count, feed, Store::Disk));
+}
+
+/// Scripts: each runs on one shard, on four, on four whose turns and inputs are scrambled, on one that gets every
+/// byte alone, and with a store on one shard and on three that are scrambled. Attributes (`#[ignore]`) go to the
 /// tests of a script.
 macro_rules! scripts {
     ($($(#[$meta:meta])* $name:ident($net:ident) $body:block)*) => {$(
@@ -689,6 +740,16 @@ macro_rules! scripts {
             #[test]
             fn byte_by_byte() {
                 crate::net::run(1, crate::net::Feed::Bytewise, script);
+            }
+            $(#[$meta])*
+            #[test]
+            fn on_a_disk() {
+                crate::net::run_on_disk(1, crate::net::Feed::Whole, script);
+            }
+            $(#[$meta])*
+            #[test]
+            fn scrambled_on_a_disk() {
+                crate::net::run_on_disk(3, crate::net::Feed::Scrambled(crate::net::seed()), script);
             }
         }
     )*};

@@ -8,7 +8,7 @@ use super::runs::Slot;
 use super::state::State;
 use crate::store::QueueId;
 use crate::store::batch::Batch;
-use crate::store::record::{self, COPY, Messages, Record, TRANSIENT};
+use crate::store::record::{self, CONDITIONAL, COPY, Messages, Record, TRANSIENT};
 
 /// What was not sound in a batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -25,6 +25,9 @@ impl State {
         if batch.index <= self.index {
             return false;
         }
+        if batch.index > self.index + 1 {
+            self.parts.commit_all();
+        }
         if batch.term > self.term {
             self.restart(batch.term);
         }
@@ -38,10 +41,14 @@ impl State {
     /// Applies the records of a submission that lies at `at` of this segment's file. `scratch` is memory to work in.
     pub fn apply(&mut self, bytes: &[u8], segment: u64, at: u64, scratch: &mut Vec<Slot>) -> Unsound {
         let mut unsound = Unsound::default();
+        self.parts.end_part();
         for (offset, record) in record::records(bytes) {
             match record {
                 Ok(record) => unsound.messages += self.record(record, segment, at + offset as u64, scratch),
-                Err(_) => unsound.records += 1,
+                Err(_) => {
+                    unsound.records += 1;
+                    self.parts.commit_all();
+                }
             }
         }
         unsound
@@ -54,13 +61,9 @@ impl State {
         match record {
             Record::Messages(messages) if messages.flags & COPY != 0 => self.copies(&messages, segment, at),
             Record::Messages(messages) => return self.messages(&messages, segment, at, scratch),
-            Record::Settled(ranges) => {
-                for range in ranges.iter() {
-                    if let Some(row) = self.rows.get_mut(&range.queue) {
-                        row.settle(range.first, range.last, index, &mut self.segments);
-                    }
-                }
-            }
+            // Nobody writes that: it stands for a record that is lost.
+            Record::Settled(ranges) if ranges.iter().len() == 0 => self.parts.commit_all(),
+            Record::Settled(ranges) => self.settle_all(ranges.iter(), index),
             Record::Returned(ranges) => {
                 for range in ranges.iter() {
                     if let Some(row) = self.rows.get_mut(&range.queue) {
@@ -95,6 +98,8 @@ impl State {
                 self.unbind(&(binding.source, binding.destination, binding.bytes.into()));
             }
             Record::Clean => {}
+            Record::Part { tx } => self.parts.begin_part(tx),
+            Record::Committed { tx } => self.parts.commit(tx),
         }
         0
     }
@@ -103,11 +108,7 @@ impl State {
     pub fn settle_ahead(&mut self, bytes: &[u8]) {
         for (_, record) in record::records(bytes) {
             let Ok(Record::Settled(ranges)) = record else { continue };
-            for range in ranges.iter() {
-                if let Some(row) = self.rows.get_mut(&range.queue) {
-                    row.settle(range.first, range.last, self.index + 1, &mut self.segments);
-                }
-            }
+            self.settle_all(ranges.iter(), self.index + 1);
         }
     }
 
@@ -131,6 +132,9 @@ impl State {
             row.append(queue, first + skip, scratch, bytes / u64::from(places.max(1)), segment);
             if transient && found > 0 {
                 row.transient.insert(first + skip, first + skip + found - 1);
+            }
+            if messages.flags & CONDITIONAL != 0 && found > 0 {
+                self.parts.bring(queue, first + skip, first + skip + found - 1);
             }
             if missing > 0 {
                 row.skip_to(first + u64::from(messages.count));

@@ -26,11 +26,13 @@
 //!                lists x { u64 queue | u32 slots | 0 | slots as in an index } }   segments
 //!   u64 n, n x { u64 id | u64 head | u64 end | u64 flagged below | settled | returned | transient |
 //!                u32 runs | 0, runs x { u64 segment | u64 first | u32 span | alive | mean | slots | count | 0 } }
+//!   u64 n, n x { u64 transaction | u64 r | r x { u64 queue | u64 first | u64 last } }   transactions not committed yet
 //!   A set of positions is u32 r | u32 c | r x { u64 first | u64 last } | c x { u64 number | 64 x u64 bits }.
 //! ```
 
 use super::bytes::{Bytes, push_u64s};
 use super::index::{load_slots, save_slots};
+use super::parts::Parts;
 use super::positions::Positions;
 use super::rows::Row;
 use super::runs::{IndexPlace, List, Run, Segment};
@@ -216,6 +218,7 @@ impl State {
                 push_u32s(&mut to, &[run.span, run.alive, run.mean, run.slots, run.count, 0]);
             }
         }
+        self.parts.save(&mut to);
         to
     }
 
@@ -288,6 +291,7 @@ impl State {
             }
             state.rows.insert(id, row);
         }
+        state.parts = Parts::load(from)?;
         from.0.is_empty().then_some(state)
     }
 }

@@ -11,6 +11,7 @@ pub mod counts;
 pub mod fetch;
 pub mod files;
 pub mod index;
+pub mod parts;
 pub mod positions;
 pub mod rescue;
 pub mod rows;

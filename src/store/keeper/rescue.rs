@@ -11,11 +11,12 @@ use super::Keeper;
 use super::apply::cut;
 use super::files::Files;
 use super::index;
+use super::parts::Parts;
 use super::rows::Row;
 use super::runs::{List, Run, Segments, Slot};
 use super::state::State;
 use crate::store::disk::Disk;
-use crate::store::record::{self, Record, TRANSIENT};
+use crate::store::record::{self, CONDITIONAL, Range, Record, TRANSIENT};
 use crate::store::report::Report;
 use crate::store::scan::Scan;
 use crate::store::survey::{Survey, survey};
@@ -123,12 +124,31 @@ struct Found {
     /// By queue: slots with the number of their segment.
     slots: BTreeMap<QueueId, Vec<(Slot, u64)>>,
     transient: BTreeMap<QueueId, Vec<(Position, Position)>>,
+    /// Of transactions that were not committed in their term.
+    void: Vec<Range>,
 }
 
 impl Found {
-    fn read(&mut self, bytes: &[u8], number: u64, at: u64, scratch: &mut Vec<Slot>) {
+    fn read(&mut self, bytes: &[u8], number: u64, at: u64, parts: &mut Parts, scratch: &mut Vec<Slot>) {
+        parts.end_part();
         for (offset, record) in record::records(bytes) {
-            let Ok(Record::Messages(messages)) = record else { continue };
+            let messages = match record {
+                Ok(Record::Messages(messages)) => messages,
+                Ok(Record::Part { tx }) => {
+                    parts.begin_part(tx);
+                    continue;
+                }
+                Ok(Record::Committed { tx }) => {
+                    parts.commit(tx);
+                    continue;
+                }
+                Ok(Record::Settled(ranges)) if ranges.iter().len() > 0 => continue,
+                Ok(Record::Settled(_)) | Err(_) => {
+                    parts.commit_all();
+                    continue;
+                }
+                Ok(_) => continue,
+            };
             let places = messages.places().len().min(usize::from(u16::MAX)) as u16;
             let (found, _) = cut(&messages, at + offset as u64, places, 0, scratch);
             for (queue, first) in messages.places() {
@@ -136,6 +156,9 @@ impl Found {
                 slots.extend(scratch.iter().map(|slot| (Slot { first: first + slot.first, ..*slot }, number)));
                 if messages.flags & TRANSIENT != 0 && found > 0 {
                     self.transient.entry(queue).or_default().push((first, first + found - 1));
+                }
+                if messages.flags & CONDITIONAL != 0 && found > 0 {
+                    parts.bring(queue, first, first + found - 1);
                 }
             }
         }
@@ -155,6 +178,8 @@ impl Found {
                 stretches.into_iter().for_each(|(first, last)| _ = row.transient.insert(first, last));
             }
         }
+        let index = state.index;
+        state.settle_all(self.void.into_iter(), index);
     }
 }
 
@@ -170,16 +195,24 @@ pub fn everything<D: Disk>(
     let (mut found, mut scratch) = (Found::default(), Vec::new());
     let mut batches = scan();
     while let Some(batch) = batches.next(report) {
+        if batch.index > state.index + 1 {
+            state.parts.commit_all();
+        }
+        if batch.term > state.term {
+            found.void.extend(state.parts.end_term());
+        }
         state.begin(&batch);
         let mut at = batch.at;
         for submission in &batch.submissions {
-            found.read(&submission.bytes, batch.segment, at, &mut scratch);
+            found.read(&submission.bytes, batch.segment, at, &mut state.parts, &mut scratch);
             at += submission.bytes.len() as u64;
         }
         batches.give(batch.submissions.into_iter().map(|submission| submission.bytes).collect());
     }
     let end = (batches.next_index(), batches.unsynced());
     found.file(state);
+    // What is still open now is so at the end, whatever is read again.
+    let open = std::mem::take(&mut state.parts);
     let mut files = Files::new(disk.clone());
     let copies = state.segments.all.iter().flat_map(|segment| index::find_definitions(&mut files, segment));
     let mut copy = copies.max_by_key(|(index, _)| *index);
@@ -198,6 +231,7 @@ pub fn everything<D: Disk>(
     }
     // What was flagged before is not known.
     state.clean = false;
+    state.parts = open;
     end
 }
 

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use ahash::RandomState;
 
+use super::parts::Parts;
 use super::rows::Row;
 use super::runs::Segments;
 use crate::store::QueueId;
+use crate::store::record::Range;
 use crate::store::segment::LaneId;
 
 /// Numbers below are of queues and exchanges that are always there.
@@ -42,6 +44,8 @@ pub struct State {
     pub rows: HashMap<QueueId, Row, RandomState>,
     /// Where the messages lie.
     pub segments: Segments,
+    /// What is not committed yet.
+    pub parts: Parts,
     /// Messages that were lost to damage since the start.
     pub lost: u64,
     gone: BTreeSet<QueueId>,
@@ -64,6 +68,7 @@ impl State {
             // The same in each run: what is hashed are numbers that no client chooses.
             rows: HashMap::with_hasher(RandomState::with_seeds(1, 2, 3, 4)),
             segments: Segments::default(),
+            parts: Parts::default(),
             lost: 0,
             gone: BTreeSet::new(),
             gone_order: VecDeque::new(),
@@ -139,7 +144,7 @@ impl State {
         self.segments.all.iter().map(|segment| segment.live_bytes).sum()
     }
 
-    /// A term begins: what does not survive a start goes, and what may have been delivered is flagged. Returns whether
+    /// A term begins: what does not survive a start or was not committed goes, and what may have been delivered is flagged. Returns whether
     /// the term before was stopped in order.
     pub fn restart(&mut self, term: u64) -> bool {
         // A term between the two was not stopped in order: it wrote nothing.
@@ -152,6 +157,8 @@ impl State {
                 row.drop_all(index, &mut self.segments);
             }
         }
+        let uncommitted = self.parts.end_term();
+        self.settle_all(uncommitted, index);
         for row in self.rows.values_mut() {
             let transient = std::mem::take(&mut row.transient);
             for (first, last) in transient.stretches(row.head, row.end) {
@@ -166,6 +173,15 @@ impl State {
         let dangling: Vec<Bound> = self.bindings.iter().filter(dangling).cloned().collect();
         dangling.iter().for_each(|binding| self.unbind(binding));
         clean
+    }
+
+    /// These are done with; what of them is unknown is left alone.
+    pub fn settle_all(&mut self, ranges: impl Iterator<Item = Range>, index: u64) {
+        for range in ranges {
+            if let Some(row) = self.rows.get_mut(&range.queue) {
+                row.settle(range.first, range.last, index, &mut self.segments);
+            }
+        }
     }
 
     /// These segments are gone, with all that lived in them.

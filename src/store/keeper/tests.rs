@@ -3,6 +3,7 @@
 mod damage;
 mod faults;
 mod model;
+mod parts;
 mod space;
 
 use std::collections::{BTreeMap, BTreeSet};

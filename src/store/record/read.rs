@@ -1,15 +1,15 @@
 //! Records as values: reading what [`Records`](super::Records) wrote.
 
 use super::{
-    BOUND, CLEAN, DEFINED, HEAD_BYTES, MESSAGE_BYTES, MESSAGES, PURGED, RANGE_BYTES, RETURNED, Range, SETTLED, UNBOUND,
-    UNDEFINED, message_checksum,
+    BOUND, CLEAN, COMMITTED, DEFINED, HEAD_BYTES, MESSAGE_BYTES, MESSAGES, PART, PURGED, RANGE_BYTES, RETURNED, Range,
+    SETTLED, UNBOUND, UNDEFINED, message_checksum,
 };
 use crate::store::{Position, QueueId, u32_at, u64_at};
 
 /// Messages with neighbouring positions in each of some queues.
 #[derive(Debug, Clone, Copy)]
 pub struct Messages<'a> {
-    /// [`TRANSIENT`], [`COPY`].
+    /// [`TRANSIENT`], [`COPY`], [`CONDITIONAL`].
     pub flags: u8,
     /// How many there are.
     pub count: u32,
@@ -114,6 +114,16 @@ pub enum Record<'a> {
     Unbound(Binding<'a>),
     /// The lane was stopped in order.
     Clean,
+    /// The conditional messages behind it are of this transaction.
+    Part {
+        /// The transaction.
+        tx: u64,
+    },
+    /// A transaction is committed.
+    Committed {
+        /// The transaction.
+        tx: u64,
+    },
 }
 
 /// A binding.
@@ -199,6 +209,8 @@ fn parse(record: &[u8]) -> Option<Record<'_>> {
             if kind == BOUND { Record::Bound(binding) } else { Record::Unbound(binding) }
         }
         CLEAN => Record::Clean,
+        PART => Record::Part { tx: number(0)? },
+        COMMITTED => Record::Committed { tx: number(0)? },
         _ => return None,
     })
 }

@@ -46,6 +46,10 @@ pub(super) fn sample() -> Vec<u8> {
     records.push_message(1, |place| place.copy_from_slice(b"f"));
     records.push_message(1, |place| place.copy_from_slice(b"g"));
     push(&mut records, Q, 12, COPY, "h");
+    records.part(1 << 60);
+    push(&mut records, Q, 13, CONDITIONAL, "i");
+    push(&mut records, Q, 14, CONDITIONAL, "j");
+    push(&mut records, Q, 15, 0, "k");
     records.settled(Q, 5, 5);
     records.settled(Q, 6, 9);
     records.settled(QueueId(8), 10, 10);
@@ -55,23 +59,28 @@ pub(super) fn sample() -> Vec<u8> {
     records.defined(QueueId(9), b"what");
     records.bound(QueueId(1), QueueId(9), b"");
     records.undefined(QueueId(9));
+    records.committed(1 << 60);
     records.clean();
     records.take(vec![])
 }
 
-pub(super) const EXPECTED: [&str; 12] = [
+pub(super) const EXPECTED: [&str; 16] = [
     "messages 0 2 [(7, 5)] a bc",
     "messages 0 1 [(7, 8)] ",
     "messages 1 1 [(7, 9)] d",
     "messages 1 1 [(8, 10)] e",
     "messages 2 2 [(7, 10), (8, 11)] f g",
     "messages 2 1 [(7, 12)] h",
+    "Part { tx: 1152921504606846976 }",
+    "messages 4 2 [(7, 13)] i j",
+    "messages 0 1 [(7, 15)] k",
     "settled [(7, 5, 9), (8, 10, 10), (7, 10, 10)]",
     "returned [(7, 11, 11)]",
     "purged 7 13 [(11, 11), (12, 12)]",
     "defined 9 4",
     "bound 1 9",
     "Undefined { id: QueueId(9) }",
+    "Committed { tx: 1152921504606846976 }",
 ];
 
 #[test]
@@ -153,4 +162,22 @@ fn what_was_settled_before_it_was_written_is_left_out() {
         let left = left.map(|bytes| said(&bytes).join("|"));
         assert_eq!(left.as_deref(), expected, "{what:?}");
     }
+}
+
+#[test]
+fn what_is_left_out_of_a_part_leaves_the_rest_of_it_conditional() {
+    let mut records = Records::default();
+    push(&mut records, Q, 0, 0, "a");
+    records.part(3);
+    (1..4).for_each(|position| push(&mut records, Q, position, CONDITIONAL, "b"));
+    push(&mut records, Q, 4, 0, "c");
+    records.part(4);
+    push(&mut records, Q, 5, CONDITIONAL, "d");
+    records.settled(Q, 2, 2);
+    records.settled(Q, 5, 5);
+    records.committed(3);
+    let left = elide(&records.take(vec![]), vec![]).map(|bytes| said(&bytes).join("|"));
+    let expected = "messages 0 1 [(7, 0)] a|Part { tx: 3 }|messages 4 1 [(7, 1)] b|messages 4 1 [(7, 3)] b|\
+                    messages 0 1 [(7, 4)] c|Part { tx: 4 }|Committed { tx: 3 }";
+    assert_eq!(left.as_deref(), Some(expected));
 }
