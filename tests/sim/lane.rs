@@ -17,7 +17,6 @@ use std::collections::VecDeque;
 enum Letter {
     Batch(Batch),
     Synced(u64),
-    Fetch(Fetch),
 }
 
 /// A submission by who and which.
@@ -47,6 +46,8 @@ pub struct Lane {
     /// Written and not synced.
     unsynced: Vec<(u64, Vec<Name>)>,
     letters: VecDeque<Letter>,
+    /// Asked of the keeper and not yet heard: it may hear them before what was told it earlier.
+    fetches: VecDeque<Fetch>,
     /// What the shards are told.
     pub told: VecDeque<(u8, Completion)>,
     pub facts: Vec<Fact>,
@@ -88,6 +89,7 @@ impl Lane {
             waiting: VecDeque::new(),
             unsynced: vec![],
             letters: VecDeque::new(),
+            fetches: VecDeque::new(),
             told: VecDeque::new(),
             facts: vec![],
             spare: vec![],
@@ -106,7 +108,7 @@ impl Lane {
     }
 
     pub fn fetch(&mut self, fetch: Fetch) {
-        self.letters.push_back(Letter::Fetch(fetch));
+        self.fetches.push_back(fetch);
     }
 
     /// What each of the lane's threads could do now.
@@ -115,7 +117,7 @@ impl Lane {
         [
             up && !self.failed && (self.journal_more || !self.waiting.is_empty()),
             up && !self.failed && !self.unsynced.is_empty(),
-            up && !self.letters.is_empty(),
+            up && !(self.letters.is_empty() && self.fetches.is_empty()),
             up && (self.keeper_more || self.keeper_again_at.is_some_and(|at| at <= now_ms)),
         ]
     }
@@ -142,7 +144,7 @@ impl Lane {
 
     /// Whether all that was submitted is durable and known.
     pub fn is_settled(&self) -> bool {
-        self.waiting.is_empty() && self.unsynced.is_empty() && self.letters.is_empty()
+        self.waiting.is_empty() && self.unsynced.is_empty() && self.letters.is_empty() && self.fetches.is_empty()
     }
 
     /// One of the lane's threads does something. False when none has anything to do.
@@ -160,7 +162,7 @@ impl Lane {
             1 if self.stalled > 0 => self.stalled -= 1,
             1 if rng.chance(self.temper.stall) => self.stalled = rng.below(self.temper.stall_steps),
             1 => self.sync(),
-            2 => self.hear(),
+            2 => self.hear(rng),
             _ => self.work(now_ms),
         }
         true
@@ -229,30 +231,37 @@ impl Lane {
         }
     }
 
-    fn hear(&mut self) {
+    fn hear(&mut self, rng: &mut Rng) {
+        if (self.letters.is_empty() || rng.chance(50))
+            && let Some(fetch) = self.fetches.pop_front()
+        {
+            self.keeper.fetch(fetch);
+            return self.answer();
+        }
         match self.letters.pop_front() {
             Some(Letter::Batch(batch)) => self.spare.extend(self.keeper.apply(batch)),
             Some(Letter::Synced(index)) => self.keeper.synced(index),
-            Some(Letter::Fetch(fetch)) => self.keeper.fetch(fetch),
             None => {}
         }
         self.keeper_more = true;
+        self.answer();
         self.collect();
     }
 
     fn work(&mut self, now_ms: u64) {
+        self.answer();
         match self.keeper.step(now_ms) {
             Step::More => self.keeper_more = true,
             Step::Idle { again_at_ms } => {
                 self.keeper_more = false;
-                self.keeper_again_at = again_at_ms;
+                // The server looks once a second anyway.
+                self.keeper_again_at = again_at_ms.or(self.keeper.has_waiting().then_some(now_ms + 1000));
             }
         }
         self.collect();
     }
 
-    /// Takes what the keeper has for others.
-    fn collect(&mut self) {
+    fn answer(&mut self) {
         while let Some(fetched) = self.keeper.next_answer() {
             self.tell(|| {
                 let found: Vec<_> = fetched.messages.iter().map(|m| (m.position, m.redelivered)).collect();
@@ -261,6 +270,11 @@ impl Lane {
             });
             self.told.push_back((fetched.shard, Completion::Fetched(fetched)));
         }
+        self.keeper_more = true;
+    }
+
+    /// Takes what the keeper has for others.
+    fn collect(&mut self) {
         while let Some(submission) = self.keeper.next_submission() {
             assert_eq!(submission.from, KEEPER);
             self.tell(|| {
@@ -321,7 +335,7 @@ impl Lane {
             match rng.weighted(&possible.map(u32::from)) {
                 0 => self.write(rng, now_ms),
                 1 => self.sync(),
-                2 => self.hear(),
+                2 => self.hear(rng),
                 _ => self.work(now_ms),
             }
         }

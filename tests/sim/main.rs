@@ -60,6 +60,7 @@ const SCENARIOS: &[Scenario] = &[
     ("backlog", scenarios::backlog),
     ("durable", |seed, trace| run::durable(seed, trace).output_hash),
     ("store", store::run),
+    ("rotten_store", store::rot),
 ];
 
 fn scenario(name: &str) -> &'static Scenario {

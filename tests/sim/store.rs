@@ -9,4 +9,4 @@ mod damage;
 mod model;
 mod run;
 
-pub use run::run;
+pub use run::{rot, run};

@@ -114,6 +114,9 @@ impl Run {
             Clean::No => assert!(!contents.clean, "not stopped in order"),
             Clean::Perhaps => {}
         }
+        // One was damaged, and the other one was being written.
+        let rescued = report.findings.iter().any(|finding| finding.what.starts_with("there is no good checkpoint"));
+        self.tainted.everything |= rescued && !self.checkpoints_damaged.is_empty();
         let found = self.read_everything(lane, &contents);
         let least = if self.power_cut { self.durable } else { self.written };
         let most = self.attempted;
@@ -172,7 +175,6 @@ impl Run {
                     Fetch { shard: 0, tag: 0, queue: row.id, from, to: row.end, bytes_max, count_max, buffer: vec![] };
                 let fetched = self.fetch_now(lane, fetch);
                 well_formed(&fetched, from, row.end);
-                self.say(|| format!("{:?}\n{:?}", lane.keeper.state().rows.get(&row.id), lane.keeper.state().segments));
                 for message in &fetched.messages {
                     let at = (id, message.position);
                     let bytes = &fetched.bytes[message.at as usize..][..message.len as usize];
@@ -212,7 +214,7 @@ impl Run {
                 }
             }
         }
-        panic!("never answered: {what}")
+        panic!("never answered at {} ms: {what}; {lane:?}", self.now_ms)
     }
 
     /// How what was found differs from what should be, damage aside.

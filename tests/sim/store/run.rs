@@ -78,8 +78,17 @@ pub struct Run {
     pub hash: u64,
 }
 
-/// A run with the temper of `seed`.
+/// A run with the temper of `seed`: the disk does what disks may do.
 pub fn run(seed: u64, trace: bool) -> u64 {
+    lives(seed, trace, 0)
+}
+
+/// The same on a disk that rots between two lives.
+pub fn rot(seed: u64, trace: bool) -> u64 {
+    lives(seed, trace, 30)
+}
+
+fn lives(seed: u64, trace: bool, rot: usize) -> u64 {
     let mut rng = Rng::new(seed);
     let mut limits = Limits::default();
     limits.segment_bytes = rng.pick(&[16 << 10, 64 << 10]);
@@ -127,7 +136,7 @@ pub fn run(seed: u64, trace: bool) -> u64 {
         let end = run.rng.pick(&[End::Clean, End::Kill, End::PowerCut, End::PowerCut]);
         clean = run.live(&mut lane, steps, end);
         drop(lane);
-        if run.rng.chance(10) {
+        if run.rng.chance(rot) {
             run.damage();
             clean = if clean == Clean::No { Clean::No } else { Clean::Perhaps };
         }
@@ -344,6 +353,9 @@ impl Run {
             }
             panic!("the keeper finds something to do for ever: {:?}", lane.keeper.state().segments);
         };
+        // What died with the start is free behind the next batch.
+        self.touch();
+        self.submit_of(lane, 0);
         rest(self, lane);
         self.check_room(lane);
         self.settle_everything(lane);
