@@ -126,7 +126,8 @@ pub fn transactions_and_crashes(seed: u64, trace: bool) -> u64 {
     super::finish(sim)
 }
 
-/// B 32: connections that die while they commit over several shards: it is committed or it is not, here and on the disk.
+/// B 32: connections that die while they commit over several shards: it is committed or it is not, here and on the
+/// disk.
 pub fn commits_of_the_dying(seed: u64, trace: bool) -> u64 {
     let (mut sim, mut rng) = stage(seed, 3, trace);
     let count = 8;
