@@ -244,10 +244,12 @@ pub(super) fn load<D: Disk>(disk: &D, fresh_lane: LaneId, report: &mut Report) -
     Ok(Loaded { good, complete_after, state, files, next_index, unsynced })
 }
 
-/// Whether these are all segments that there ever were.
+/// Whether these are all segments that there ever were. A start that was interrupted may have used a number that is not
+/// there any more.
 fn are_all(files: &Survey) -> bool {
-    let first = files.segments.first().map(|first| first.header);
-    first.is_none_or(|first| first.first <= 1 && files.number_max() - first.number < files.segments.len() as u64)
+    let headers = || files.segments.iter().map(|segment| segment.header);
+    headers().next().is_none_or(|first| first.first <= 1)
+        && headers().zip(headers().skip(1)).all(|(one, next)| next.number == one.number + 1 || next.term > one.term)
 }
 
 /// Applies the batches behind a checkpoint.
