@@ -58,7 +58,9 @@ impl RecordCounts {
                 Ok(Record::Settled(_)) => self.settled += 1,
                 Ok(Record::Returned(_)) => self.returned += 1,
                 Ok(Record::Purged { .. }) => self.purged += 1,
-                Ok(Record::Defined { .. } | Record::Undefined { .. }) => self.definitions += 1,
+                Ok(Record::Defined { .. } | Record::Undefined { .. } | Record::Inventory { .. }) => {
+                    self.definitions += 1
+                }
                 Ok(Record::Bound(_) | Record::Unbound(_)) => self.bindings += 1,
                 Ok(Record::Clean) => self.clean += 1,
                 Ok(Record::Part { .. } | Record::Committed { .. }) => self.transactions += 1,
