@@ -213,7 +213,7 @@ pub fn everything<D: Disk>(
     found.file(state);
     // What is still open now is so at the end, whatever is read again.
     let open = std::mem::take(&mut state.parts);
-    let mut files = Files::new(disk.clone());
+    let mut files = Files::to_read(disk.clone());
     let copies = state.segments.all.iter().flat_map(|segment| index::find_definitions(&mut files, segment));
     let mut copy = copies.max_by_key(|(index, _)| *index);
     let (mut batches, mut ends) = (scan(), BTreeMap::new());
