@@ -14,7 +14,7 @@
 //! MESSAGES  1   u32 count | u32 0 | n x { u64 queue, u64 position of the first message there } = head; behind it
 //!               count x { u32 CRC-32C of the len bytes, begun at 0x4c564d53 | u32 len | len bytes }
 //!               The messages have neighbouring positions in each of the n queues.
-//!               flags: 1 transient (not to survive a start), 2 copy (written again by ageing), 4 conditional (see PART)
+//!               flags: 1 transient (not to survive a start), 2 copy (written again by ageing), 4 conditional: see PART
 //! SETTLED   2   n x { u64 queue, u64 first position, u64 last position }
 //! RETURNED  3   the same: delivered once and ready again
 //! PURGED    4   u64 queue | u64 end | n x { u64 first position, u64 last position }
@@ -24,9 +24,11 @@
 //! BOUND     7   u64 source | u64 destination | bytes to the end
 //! UNBOUND   8   the same
 //! CLEAN     9                                               the lane was stopped in order; nothing follows
-//! PART      10  u64 transaction                             the conditional messages behind it in this submission count
+//! PART      10  u64 transaction                           the conditional messages behind it in this submission count
 //!               only if this transaction is committed before the term ends
 //! COMMITTED 11  u64 transaction                             it is: all its parts are in front of this
+//! INVENTORY 12  u64 index | DEFINED and BOUND records       all that was there after the batch of this index: for a
+//!               start without a checkpoint, when the segments that said so are used again
 //! ```
 
 mod elide;
@@ -55,6 +57,7 @@ const UNBOUND: u8 = 8;
 const CLEAN: u8 = 9;
 const PART: u8 = 10;
 const COMMITTED: u8 = 11;
+const INVENTORY: u8 = 12;
 
 /// [`Messages::flags`]: spilled for want of memory, and not to survive a start.
 pub const TRANSIENT: u8 = 1;
@@ -331,6 +334,11 @@ impl Records {
     /// The lane was stopped in order.
     pub fn clean(&mut self) {
         self.other(CLEAN, &[], &[]);
+    }
+
+    /// All that is defined and bound after batch `index`: `records` say so.
+    pub fn inventory(&mut self, index: u64, records: &[u8]) {
+        self.other(INVENTORY, &[index], records);
     }
 
     /// The [`CONDITIONAL`] messages to come, up to the end of the submission or the next such record, are of this

@@ -78,8 +78,9 @@ impl Sim {
         self.disk.as_ref().expect("a data directory")
     }
 
-    /// Starts the broker on what the disk holds, whatever ran before; the machine may go down meanwhile.
-    pub fn restart(&mut self, shards: usize) {
+    /// Starts the broker on what the disk holds, whatever ran before; the machine may go down meanwhile. Returns whether
+    /// it found that it was stopped in order: not if it went down meanwhile.
+    pub fn restart(&mut self, shards: usize) -> bool {
         for peer in &mut self.peers {
             peer.gone = true;
             peer.heard.clear();
@@ -110,7 +111,7 @@ impl Sim {
             let seed = self.net.rng.bytes32();
             self.shards = Shard::mesh(shards, self.settings.clone(), seed, Some(&contents));
             self.net.lane = Some(lane);
-            return;
+            return contents.clean;
         }
     }
 
@@ -126,6 +127,12 @@ impl Sim {
             self.shards[shard].stop(now);
             self.net.wake(shard);
         }
+        self.rest();
+        for (at, shard) in self.shards.iter_mut().enumerate() {
+            shard.stop(Now { ms: self.net.now_ms });
+            self.net.wake(at);
+        }
+        // What was held back in the hope of company is submitted now.
         self.rest();
         let mut lane = self.net.lane.take().expect("a store");
         let stopped = lane.stop(&mut self.net.rng, self.net.now_ms);
