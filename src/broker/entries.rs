@@ -23,6 +23,8 @@ pub use away::{Brought, KEPT, Room};
 /// A place in a queue: counts up by one per enqueued message, never reused.
 pub type Position = u64;
 
+/// Holds entries that a transaction has settled whose commit is under way: they are out of reach for everybody else.
+pub const HELD: u32 = u32::MAX - 2;
 const NO_TAKER: u32 = u32::MAX;
 const GAP: u32 = u32::MAX - 1;
 
@@ -235,6 +237,12 @@ impl Entries {
         self.unacked -= 1;
         self.remove(position);
         Some((entry.message, entry.stored))
+    }
+
+    /// Has [`HELD`] hold an entry that `taker` holds. Returns whether the taker held it.
+    pub fn hold(&mut self, position: Position, taker: u32) -> bool {
+        let entry = self.entry_mut(position).filter(|entry| entry.taker == taker);
+        entry.map(|entry| entry.taker = HELD).is_some()
     }
 
     /// Makes an entry that `taker` holds ready again, in its old place; it counts as redelivered. Returns whether the

@@ -8,11 +8,10 @@
 
 use std::collections::VecDeque;
 
-use super::mesh::{Caller, Record, Reply};
-use super::{ConnectionId, Shard};
+use super::ConnectionId;
 use crate::amqp::{Content, properties};
 use crate::broker::entries::Position;
-use crate::store::record::{self, Records, TRANSIENT};
+use crate::store::record::{self, CONDITIONAL, Records, TRANSIENT};
 use crate::store::{QueueId, Submission};
 use crate::time::Now;
 
@@ -68,6 +67,12 @@ pub(super) struct Ledger {
     /// Memory for what is left of records that were held back.
     elided: Vec<u8>,
     fan: Vec<FanRun>,
+    /// The transaction over several shards that what is noted now is of.
+    tx: Option<u64>,
+    /// The last one that the records name.
+    named: Option<u64>,
+    /// This turn's records are not to be held back.
+    soon: bool,
 }
 
 /// No more bytes are held back.
@@ -93,6 +98,9 @@ impl Ledger {
             held: None,
             elided: Vec::new(),
             fan: Vec::new(),
+            tx: None,
+            named: None,
+            soon: false,
         }
     }
 
@@ -107,8 +115,12 @@ impl Ledger {
     #[inline]
     pub(super) fn message(&mut self, index: Option<u32>, queue: u64, position: Position, content: &Content<'_>) {
         let queue = QueueId(queue);
-        let flags = if properties::is_persistent(content.properties) { 0 } else { TRANSIENT };
+        let mut flags = if properties::is_persistent(content.properties) { 0 } else { TRANSIENT };
         self.touched |= flags == 0;
+        if self.tx.is_some() && flags == 0 {
+            flags = CONDITIONAL;
+            self.name_part();
+        }
         let Some(index) = index else {
             let fill = |place: &mut [u8]| content.fill_record(place);
             return self.records.message(queue, position, flags, content.record_bytes(), fill);
@@ -136,6 +148,41 @@ impl Ledger {
                 self.records.push_message(content.record_bytes(), |place| content.fill_record(place));
             });
         }
+    }
+
+    /// The messages to come are of a transaction over several shards.
+    pub(super) fn begin_part(&mut self, tx: u64) {
+        self.tx = Some(tx);
+    }
+
+    /// The messages to come are of none.
+    pub(super) fn end_part(&mut self) {
+        self.tx = None;
+    }
+
+    /// Whether the messages to come are of a transaction over several shards.
+    pub(super) fn is_in_part(&self) -> bool {
+        self.tx.is_some()
+    }
+
+    /// Once per submission and transaction.
+    fn name_part(&mut self) {
+        if let Some(tx) = self.tx
+            && self.named != self.tx
+        {
+            self.named = self.tx;
+            self.records.part(tx);
+        }
+    }
+
+    /// Has this turn's records submitted at its end.
+    pub(super) fn submit_soon(&mut self) {
+        self.soon = true;
+    }
+
+    /// Whether they are to be; until the next turn.
+    pub(super) fn is_submitted_soon(&mut self) -> bool {
+        std::mem::take(&mut self.soon)
     }
 
     /// Notes that the journal's message at a position is done with.
@@ -185,8 +232,8 @@ impl Ledger {
         }
     }
 
-    /// Has whoever waits next wait for what other shards have submitted so far, too: a submission comes behind theirs, if
-    /// need be an empty one.
+    /// Has whoever waits next wait for what other shards have submitted so far, too: a submission comes behind theirs,
+    /// if need be an empty one.
     pub(super) fn force(&mut self) {
         if self.records.is_empty() && self.own.back().is_none_or(|(ticket, _)| *ticket < self.open) {
             self.own.push_back((self.open, 0));
@@ -225,6 +272,7 @@ impl Ledger {
             return None;
         }
         let mut bytes = self.records.take(std::mem::take(&mut self.spare));
+        self.named = None;
         if self.held.take().is_some()
             && let Some(fewer) = record::elide(&bytes, std::mem::take(&mut self.elided))
         {
@@ -276,12 +324,12 @@ impl Ledger {
 
     /// The next who has waited long enough.
     #[inline]
-    fn next_done(&mut self) -> Option<Waiter> {
+    pub(super) fn next_done(&mut self) -> Option<Waiter> {
         let own = self.own.front().map_or(self.open, |(ticket, _)| *ticket);
         if self.for_own.front().is_some_and(|(ticket, _)| *ticket < own) {
             return self.for_own.pop_front().map(|(_, waiter)| waiter);
         }
-        let all = self.asked.iter().filter_map(|asked| asked.front().copied()).fold(own, u64::min);
+        let all = self.done_before();
         if self.for_all.front().is_some_and(|(ticket, _)| *ticket < all) {
             return self.for_all.pop_front().map(|(_, waiter)| waiter);
         }
@@ -289,71 +337,8 @@ impl Ledger {
     }
 
     /// All tickets before this are done, here and at the peers.
-    fn done_before(&self) -> u64 {
+    pub(super) fn done_before(&self) -> u64 {
         let own = self.own.front().map_or(self.open, |(ticket, _)| *ticket);
         self.asked.iter().filter_map(|asked| asked.front().copied()).fold(own, u64::min)
-    }
-}
-
-impl Shard {
-    /// Answers whoever has waited long enough.
-    pub(super) fn settle_ledger(&mut self) {
-        while let Some(waiter) = self.ledger.next_done() {
-            match waiter {
-                Waiter::Confirms { connection, slot, generation } => {
-                    let before = self.ledger.done_before();
-                    self.confirm_durable(connection, slot, generation, before);
-                }
-                Waiter::Gate(connection) => self.open_gate(connection),
-                Waiter::Peer(shard, ticket) => self.mesh.send(shard, Record::Durable(ticket)),
-            }
-        }
-    }
-
-    /// Answers; the answer is not written before what was noted so far is durable.
-    pub(super) fn reply_when_durable(&mut self, caller: Caller, reply: Reply) {
-        if !self.ledger.on {
-            self.reply(caller, reply);
-        } else if caller.shard == self.id.0 {
-            self.answered(caller, reply);
-            self.gate(caller.connection);
-        } else {
-            self.mesh.send(caller.shard, Record::AnswerWhenDurable(caller, reply));
-        }
-    }
-
-    /// The answer of another shard, which is not written before what that had noted is durable.
-    pub(super) fn answered_when_durable(&mut self, owner: u8, caller: Caller, reply: Reply) {
-        self.answered(caller, reply);
-        let ticket = self.ledger.ask(owner);
-        self.ledger.ticket();
-        self.mesh.ask(owner, ticket);
-        self.gate(caller.connection);
-    }
-
-    /// Answers when what other shards have done so far is durable, too.
-    pub(super) fn reply_behind(&mut self, caller: Caller, reply: Reply) {
-        if self.ledger.on {
-            self.ledger.force();
-        }
-        self.reply_when_durable(caller, reply);
-    }
-
-    /// Writes nothing more to a connection until what was noted so far is durable. So its commands go on meanwhile, and
-    /// its answers keep their order.
-    pub(super) fn gate(&mut self, connection: ConnectionId) {
-        if let Some(member) = self.members.get_mut(connection) {
-            member.gates += 1;
-            self.ledger.wait(Waiter::Gate(connection));
-        }
-    }
-
-    fn open_gate(&mut self, connection: ConnectionId) {
-        if let Some(member) = self.members.get_mut(connection) {
-            member.gates -= 1;
-            if member.gates == 0 {
-                self.members.mark_dirty(connection);
-            }
-        }
     }
 }

@@ -155,6 +155,17 @@ pub struct Tx {
     pub consumer_settled: u32,
 }
 
+/// A transaction over several shards whose commit is under way. It is completed whatever becomes of its channel.
+#[derive(Debug)]
+pub struct Committing {
+    /// Who is to be told.
+    pub caller: Caller,
+    /// Shards whose parts are not submitted yet, by bit.
+    pub left: u64,
+    /// Deliveries that it settles.
+    pub settled: Vec<Unacked>,
+}
+
 /// A prefetch limit over all consumers of a channel (basic.qos with global).
 #[derive(Debug, Default)]
 pub struct GlobalQos {

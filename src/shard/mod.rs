@@ -10,6 +10,7 @@ mod definitions;
 mod deliver;
 mod delivery;
 mod dispatch;
+mod gate;
 mod global_qos;
 mod heartbeat;
 mod ledger;
@@ -32,7 +33,7 @@ pub mod turn;
 mod unacked;
 mod upkeep;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -49,6 +50,7 @@ use crate::time::Now;
 use alarm::Alarms;
 use ledger::Ledger;
 use log::{LogCursor, LogWriter, topology_log};
+use member::Committing;
 use members::Members;
 use mesh::{Batch, Caller, Mesh, ShardId};
 use names::Names;
@@ -101,6 +103,10 @@ pub struct Shard {
     reading: Reading,
     /// For shard 0: the number last given to a queue or exchange.
     ids: u64,
+    /// Transactions over several shards whose commit is under way, by number.
+    committing: BTreeMap<u64, Committing>,
+    /// The number last given to one.
+    txs: u64,
     mesh: Mesh,
     /// Channels whose common prefetch limit is to be looked at again at the end of the turn.
     granting: Vec<Caller>,
@@ -157,6 +163,9 @@ impl Shard {
                     ledger: Ledger::new(contents.is_some(), count),
                     reading: Reading::new(&hash),
                     ids: contents.map_or(1 << 32, |contents| contents.term << 40),
+                    committing: BTreeMap::new(),
+                    // The term in between: a journal has each number once.
+                    txs: (id as u64) << 56 | contents.map_or(0, |contents| (contents.term & 0xffff) << 40),
                     mesh: Mesh::new(ShardId(id as u8), count, pace::publish_credit(limits, count)),
                     granting: Vec::new(),
                     timers: Timers::default(),
@@ -229,7 +238,7 @@ impl Shard {
 
     /// Whether [`Shard::stop`] was called and every connection is gone.
     pub fn is_stopped(&self) -> bool {
-        self.stopping && self.members.len() == 0 && self.members.is_quiet()
+        self.stopping && self.members.len() == 0 && self.members.is_quiet() && self.committing.is_empty()
     }
 
     /// Begins a turn at `now`.

@@ -264,6 +264,14 @@ impl Shard {
             Record::Gone(caller) => self.gone(caller, Vec::new()),
             Record::GoneDone(caller) => self.gone_done(caller),
             Record::Cancelled(caller, tag) => self.consumer_lost(caller, &tag),
+            Record::TxBegin(tx) => self.ledger.begin_part(tx),
+            Record::TxEnd(tx) => {
+                self.ledger.end_part();
+                // In the batch that is pushed behind this turn's submission.
+                self.ledger.submit_soon();
+                self.mesh.send(from, Record::TxSubmitted(tx));
+            }
+            Record::TxSubmitted(tx) => self.tx_submitted(tx, from),
             Record::Durable(ticket) => {
                 self.ledger.answered(from, ticket);
                 self.settle_ledger();

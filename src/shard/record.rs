@@ -34,6 +34,11 @@ pub enum Verdict {
     Settle,
     /// Back to its place in the queue.
     Requeue,
+    /// Acknowledged in a transaction over several shards: nobody gets it any more, and it is there until that is
+    /// committed.
+    Hold,
+    /// The transaction that it was held for is committed, and the journal has this already.
+    Committed,
 }
 
 /// The part of a channel that a queue's owner must know to encode deliveries.
@@ -264,6 +269,12 @@ pub enum Record {
     GoneDone(Caller),
     /// A consumer lost its queue.
     Cancelled(Caller, Box<str>),
+    /// What follows is of this transaction over several shards.
+    TxBegin(u64),
+    /// That was all of it: to be answered when it was submitted.
+    TxEnd(u64),
+    /// The sender's part of a transaction of the receiver was submitted.
+    TxSubmitted(u64),
     /// What a batch of the receiver asked for under this ticket is durable.
     Durable(u64),
     /// Bytes of publishes that were processed.

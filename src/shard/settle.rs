@@ -2,7 +2,7 @@
 
 use super::Shard;
 use super::mesh::{Caller, ChannelWire, DeliveryKind, Reply, Verdict};
-use crate::broker::entries::Position;
+use crate::broker::entries::{HELD, Position};
 use crate::broker::topology::QueueKey;
 
 impl Shard {
@@ -39,6 +39,12 @@ impl Shard {
                     count += u32::from(news.is_some());
                     if news == Some(true) {
                         self.ledger.returned(queue.spec.id, position);
+                    }
+                }
+                Verdict::Hold => count += u32::from(queue.entries.hold(position, taker)),
+                Verdict::Committed => {
+                    if let Some((message, _)) = queue.entries.settle(position, HELD) {
+                        self.blocks.release(message);
                     }
                 }
             }

@@ -146,7 +146,7 @@ pub fn inspect<D: Disk>(disk: &D) -> Result<Inspection, OpenError> {
     let mut report = Report::default();
     let Loaded { good, complete_after, state, files, .. } = load(disk, LaneId::default(), &mut report)?;
     let mut views: BTreeMap<u64, SegmentView> = BTreeMap::new();
-    let mut open_files = Files::new(disk.clone());
+    let mut open_files = Files::to_read(disk.clone());
     for file in &files.segments {
         let number = file.header.number;
         let Some(segment) = state.segments.find(number).filter(|segment| segment.slot == file.slot) else { continue };

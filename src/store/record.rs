@@ -14,7 +14,7 @@
 //! MESSAGES  1   u32 count | u32 0 | n x { u64 queue, u64 position of the first message there } = head; behind it
 //!               count x { u32 CRC-32C of the len bytes, begun at 0x4c564d53 | u32 len | len bytes }
 //!               The messages have neighbouring positions in each of the n queues.
-//!               flags: 1 transient (not to survive a start), 2 copy (written again by ageing), 4 conditional (see PART)
+//!               flags: 1 transient (not to survive a start), 2 copy (written again by ageing), 4 conditional: see PART
 //! SETTLED   2   n x { u64 queue, u64 first position, u64 last position }
 //! RETURNED  3   the same: delivered once and ready again
 //! PURGED    4   u64 queue | u64 end | n x { u64 first position, u64 last position }
@@ -24,7 +24,7 @@
 //! BOUND     7   u64 source | u64 destination | bytes to the end
 //! UNBOUND   8   the same
 //! CLEAN     9                                               the lane was stopped in order; nothing follows
-//! PART      10  u64 transaction                             the conditional messages behind it in this submission count
+//! PART      10  u64 transaction                           the conditional messages behind it in this submission count
 //!               only if this transaction is committed before the term ends
 //! COMMITTED 11  u64 transaction                             it is: all its parts are in front of this
 //! INVENTORY 12  u64 index | DEFINED and BOUND records       all that was there after the batch of this index: for a

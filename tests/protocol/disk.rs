@@ -62,6 +62,8 @@ impl Disk {
     }
 
     fn apply(&mut self, bytes: &[u8]) {
+        // Who commits for several shards names all that was acknowledged, also what was never in the journal.
+        let is_lax = records(bytes).any(|(_, record)| matches!(record, Ok(Record::Committed { .. })));
         for (_, record) in records(bytes) {
             match record.expect("sound records") {
                 Record::Messages(messages) => {
@@ -79,9 +81,10 @@ impl Disk {
                 }
                 Record::Settled(ranges) => {
                     for range in ranges.iter() {
-                        let kept = self.queues.get_mut(&range.queue).expect("a queue that has had messages");
+                        let mut kept = self.queues.get_mut(&range.queue);
                         for position in range.first..=range.last {
-                            assert!(kept.remove(&position).is_some(), "{position} of {:?} is settled", range.queue);
+                            let found = kept.as_mut().and_then(|kept| kept.remove(&position));
+                            assert!(is_lax || found.is_some(), "{position} of {:?} is settled", range.queue);
                         }
                     }
                 }

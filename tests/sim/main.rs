@@ -55,6 +55,7 @@ const SCENARIOS: &[Scenario] = &[
     ("priorities", scenarios::priorities),
     ("serial", serial),
     ("transactions_and_crashes", scenarios::transactions_and_crashes),
+    ("commits_of_the_dying", scenarios::commits_of_the_dying),
     ("durable_name_anew", scenarios::durable_name_anew),
     ("stopped_in_order", scenarios::stopped_in_order),
     ("backlog", scenarios::backlog),

@@ -270,7 +270,8 @@ impl Shard {
     #[inline]
     pub(super) fn send_on(&mut self, caller: Caller, route: &Route, content: &Content<'_>, own: Option<&Bytes>) {
         self.enqueue(route.local.iter().copied(), content, own);
-        let asks = route.remote_durable != 0 && self.ledger.must_have(true, content);
+        // Those of a transaction over several shards are durable when its commit is.
+        let asks = route.remote_durable != 0 && self.ledger.must_have(true, content) && !self.ledger.is_in_part();
         for (owner, keys) in &route.remote {
             self.touch(caller, *owner);
             if asks {

@@ -137,7 +137,8 @@ impl State {
         self.segments.all.iter().map(|segment| segment.live_bytes).sum()
     }
 
-    /// A term begins: what does not survive a start or was not committed goes, and what may have been delivered is flagged. Returns whether
+    /// A term begins: what does not survive a start or was not committed goes, and what may have been delivered is
+    /// flagged. Returns whether
     /// the term before was stopped in order.
     pub fn restart(&mut self, term: u64) -> bool {
         // A term between the two was not stopped in order: it wrote nothing.
