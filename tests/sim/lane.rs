@@ -8,7 +8,7 @@ use leveret::store::batch::Batch;
 use leveret::store::journal::Journal;
 use leveret::store::keeper::{Keeper, Step};
 use leveret::store::open::{Contents, OpenError, Report, open};
-use leveret::store::record::{Record, Records, records};
+use leveret::store::record::{Ranges, Record, Records, records};
 use leveret::store::{Completion, Fetch, KEEPER, Submission};
 use std::collections::VecDeque;
 
@@ -104,6 +104,7 @@ impl Lane {
     }
 
     pub fn submit(&mut self, submission: Submission) {
+        self.tell(|| format!("{} submits {}: {:?}", submission.from, submission.seq, said(&submission.bytes)));
         self.waiting.push_back(submission);
     }
 
@@ -277,16 +278,7 @@ impl Lane {
     fn collect(&mut self) {
         while let Some(submission) = self.keeper.next_submission() {
             assert_eq!(submission.from, KEEPER);
-            self.tell(|| {
-                let of = |(_, record)| match record {
-                    Ok(Record::Messages(m)) => {
-                        format!("{} x {:?}", m.count, m.places().map(|(queue, at)| (queue.0, at)).collect::<Vec<_>>())
-                    }
-                    other => format!("{other:?}"),
-                };
-                let what: Vec<String> = records(&submission.bytes).map(of).collect();
-                format!("the keeper submits {}: {what:?}", submission.seq)
-            });
+            self.tell(|| format!("the keeper submits {}: {:?}", submission.seq, said(&submission.bytes)));
             if !self.failed && !self.stopping {
                 self.waiting.push_back(submission);
             }
@@ -341,4 +333,21 @@ impl Lane {
         }
         true
     }
+}
+
+/// What a submission says, in short.
+fn said(bytes: &[u8]) -> Vec<String> {
+    let of = |ranges: Ranges<'_>| -> Vec<(u64, u64, u64)> {
+        ranges.iter().map(|range| (range.queue.0, range.first, range.last)).collect()
+    };
+    let says = |(_, record): (usize, Result<Record<'_>, _>)| match record {
+        Ok(Record::Messages(messages)) => {
+            let places: Vec<(u64, u64)> = messages.places().map(|(queue, at)| (queue.0, at)).collect();
+            format!("{} messages, flags {}, to {places:?}", messages.count, messages.flags)
+        }
+        Ok(Record::Settled(ranges)) => format!("settled {:?}", of(ranges)),
+        Ok(Record::Returned(ranges)) => format!("returned {:?}", of(ranges)),
+        other => format!("{other:?}"),
+    };
+    records(bytes).map(says).collect()
 }

@@ -1,7 +1,7 @@
 //! Ageing: what survives in a segment that is mostly dead is written again, so that the segment becomes free.
 //!
-//! The newest segments, the nursery, are left alone: most messages die there. Of the others, one in which less than
-//! half of the batches' bytes live has its survivors copied in the order in which they lie, as COPY records that go
+//! The newest segments, the nursery, are left alone: most messages die there. Of the others, one of which less than
+//! half lives has its survivors copied in the order in which they lie, as COPY records that go
 //! through the journal like everything else. When such a record is applied, a message that is still alive moves; one
 //! that was settled meanwhile does not. A body in several queues is copied once.
 //!
@@ -13,11 +13,12 @@ use std::io::Result;
 use super::Keeper;
 use super::fetch::sound_messages;
 use super::index::{self, Unread};
-use super::runs::Slot;
+use super::runs::{Segment, Slot, record_bytes};
 use super::upkeep::STEP_BYTES;
 use crate::store::disk::Disk;
 use crate::store::record::{COPY, Records, TRANSIENT};
 use crate::store::report::Lost;
+use crate::store::segment::HEADER_BYTES;
 use crate::store::{Position, QueueId};
 
 /// Publishers write fast: more bytes than this were written in one window.
@@ -103,13 +104,16 @@ impl<D: Disk> Keeper<D> {
         let old = all.iter().take(all.len().saturating_sub(self.settings.nursery));
         let worth = old.filter(|segment| {
             let changed = segment.live < segment.counted_at - segment.counted_at / 8;
-            segment.sealed && segment.live > 0 && changed && segment.live_bytes < self.data_bytes(segment.end) / 2
+            segment.sealed && segment.live > 0 && changed && self.is_worth(segment, segment.live_bytes)
         });
         worth.min_by_key(|segment| segment.live_bytes).map(|segment| segment.number)
     }
 
-    fn data_bytes(&self, end: u64) -> u64 {
-        end.saturating_sub(crate::store::segment::HEADER_BYTES as u64)
+    /// Whether a segment has so much more room than what lives in it that it is worth to write that again. What lives
+    /// counts with what it needs of records, so that a copy is not worth another one.
+    fn is_worth(&self, segment: &Segment, live_bytes: u64) -> bool {
+        let room = segment.end.max(self.settings.segment_bytes).saturating_sub(HEADER_BYTES as u64);
+        live_bytes < room / 2
     }
 
     /// Whether more disk is in use than twice what lives and the nursery.
@@ -155,8 +159,8 @@ impl<D: Disk> Keeper<D> {
         let is_forced = self.ageing.forced.remove(&number);
         let Some(segment) = self.state.segments.find_mut(number) else { return Ok(true) };
         (segment.live_bytes, segment.counted_at) = (bytes, segment.live);
-        let end = segment.end;
-        if is_forced || bytes < self.data_bytes(end) / 2 {
+        let worth = self.state.segments.find(number).is_some_and(|segment| self.is_worth(segment, bytes));
+        if is_forced || worth {
             self.ageing.source = Some(Source { number, survivors, next: 0, window: Vec::new(), window_at: 0 });
         }
         Ok(true)
@@ -199,7 +203,7 @@ impl<D: Disk> Keeper<D> {
             };
             let slot = body.first().map(|(_, slot)| *slot).unwrap_or_default();
             let most = body.iter().map(alive).max().unwrap_or(0);
-            u64::from(slot.bytes) * most / u64::from(slot.count.max(1))
+            record_bytes(u64::from(slot.bytes) * most / u64::from(slot.count.max(1)), body.len())
         });
         bytes.sum()
     }

@@ -4,7 +4,7 @@
 //! length, and its part of a [slot](super::runs::Slot).
 
 use super::rows::Copied;
-use super::runs::Slot;
+use super::runs::{Slot, share};
 use super::state::State;
 use crate::store::QueueId;
 use crate::store::batch::Batch;
@@ -133,7 +133,7 @@ impl State {
                 known = skip;
             }
             let Some(segment) = self.segments.find_mut(segment) else { continue };
-            row.append(queue, first + skip, scratch, bytes / u64::from(places.max(1)), segment);
+            row.append(queue, first + skip, scratch, share(bytes, places), segment);
             if transient && found > 0 {
                 row.transient.insert(first + skip, first + skip + found - 1);
             }

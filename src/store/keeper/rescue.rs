@@ -11,7 +11,7 @@ use super::Keeper;
 use super::apply::cut;
 use super::parts::Parts;
 use super::rows::Row;
-use super::runs::{List, Run, Segments, Slot};
+use super::runs::{List, Run, Segments, Slot, share};
 use super::state::State;
 use crate::store::disk::Disk;
 use crate::store::record::{self, CONDITIONAL, Range, Record, TRANSIENT};
@@ -91,7 +91,7 @@ impl Row {
         self.skip_to(first);
         let Some(segment) = segments.find_mut(number) else { return };
         let count = slot.last() - first + 1;
-        let bytes = u64::from(slot.bytes) * count / u64::from(slot.count.max(1)) / u64::from(slot.places.max(1));
+        let bytes = share(u64::from(slot.bytes) * count / u64::from(slot.count.max(1)), slot.places);
         let joins = |run: &&mut Run| run.segment == number && slot.last() - run.first <= u64::from(u32::MAX);
         match self.runs.last_mut().filter(joins) {
             Some(run) => {

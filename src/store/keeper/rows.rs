@@ -4,7 +4,7 @@
 //! journal count as settled: no more can come in front of the end.
 
 use super::positions::Positions;
-use super::runs::{List, Run, Segment, Segments, Slot, push};
+use super::runs::{List, Run, Segment, Segments, Slot, push, share};
 use crate::store::record::MESSAGE_BYTES;
 use crate::store::{Position, QueueId};
 
@@ -194,7 +194,6 @@ impl Row {
         };
         let left = if old.first < position { part(old.first, position - 1) } else { None };
         let right = if position < old.last() { part(position + 1, old.last()) } else { None };
-        let mean = (copy.len + MESSAGE_BYTES as u32) / u32::from(copy.places.max(1));
         let joined = at.checked_sub(1).and_then(|before| self.runs.get(before)).copied().filter(|run| {
             left.is_none()
                 && (run.segment == to && segment.index.is_none() && run.alive > 0)
@@ -210,11 +209,12 @@ impl Row {
             count: 0,
         });
         run.span = (position - run.first) as u32;
-        run.add(1, mean.into());
-        if let Some(list) = segment.lists.get_mut(run.slots as usize) {
-            list.push(position, copy.at, copy.crc, copy.len, copy.places);
-        }
-        segment.more(1, mean.into());
+        let list = segment.lists.get_mut(run.slots as usize);
+        let alone = list.is_some_and(|list| list.push(position, copy.at, copy.crc, copy.len, copy.places));
+        let bytes = u64::from(copy.len) + MESSAGE_BYTES as u64;
+        let bytes = if alone { share(bytes, copy.places) } else { bytes / u64::from(copy.places.max(1)) };
+        run.add(1, bytes);
+        segment.more(1, bytes);
         let begun = if joined.is_some() { at - 1 } else { at };
         self.runs.splice(begun..=at, [left, Some(run), right].into_iter().flatten());
     }

@@ -16,6 +16,21 @@ pub const SLOT_BYTES: u32 = 32 << 10;
 /// A message of so many bytes has an extent of its own: estimates of what lives of an extent stay close.
 pub const ALONE_BYTES: u32 = 4 << 10;
 
+/// Bytes that a record takes beside its messages: so much, and so much per queue.
+const RECORD_BYTES: u64 = 24;
+const PLACE_BYTES: u64 = 16;
+
+/// What messages of `bytes`, in one record and so many queues, count in each of these.
+#[inline]
+pub fn share(bytes: u64, places: u16) -> u64 {
+    (bytes + RECORD_BYTES) / u64::from(places.max(1)) + PLACE_BYTES
+}
+
+/// What messages of `bytes`, in one record and so many queues, take.
+pub fn record_bytes(bytes: u64, places: usize) -> u64 {
+    bytes + RECORD_BYTES + PLACE_BYTES * places as u64
+}
+
 /// Messages of one queue, one behind the other, at neighbouring positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Slot {
@@ -86,7 +101,7 @@ pub struct Run {
     pub span: u32,
     /// How many of them are alive.
     pub alive: u32,
-    /// Bytes of a message, on average; a message in n queues counts 1/n.
+    /// Bytes of a message, on average, with its part of the record; a message in n queues counts 1/n.
     pub mean: u32,
     /// The number of its list in [`Segment::lists`], or of its first slot in the index.
     pub slots: u32,
@@ -120,19 +135,21 @@ pub struct List {
 }
 
 impl List {
-    /// Adds a message behind the others.
-    pub fn push(&mut self, position: Position, at: u32, crc: u32, len: u32, places: u16) {
+    /// Adds a message behind the others. Returns whether it needed a slot of its own.
+    pub fn push(&mut self, position: Position, at: u32, crc: u32, len: u32, places: u16) -> bool {
         if let Some(last) = self.slots.last_mut()
             && last.last() + 1 == position
             && last.at + last.bytes == at
             && last.places == places
             && last.takes(len)
         {
-            return last.add(crc, len);
+            last.add(crc, len);
+            return false;
         }
         let mut slot = Slot { first: position, at, places, ..Slot::default() };
         slot.add(crc, len);
         push(&mut self.slots, slot);
+        true
     }
 }
 
@@ -158,7 +175,7 @@ pub struct Segment {
     pub end: u64,
     /// Live entries: a message in n queues is n.
     pub live: u64,
-    /// Their bytes, about: a message in n queues counts 1/n in each.
+    /// Their bytes, about, with their parts of records: a message in n queues counts 1/n in each.
     pub live_bytes: u64,
     /// [`live`](Segment::live) when the bytes were last counted one by one.
     pub counted_at: u64,

@@ -291,7 +291,6 @@ impl Run {
         let spare = lane.spare.pop().unwrap_or_default();
         let Some((submission, ops)) = self.shards[shard].submission(shard, spare) else { return };
         let name = (submission.from, submission.seq);
-        self.say(|| format!("shard {shard} submits {}: {ops:?}", submission.seq));
         self.history.push((name, ops));
         self.order.insert(name, self.history.len());
         lane.submit(submission);

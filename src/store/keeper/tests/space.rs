@@ -181,3 +181,45 @@ fn memory_stays_small_with_many_queues() {
     let after = lane.keeper.counts().memory_bytes;
     assert!(after < before + 1000 * 30, "{before} {after}");
 }
+
+#[test]
+fn what_lives_is_not_copied_for_being_small() {
+    let mut lane = Lane::new();
+    let queues: Vec<u64> = (1000..1010).collect();
+    queues.iter().for_each(|queue| lane.define(*queue));
+    for i in 0..6000 {
+        lane.publish(&[queues[i % 10]], 5, 0);
+        if i % 200 == 0 {
+            lane.sync();
+        }
+    }
+    for _ in 0..20 {
+        lane.rest(20_000);
+    }
+    assert!(lane.keeper.counts().segments > 5);
+    assert_eq!(lane.keeper.counts().copied, 0);
+    // Each in a batch of its own, they are copied at most twice.
+    for i in 0..2000 {
+        lane.publish(&[queues[i % 10]], 5, 0);
+        lane.sync();
+    }
+    for _ in 0..20 {
+        lane.rest(20_000);
+    }
+    assert!(lane.keeper.counts().copied <= 4000, "{:?}", lane.keeper.counts());
+    lane.check(10_000, 1000);
+}
+
+#[test]
+fn segments_that_were_hardly_begun_are_joined() {
+    let mut lane = Lane::new();
+    lane.define(1000);
+    for _ in 0..30 {
+        (0..3).for_each(|_| lane.publish(&[1000], 100, 0));
+        lane.sync();
+        lane = lane.crash(true);
+    }
+    lane.rest(60_000);
+    assert_little_is_used(&lane);
+    lane.check(10_000, 1000);
+}
