@@ -8,8 +8,7 @@
 
 use std::collections::VecDeque;
 
-use super::mesh::{Caller, Record, Reply};
-use super::{ConnectionId, Shard};
+use super::ConnectionId;
 use crate::amqp::{Content, properties};
 use crate::broker::entries::Position;
 use crate::store::record::{self, CONDITIONAL, Records, TRANSIENT};
@@ -325,12 +324,12 @@ impl Ledger {
 
     /// The next who has waited long enough.
     #[inline]
-    fn next_done(&mut self) -> Option<Waiter> {
+    pub(super) fn next_done(&mut self) -> Option<Waiter> {
         let own = self.own.front().map_or(self.open, |(ticket, _)| *ticket);
         if self.for_own.front().is_some_and(|(ticket, _)| *ticket < own) {
             return self.for_own.pop_front().map(|(_, waiter)| waiter);
         }
-        let all = self.asked.iter().filter_map(|asked| asked.front().copied()).fold(own, u64::min);
+        let all = self.done_before();
         if self.for_all.front().is_some_and(|(ticket, _)| *ticket < all) {
             return self.for_all.pop_front().map(|(_, waiter)| waiter);
         }
@@ -338,71 +337,8 @@ impl Ledger {
     }
 
     /// All tickets before this are done, here and at the peers.
-    fn done_before(&self) -> u64 {
+    pub(super) fn done_before(&self) -> u64 {
         let own = self.own.front().map_or(self.open, |(ticket, _)| *ticket);
         self.asked.iter().filter_map(|asked| asked.front().copied()).fold(own, u64::min)
-    }
-}
-
-impl Shard {
-    /// Answers whoever has waited long enough.
-    pub(super) fn settle_ledger(&mut self) {
-        while let Some(waiter) = self.ledger.next_done() {
-            match waiter {
-                Waiter::Confirms { connection, slot, generation } => {
-                    let before = self.ledger.done_before();
-                    self.confirm_durable(connection, slot, generation, before);
-                }
-                Waiter::Gate(connection) => self.open_gate(connection),
-                Waiter::Peer(shard, ticket) => self.mesh.send(shard, Record::Durable(ticket)),
-            }
-        }
-    }
-
-    /// Answers; the answer is not written before what was noted so far is durable.
-    pub(super) fn reply_when_durable(&mut self, caller: Caller, reply: Reply) {
-        if !self.ledger.on {
-            self.reply(caller, reply);
-        } else if caller.shard == self.id.0 {
-            self.answered(caller, reply);
-            self.gate(caller.connection);
-        } else {
-            self.mesh.send(caller.shard, Record::AnswerWhenDurable(caller, reply));
-        }
-    }
-
-    /// The answer of another shard, which is not written before what that had noted is durable.
-    pub(super) fn answered_when_durable(&mut self, owner: u8, caller: Caller, reply: Reply) {
-        self.answered(caller, reply);
-        let ticket = self.ledger.ask(owner);
-        self.ledger.ticket();
-        self.mesh.ask(owner, ticket);
-        self.gate(caller.connection);
-    }
-
-    /// Answers when what other shards have done so far is durable, too.
-    pub(super) fn reply_behind(&mut self, caller: Caller, reply: Reply) {
-        if self.ledger.on {
-            self.ledger.force();
-        }
-        self.reply_when_durable(caller, reply);
-    }
-
-    /// Writes nothing more to a connection until what was noted so far is durable. So its commands go on meanwhile, and
-    /// its answers keep their order.
-    pub(super) fn gate(&mut self, connection: ConnectionId) {
-        if let Some(member) = self.members.get_mut(connection) {
-            member.gates += 1;
-            self.ledger.wait(Waiter::Gate(connection));
-        }
-    }
-
-    fn open_gate(&mut self, connection: ConnectionId) {
-        if let Some(member) = self.members.get_mut(connection) {
-            member.gates -= 1;
-            if member.gates == 0 {
-                self.members.mark_dirty(connection);
-            }
-        }
     }
 }

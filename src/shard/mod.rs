@@ -10,6 +10,7 @@ mod definitions;
 mod deliver;
 mod delivery;
 mod dispatch;
+mod gate;
 mod global_qos;
 mod heartbeat;
 mod ledger;

@@ -1,9 +1,9 @@
 //! Queues and their messages on the disk: what is sent away when memory is short, and brought back when it is wanted.
 
+use super::Shard;
 use super::alarm::Alarm;
 use super::log::LogWriter;
 use super::mesh::{Caller, ChannelWire, Reply, ShardId};
-use super::{ConnectionId, Shard};
 use crate::amqp::Content;
 use crate::broker::entries::{Brought, KEPT, Room};
 use crate::broker::message::{Blocks, MessageRef};
@@ -296,17 +296,6 @@ impl Shard {
     pub fn show_topology(&mut self) {
         if let Some(writer) = &mut self.writer {
             writer.show();
-        }
-    }
-
-    /// Confirms publishes of a channel whose tickets are before `done`.
-    pub(super) fn confirm_durable(&mut self, id: ConnectionId, slot: u32, generation: u32, done: u64) {
-        let Some(member) = self.members.get_mut(id) else { return };
-        let Some(channel) = member.channel_mut(slot).filter(|channel| channel.generation == generation) else { return };
-        let number = channel.number;
-        let Some(ack) = channel.confirm.as_mut().and_then(|confirms| confirms.done(done)) else { return };
-        if let Some(out) = self.members.sink(id) {
-            crate::amqp::frame::write_method(out, number, &ack);
         }
     }
 

@@ -58,7 +58,9 @@ impl RecordCounts {
                 Ok(Record::Settled(_)) => self.settled += 1,
                 Ok(Record::Returned(_)) => self.returned += 1,
                 Ok(Record::Purged { .. }) => self.purged += 1,
-                Ok(Record::Defined { .. } | Record::Undefined { .. }) => self.definitions += 1,
+                Ok(Record::Defined { .. } | Record::Undefined { .. } | Record::Inventory { .. }) => {
+                    self.definitions += 1
+                }
                 Ok(Record::Bound(_) | Record::Unbound(_)) => self.bindings += 1,
                 Ok(Record::Clean) => self.clean += 1,
                 Ok(Record::Part { .. } | Record::Committed { .. }) => self.transactions += 1,
@@ -144,7 +146,7 @@ pub fn inspect<D: Disk>(disk: &D) -> Result<Inspection, OpenError> {
     let mut report = Report::default();
     let Loaded { good, complete_after, state, files, .. } = load(disk, LaneId::default(), &mut report)?;
     let mut views: BTreeMap<u64, SegmentView> = BTreeMap::new();
-    let mut open_files = Files::new(disk.clone());
+    let mut open_files = Files::to_read(disk.clone());
     for file in &files.segments {
         let number = file.header.number;
         let Some(segment) = state.segments.find(number).filter(|segment| segment.slot == file.slot) else { continue };

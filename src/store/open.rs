@@ -220,16 +220,22 @@ pub(super) fn load<D: Disk>(disk: &D, fresh_lane: LaneId, report: &mut Report) -
         }
         None => {
             let mut state = State::new(files.lane.unwrap_or(fresh_lane));
-            // Before there are two checkpoints, no segment is used again.
-            expected = bad.len() < NAMES.len() && are_all(&files);
+            // Before there are two checkpoints, no segment is used again: then all batches are there.
+            let mut all = Report::default();
+            let mut scan = Scan::new(disk, &files, Some(0));
+            let from_first = files.segments.first().is_none_or(|first| first.header.first <= 1);
+            expected = bad.len() < NAMES.len() && from_first;
             if expected {
-                let mut scan = Scan::new(disk, &files, Some(0));
-                replay(&mut state, &mut scan, report);
-                let read = (scan.next_index(), scan.unsynced());
-                (state, read.0, read.1, Some(0))
+                replay(&mut state, &mut scan, &mut all);
+                expected = all.lost.batches == 0;
+            }
+            if expected {
+                report.append(all);
+                (state, scan.next_index(), scan.unsynced(), Some(0))
             } else {
                 let what = "there is no good checkpoint: everything is read from the segments that are left";
                 report.damage("data directory", None, what, Lost::NOTHING);
+                state = State::new(state.lane);
                 let (next, read) = rescue::everything(disk, &files, &mut state, report);
                 (state, next, read, None)
             }
@@ -242,12 +248,6 @@ pub(super) fn load<D: Disk>(disk: &D, fresh_lane: LaneId, report: &mut Report) -
         }
     }
     Ok(Loaded { good, complete_after, state, files, next_index, unsynced })
-}
-
-/// Whether these are all segments that there ever were.
-fn are_all(files: &Survey) -> bool {
-    let first = files.segments.first().map(|first| first.header);
-    first.is_none_or(|first| first.first <= 1 && files.number_max() - first.number < files.segments.len() as u64)
 }
 
 /// Applies the batches behind a checkpoint.

@@ -27,6 +27,8 @@
 //! PART      10  u64 transaction                           the conditional messages behind it in this submission count
 //!               only if this transaction is committed before the term ends
 //! COMMITTED 11  u64 transaction                             it is: all its parts are in front of this
+//! INVENTORY 12  u64 index | DEFINED and BOUND records       all that was there after the batch of this index: for a
+//!               start without a checkpoint, when the segments that said so are used again
 //! ```
 
 mod elide;
@@ -55,6 +57,7 @@ const UNBOUND: u8 = 8;
 const CLEAN: u8 = 9;
 const PART: u8 = 10;
 const COMMITTED: u8 = 11;
+const INVENTORY: u8 = 12;
 
 /// [`Messages::flags`]: spilled for want of memory, and not to survive a start.
 pub const TRANSIENT: u8 = 1;
@@ -331,6 +334,11 @@ impl Records {
     /// The lane was stopped in order.
     pub fn clean(&mut self) {
         self.other(CLEAN, &[], &[]);
+    }
+
+    /// All that is defined and bound after batch `index`: `records` say so.
+    pub fn inventory(&mut self, index: u64, records: &[u8]) {
+        self.other(INVENTORY, &[index], records);
     }
 
     /// The [`CONDITIONAL`] messages to come, up to the end of the submission or the next such record, are of this

@@ -246,6 +246,11 @@ impl<D: Disk> Work<D> {
 
     /// Stops in order, with two checkpoints that know everything.
     fn stop(&mut self) -> Result<()> {
+        // Segments that say what is defined are free when an inventory is written, which is asked for then.
+        for _ in NAMES {
+            self.keeper.stop(self.now_ms)?;
+        }
+        self.write()?;
         let mut records = Records::default();
         records.clean();
         self.put(Submission { from: KEEPER, bytes: records.take(vec![]), ..Submission::default() })?;

@@ -154,10 +154,12 @@ pub fn survey<D: Disk>(
 fn look<D: Disk>(disk: &D, slot: FileSlot) -> Result<Seen> {
     let mut reader = Reader::open(disk, &slot.name())?;
     let block = reader.bytes(0, HEADER_BYTES).to_vec();
-    if reader.has_unreadable() && reader.file_bytes() <= HEADER_BYTES as u64 {
-        return Err(Error::other("input/output error"));
-    }
-    Ok(Seen { slot, len: reader.file_bytes(), header: SegmentHeader::decode(&block), block })
+    let header = match SegmentHeader::decode(&block) {
+        // What cannot be read looks blank, and is not to be used again as if it were.
+        Err(NoHeader::Blank) if reader.has_unreadable() => Err(NoHeader::Damaged),
+        header => header,
+    };
+    Ok(Seen { slot, len: reader.file_bytes(), header, block })
 }
 
 /// The lane of most of them; of equally many, that of the newest segment.

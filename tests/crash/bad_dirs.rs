@@ -177,6 +177,39 @@ fn files_that_are_not_what_they_were() {
 }
 
 #[test]
+fn files_that_cannot_be_read() {
+    let test = "files_that_cannot_be_read";
+    let folder = Folder::in_memory(test);
+    let written = {
+        let _turn = Turn::take();
+        Written::new(&folder, PLAN)
+    };
+    let places = written.places();
+    for name in place::names(&written.dir, "") {
+        let dir = folder.join("damaged");
+        place::copy(&written.dir, &dir);
+        let path = dir.join(&name).to_str().expect("a plain name").to_owned();
+        let mut options = Options::new(&dir).traced("pread64", "error=EIO", &folder.join("trace"));
+        options.through.extend(["-P".to_owned(), path]);
+        let probe = [&options.through[1..], &["true".to_owned()]].concat();
+        if let Err(reason) = place::run("strace", &probe.iter().map(String::as_str).collect::<Vec<_>>()) {
+            return skip(test, &reason);
+        }
+        let broker = Broker::must_start(&options);
+        let came = empty(broker.address).unwrap_or_else(|trouble| panic!("{name}: {trouble:?}"));
+        assert_eq!(came.altered, Vec::<String>::new(), "{name}");
+        assert_eq!(written.wrong(&came), None, "{name}");
+        let lost = written.lost(&came);
+        for (queue, id) in &lost {
+            assert_eq!(places[id].0, name, "{name}: {queue}: {id:?} is lost: {}", broker.log());
+        }
+        assert!(lost.is_empty() || broker.log().contains(&name), "{name}: {} lost and not a word", lost.len());
+        broker.kill();
+        fs::remove_dir_all(&dir).expect("the directory");
+    }
+}
+
+#[test]
 fn files_of_others_are_left_alone() {
     let _turn = Turn::take();
     let folder = Folder::in_memory("files_of_others_are_left_alone");

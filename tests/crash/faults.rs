@@ -256,3 +256,77 @@ fn publish_one_more(link: &mut Link) -> Option<bool> {
         }
     }
 }
+
+/// Calls, the error that they give, and how many in a row do. A disk that is full for a while, or does not take a write
+/// once, is no reason to give up.
+const PASSING: &[(&str, &str, u32)] = &[
+    ("pwritev", "ENOSPC", 12),
+    ("pwrite64", "ENOSPC", 6),
+    ("fallocate", "ENOSPC", 3),
+    ("pwritev", "EIO", 1),
+    ("ftruncate", "EIO", 2),
+    ("?rename,renameat,?renameat2", "EIO", 2),
+];
+
+#[test]
+fn calls_that_fail_for_a_while() {
+    let test = "calls_that_fail_for_a_while";
+    if !can_trace(test) {
+        return;
+    }
+    let mut rng = Rng::new(seed(test));
+    for (calls, error, count) in PASSING {
+        for _ in 0..rounds(1, 20) {
+            let folder = Folder::new(test);
+            let options = Options::new(&folder.join("data")).small();
+            let first = 3 + rng.below(rounds(12, 60) as u64) as u32;
+            let injection = format!("error={error}:when={first}..{}", first + count - 1);
+            let when = format!("{test}: {calls} {injection}");
+            let world = World::new();
+            let traced = options.clone().shards(2).traced(calls, &injection, &folder.join("trace"));
+            let broker = Broker::must_start(&traced);
+            world.declare(broker.address).unwrap_or_else(|trouble| panic!("{when}: {trouble:?}"));
+            let load = world.load(broker.address, 2, rng.next());
+            sleep(Duration::from_millis(rounds(250, 600) as u64));
+            // Every client comes to its end: nobody is left waiting.
+            load.stop(&world.truth);
+            world.truth.check(&format!("{when}; {}", broker.log()));
+            broker.kill();
+            world.truth.killed();
+            let broker = Broker::must_start(&options);
+            world.definitions.check(broker.address, &world.truth).expect("the broker answers");
+            world.drain(broker.address, How::Drain).expect("the broker gives everything back");
+            world.truth.check(&when);
+            broker.stop();
+        }
+    }
+}
+
+/// A minute is too long for the short form.
+#[test]
+fn a_disk_that_stalls_is_noticed() {
+    let test = "a_disk_that_stalls_is_noticed";
+    if !long() {
+        return skip(test, "only in the long form");
+    }
+    if !can_trace(test) {
+        return;
+    }
+    let folder = Folder::new(test);
+    let options = Options::new(&folder.join("data"));
+    let traced = options.traced("fdatasync", "delay_enter=15000000:when=8", &folder.join("trace"));
+    let broker = Broker::must_start(&traced);
+    let mut link = Link::open(broker.address).expect("the broker answers");
+    link.declare_queue(QUEUE, Declare::Durable).expect("a queue");
+    link.select_confirms().expect("confirms");
+    publish_singly(&mut link, 20).expect("the broker answers");
+    let until = Instant::now() + Duration::from_secs(14);
+    while !broker.log().contains("stalled") {
+        assert!(Instant::now() < until, "not a word: {}", broker.log());
+        // Meanwhile others are served.
+        let mut other = Link::open(broker.address).expect("the broker answers");
+        other.declare_queue(QUEUE, Declare::Passive).expect("the broker answers");
+        sleep(Duration::from_millis(100));
+    }
+    broker.kill();
+}

@@ -41,7 +41,7 @@ fn inspect_reads_and_finds_damage_and_repair_sets_it_aside() {
     assert!(contents(&written.dir) == before, "it only reads");
 
     // One bit in the body of one message.
-    let (id, (name, at, _)) = written.places().into_iter().nth(40).expect("a body");
+    let (id, (name, at, _)) = written.places().into_iter().nth(100).expect("a body");
     let path = written.dir.join(&name);
     let mut bytes = fs::read(&path).expect("a segment");
     bytes[at + 9] ^= 4;

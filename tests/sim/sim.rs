@@ -43,6 +43,8 @@ pub struct Sim {
     pub peers: Vec<Peer>,
     settings: Arc<Settings>,
     disk: Option<SimDisk>,
+    /// The broker was stopped in order and not started since.
+    in_order: bool,
 }
 
 /// How often the lane does something, beside the shards' weights.
@@ -57,13 +59,16 @@ impl Sim {
         let net = Net::new(shards, faults, rng, trace);
         let settings = Arc::new(settings);
         let shards = Shard::mesh(shards, settings.clone(), broker_seed, None);
-        Sim { net, shards, peers: vec![], settings, disk: None }
+        Sim { net, shards, peers: vec![], settings, disk: None, in_order: false }
     }
 
     /// The same with a data directory.
     pub fn with_store(seed: u64, shards: usize, settings: Settings, faults: Faults, trace: bool) -> Sim {
         let mut sim = Sim::new(seed, shards, settings, faults, trace);
         let disk = SimDisk::new(sim.net.rng.next());
+        if trace {
+            disk.trace();
+        }
         sim.disk = Some(disk);
         sim.restart(shards);
         sim
@@ -83,7 +88,8 @@ impl Sim {
         self.shards.clear();
         self.net.restart(shards);
         let temper = LaneTemper::draw(&mut self.net.rng);
-        let mut crashes = self.net.rng.pick(&[0, 0, 0, 1]);
+        // A start that is interrupted is no stop in order.
+        let mut crashes = if std::mem::take(&mut self.in_order) { 0 } else { self.net.rng.pick(&[0, 0, 0, 1]) };
         loop {
             let disk = self.disk().restart();
             self.disk = Some(disk.clone());
@@ -98,7 +104,7 @@ impl Sim {
             }
             disk.carry_on();
             let OpenedLane { lane, contents, report } = opened.unwrap_or_else(|e| panic!("it does not open: {e:?}"));
-            assert!(report.is_sound(), "damage where there was none: {report}");
+            assert!(report.is_sound(), "damage where there was none: {report}, {:?}", disk.files());
             if self.net.trace {
                 eprintln!("{:>6} started with {shards} shards: {contents:?}", self.net.turns);
             }
@@ -116,6 +122,11 @@ impl Sim {
 
     /// Stops the broker in order, once nobody is connected. False when the disk did not let it.
     pub fn stop_in_order(&mut self) -> bool {
+        let now = Now { ms: self.net.now_ms };
+        for shard in 0..self.shards.len() {
+            self.shards[shard].stop(now);
+            self.net.wake(shard);
+        }
         self.rest();
         for (at, shard) in self.shards.iter_mut().enumerate() {
             shard.stop(Now { ms: self.net.now_ms });
@@ -130,6 +141,7 @@ impl Sim {
         } else {
             self.disk().cut_power()
         }
+        self.in_order = stopped;
         stopped
     }
 

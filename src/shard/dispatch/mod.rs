@@ -149,7 +149,8 @@ impl Shard {
     /// The channel waits for an answer from now on. `command` is kept to be run again should the world change.
     fn wait<M: Encode>(&mut self, caller: Caller, after: After, subject: &str, command: &M) {
         let mut kept = Vec::new();
-        if self.count > 1 {
+        // A basic.get may wait for the disk while its queue is deleted.
+        if self.count > 1 || self.ledger.on {
             command.encode(&mut kept);
         }
         let Some(member) = self.members.get_mut(caller.connection) else {

@@ -222,7 +222,7 @@ impl<D: Disk> Keeper<D> {
         }
         if !records.is_empty() {
             let bytes = records.take(Vec::new());
-            self.ageing.in_flight = Some(self.submit(bytes));
+            self.ageing.in_flight = Some(self.submit(bytes, false));
         }
         Ok(true)
     }

@@ -58,6 +58,11 @@ impl State {
     pub(super) fn record(&mut self, record: Record<'_>, segment: u64, at: u64, scratch: &mut Vec<Slot>) -> u64 {
         self.clean = matches!(record, Record::Clean);
         let index = self.index;
+        if is_definition(&record)
+            && let Some(segment) = self.segments.find_mut(segment)
+        {
+            segment.defines = true;
+        }
         match record {
             Record::Messages(messages) if messages.flags & COPY != 0 => self.copies(&messages, segment, at),
             Record::Messages(messages) => return self.messages(&messages, segment, at, scratch),
@@ -89,7 +94,6 @@ impl State {
             Record::Defined { id, bytes } => {
                 if self.definitions.get(&id).is_none_or(|known| **known != *bytes) {
                     self.definitions.insert(id, bytes.into());
-                    self.definitions_version += 1;
                 }
             }
             Record::Undefined { id } => self.undefine(id, index),
@@ -97,7 +101,7 @@ impl State {
             Record::Unbound(binding) => {
                 self.unbind(&(binding.source, binding.destination, binding.bytes.into()));
             }
-            Record::Clean => {}
+            Record::Clean | Record::Inventory { .. } => {}
             Record::Part { tx } => self.parts.begin_part(tx),
             Record::Committed { tx } => self.parts.commit(tx),
         }
@@ -171,6 +175,12 @@ impl State {
                     .is_some_and(|run| run.first <= position && run.segment == segment)
         })
     }
+}
+
+/// Whether it says what is defined or bound.
+fn is_definition(record: &Record<'_>) -> bool {
+    let other = matches!(record, Record::Bound(_) | Record::Unbound(_) | Record::Inventory { .. });
+    other || matches!(record, Record::Defined { .. } | Record::Undefined { .. })
 }
 
 /// Cuts the messages of a record at `at` into slots, from message `skip` on; positions are relative to it. Returns how

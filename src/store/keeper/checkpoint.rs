@@ -21,7 +21,7 @@
 //!   u64 term | u64 index | u64 time in ms | u64 1 if it was stopped in order
 //!   u64 n, n x { u64 id | u32 len | bytes }                                 definitions
 //!   u64 n, n x { u64 source | u64 destination | u32 len | bytes }           bindings
-//!   u64 n, n x { u64 number | u32 file | u32 1 if sealed | u64 last index | u64 end | u64 index: place | bytes |
+//!   u64 n, n x { u64 number | u32 file | u32 1 sealed + 2 defines | u64 last index | u64 end | u64 index: place | bytes |
 //!                end of the last one | u64 1 + the batch since which it is dead | u32 lists | 0,
 //!                lists x { u64 queue | u32 slots | 0 | slots as in an index } }   segments
 //!   u64 n, n x { u64 id | u64 head | u64 end | u64 flagged below | settled | returned | transient |
@@ -224,7 +224,7 @@ impl State {
 
     fn save_segment(&self, segment: &Segment, to: &mut Vec<u8>) {
         push_u64s(to, &[segment.number]);
-        push_u32s(to, &[segment.slot.0, segment.sealed.into()]);
+        push_u32s(to, &[segment.slot.0, u32::from(segment.sealed) | u32::from(segment.defines) << 1]);
         let index = segment.index.unwrap_or_default();
         let dead = segment.dead_since.map_or(0, |index| index + 1);
         push_u64s(to, &[segment.last_index, segment.end, index.at, index.bytes, segment.index_floor, dead]);
@@ -298,7 +298,8 @@ impl State {
 
 fn load_segment(from: &mut Bytes<'_>) -> Option<Segment> {
     let mut segment = Segment::new(from.u64()?, FileSlot(from.u32()?));
-    segment.sealed = from.u32()? == 1;
+    let flags = from.u32()?;
+    (segment.sealed, segment.defines) = (flags & 1 != 0, flags & 2 != 0);
     (segment.last_index, segment.end) = (from.u64()?, from.u64()?);
     let index = IndexPlace { at: from.u64()?, bytes: from.u64()? };
     segment.index = (index.bytes > 0).then_some(index);

@@ -17,6 +17,8 @@ const PAGES_MAX: usize = 64;
 pub struct Files<D: Disk> {
     /// The directory.
     pub disk: D,
+    /// How they are opened.
+    how: Open,
     /// The one that was used last is in front.
     open: VecDeque<(FileSlot, D::File)>,
 }
@@ -24,7 +26,12 @@ pub struct Files<D: Disk> {
 impl<D: Disk> Files<D> {
     /// None is open.
     pub fn new(disk: D) -> Files<D> {
-        Files { disk, open: VecDeque::new() }
+        Files { disk, how: Open::Write, open: VecDeque::new() }
+    }
+
+    /// The same, only to be read.
+    pub fn to_read(disk: D) -> Files<D> {
+        Files { how: Open::Read, ..Files::new(disk) }
     }
 
     /// The file of a segment.
@@ -37,7 +44,7 @@ impl<D: Disk> Files<D> {
                 }
             }
             None => {
-                let file = self.disk.open(&slot.name(), Open::Write)?;
+                let file = self.disk.open(&slot.name(), self.how)?;
                 self.open.truncate(OPEN_MAX - 1);
                 self.open.push_front((slot, file));
             }

@@ -5,7 +5,7 @@
 //! ```text
 //! a page, 4096 bytes
 //!    0  u32  CRC-32C of the page's number in the index (u64) and of bytes 4 to 4095
-//!    4  u16  kind: 1 the first, 2 slots, 3 runs, 4 definitions
+//!    4  u16  kind: 1 the first, 2 slots, 3 runs
 //!    6  u16  bytes of the content that are used
 //!    8  u64  number of the segment
 //!   16       content, zeros to the end
@@ -15,7 +15,7 @@
 //!    8  u64      index of the last batch that had been applied when this was written
 //!   16  u64      slots
 //!   24  u64      runs
-//!   32  u64      bytes of definitions; 0 if there are none
+//!   32  u64      0
 //! slots: 170 to a page, by queue and position
 //!    0  u64  position of the first message
 //!    8  u32  where it begins in the file
@@ -28,8 +28,6 @@
 //!    8  u64  first slot
 //!   16  u64  slots
 //!   24  u64  0
-//! definitions: everything that was defined and bound, as DEFINED and BOUND records. Not in every index: in one, as
-//!    long as its segment is there and nothing changed. They are for the day when both checkpoints are bad.
 //! ```
 
 use super::bytes::{Bytes, push_u64s};
@@ -37,8 +35,7 @@ use super::files::{Files, Pages};
 use super::runs::{IndexPlace, Run, Segment, Slot};
 use super::state::State;
 use crate::store::QueueId;
-use crate::store::disk::{Disk, DiskFile};
-use crate::store::record::Records;
+use crate::store::disk::Disk;
 
 /// Bytes of a page.
 pub const PAGE_BYTES: usize = 4096;
@@ -53,7 +50,6 @@ const PAGE_RUNS: usize = CONTENT_BYTES / RUN_BYTES;
 const FIRST: u16 = 1;
 const SLOTS: u16 = 2;
 const RUNS: u16 = 3;
-const DEFINITIONS: u16 = 4;
 const MAGIC: &[u8; 8] = b"LVINDEX1";
 
 /// Why an index, or a part of it, was not read.
@@ -144,20 +140,10 @@ pub struct Built {
     pub bytes: Vec<u8>,
     /// For each list of the segment its first slot and how many it has.
     pub lists: Vec<(u32, u32)>,
-    /// The version of the definitions in it, if they are.
-    pub definitions: Option<u64>,
-}
-
-/// All that is defined and bound, as records.
-pub fn definitions(state: &State) -> Vec<u8> {
-    let mut records = Records::default();
-    state.definitions.iter().for_each(|(id, bytes)| records.defined(*id, bytes));
-    state.bindings.iter().for_each(|(source, destination, bytes)| records.bound(*source, *destination, bytes));
-    records.take(Vec::new())
 }
 
 /// Makes the index of a segment whose slots are in memory.
-pub fn build(state: &State, segment: &Segment, with_definitions: bool) -> Built {
+pub fn build(state: &State, segment: &Segment) -> Built {
     let mut order: Vec<usize> = (0..segment.lists.len()).collect();
     order.sort_by_key(|list| {
         segment.lists.get(*list).map(|list| (list.queue, list.slots.first().map(|slot| slot.first)))
@@ -183,13 +169,9 @@ pub fn build(state: &State, segment: &Segment, with_definitions: bool) -> Built 
             push_u64s(&mut runs, &[list.queue.0, begun as u64, (slots.len() - begun) as u64, 0]);
         }
     }
-    let definitions = if with_definitions { definitions(state) } else { Vec::new() };
     let mut pager = Pager { bytes: Vec::new(), segment: segment.number };
     let mut first = MAGIC.to_vec();
-    push_u64s(
-        &mut first,
-        &[state.index, slots.len() as u64, (runs.len() / RUN_BYTES) as u64, definitions.len() as u64],
-    );
+    push_u64s(&mut first, &[state.index, slots.len() as u64, (runs.len() / RUN_BYTES) as u64, 0]);
     pager.page(FIRST, &first);
     let mut content = Vec::with_capacity(CONTENT_BYTES);
     for slots in slots.chunks(PAGE_SLOTS) {
@@ -198,11 +180,9 @@ pub fn build(state: &State, segment: &Segment, with_definitions: bool) -> Built 
         pager.page(SLOTS, &content);
     }
     runs.chunks(PAGE_RUNS * RUN_BYTES).for_each(|content| pager.page(RUNS, content));
-    definitions.chunks(CONTENT_BYTES).for_each(|content| pager.page(DEFINITIONS, content));
     let place =
         IndexPlace { at: segment.file_end().next_multiple_of(PAGE_BYTES as u64), bytes: pager.bytes.len() as u64 };
-    let version = with_definitions.then_some(state.definitions_version);
-    Built { segment: segment.number, place, bytes: pager.bytes, lists, definitions: version }
+    Built { segment: segment.number, place, bytes: pager.bytes, lists }
 }
 
 /// The slots from `number` on that are in the same page.
@@ -225,25 +205,22 @@ pub fn slots_from<'a, D: Disk>(
     slots.get(number as usize % PAGE_SLOTS..).filter(|slots| !slots.is_empty()).ok_or(Unread::Bad)
 }
 
-/// The first page of an index: the index of the last batch, slots, runs, bytes of definitions.
-fn first_page<D: Disk>(files: &mut Files<D>, segment: &Segment, at: u64) -> Result<[u64; 4], Unread> {
+/// The first page of an index: how many slots and runs it has.
+fn first_page<D: Disk>(files: &mut Files<D>, segment: &Segment, at: u64) -> Result<[u64; 2], Unread> {
     let mut page = [0; PAGE_BYTES];
     files.read(segment.slot, at, &mut page)?;
     let content = open_page(&page, 0, FIRST, segment.number).and_then(|content| content.strip_prefix(MAGIC));
     let mut numbers = Bytes(content.ok_or(Unread::Bad)?);
     let mut number = || numbers.u64().ok_or(Unread::Bad);
-    Ok([number()?, number()?, number()?, number()?])
+    number()?;
+    Ok([number()?, number()?])
 }
 
 /// Reads all of an index. Returns how many slots and runs are in it.
 pub fn check<D: Disk>(files: &mut Files<D>, segment: &Segment) -> Result<(u64, u64), Unread> {
     let place = segment.index.ok_or(Unread::Bad)?;
-    let [_, slots, runs, definitions] = first_page(files, segment, place.at)?;
-    let parts = [
-        (SLOTS, slots.div_ceil(PAGE_SLOTS as u64)),
-        (RUNS, runs.div_ceil(PAGE_RUNS as u64)),
-        (DEFINITIONS, definitions.div_ceil(CONTENT_BYTES as u64)),
-    ];
+    let [slots, runs] = first_page(files, segment, place.at)?;
+    let parts = [(SLOTS, slots.div_ceil(PAGE_SLOTS as u64)), (RUNS, runs.div_ceil(PAGE_RUNS as u64))];
     let mut number = 1;
     for (kind, pages) in parts {
         for _ in 0..pages {
@@ -259,7 +236,7 @@ pub fn check<D: Disk>(files: &mut Files<D>, segment: &Segment) -> Result<(u64, u
 /// The queues in an index, each once.
 pub fn queues<D: Disk>(files: &mut Files<D>, segment: &Segment) -> Result<Vec<QueueId>, Unread> {
     let place = segment.index.ok_or(Unread::Bad)?;
-    let [_, slots, runs, _] = first_page(files, segment, place.at)?;
+    let [slots, runs] = first_page(files, segment, place.at)?;
     let first = 1 + slots.div_ceil(PAGE_SLOTS as u64);
     let mut queues = Vec::new();
     for page_number in first..first + runs.div_ceil(PAGE_RUNS as u64) {
@@ -270,34 +247,4 @@ pub fn queues<D: Disk>(files: &mut Files<D>, segment: &Segment) -> Result<Vec<Qu
     }
     queues.dedup();
     Ok(queues)
-}
-
-/// The definitions in indexes that lie behind the batches of a segment, each with the index of the batch up to which
-/// they are complete.
-pub fn find_definitions<D: Disk>(files: &mut Files<D>, segment: &Segment) -> Vec<(u64, Vec<u8>)> {
-    let mut found = Vec::new();
-    let mut at = segment.end.next_multiple_of(PAGE_BYTES as u64);
-    let end = files.file(segment.slot).and_then(|file| file.len()).unwrap_or(0);
-    while at < end {
-        let first = first_page(files, segment, at).ok();
-        found.extend(first.and_then(|first| definitions_at(files, segment, at, first)));
-        at += PAGE_BYTES as u64;
-    }
-    found
-}
-
-fn definitions_at<D: Disk>(
-    files: &mut Files<D>,
-    segment: &Segment,
-    at: u64,
-    [index, slots, runs, len]: [u64; 4],
-) -> Option<(u64, Vec<u8>)> {
-    let mut definitions = Vec::new();
-    let first = 1 + slots.div_ceil(PAGE_SLOTS as u64) + runs.div_ceil(PAGE_RUNS as u64);
-    for number in first..first + len.div_ceil(CONTENT_BYTES as u64) {
-        let mut page = [0; PAGE_BYTES];
-        files.read(segment.slot, at + number * PAGE_BYTES as u64, &mut page).ok()?;
-        definitions.extend_from_slice(open_page(&page, number, DEFINITIONS, segment.number)?);
-    }
-    (len > 0).then_some((index, definitions))
 }

@@ -10,6 +10,7 @@ pub mod checkpoint;
 pub mod counts;
 pub mod fetch;
 pub mod files;
+pub mod giving;
 pub mod index;
 pub mod parts;
 pub mod positions;
@@ -28,6 +29,7 @@ pub use upkeep::Step;
 use ageing::Ageing;
 use fetch::Waiting;
 use files::{Files, Pages};
+use giving::Inventory;
 use runs::Slot;
 use snapshot::Snapshot;
 use state::State;
@@ -83,6 +85,7 @@ pub struct Keeper<D: Disk> {
     checkpoints: Checkpoints<D::File>,
     indexing: Indexing,
     ageing: Ageing,
+    inventory: Inventory,
     snapshot: Option<Snapshot<D>>,
     snapshot_done: Option<std::io::Result<()>>,
     submissions: VecDeque<Submission>,
@@ -107,6 +110,7 @@ impl<D: Disk> Keeper<D> {
             checkpoints,
             indexing: Indexing::default(),
             ageing: Ageing::default(),
+            inventory: Inventory::default(),
             snapshot: None,
             snapshot_done: None,
             submissions: VecDeque::new(),
@@ -130,6 +134,7 @@ impl<D: Disk> Keeper<D> {
                 }
                 if submission.from == KEEPER {
                     self.ageing.applied(submission.seq);
+                    self.inventory.applied(submission.seq, batch.index);
                 } else {
                     self.ageing.pressed(len);
                 }
@@ -172,10 +177,10 @@ impl<D: Disk> Keeper<D> {
     }
 
     /// Hands records to the journal; returns the number of the submission.
-    fn submit(&mut self, bytes: Vec<u8>) -> u64 {
+    fn submit(&mut self, bytes: Vec<u8>, sync: bool) -> u64 {
         let seq = self.next_seq;
         self.next_seq += 1;
-        self.submissions.push_back(Submission { from: KEEPER, seq, bytes, sync: false });
+        self.submissions.push_back(Submission { from: KEEPER, seq, bytes, sync });
         seq
     }
 
@@ -183,7 +188,7 @@ impl<D: Disk> Keeper<D> {
     fn give_up(&mut self, records: Vec<u8>, lost: u64) {
         self.state.settle_ahead(&records);
         self.state.lost += lost;
-        self.submit(records);
+        self.submit(records, false);
     }
 }
 

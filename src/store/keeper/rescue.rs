@@ -9,8 +9,6 @@ use std::collections::BTreeMap;
 
 use super::Keeper;
 use super::apply::cut;
-use super::files::Files;
-use super::index;
 use super::parts::Parts;
 use super::rows::Row;
 use super::runs::{List, Run, Segments, Slot};
@@ -126,6 +124,8 @@ struct Found {
     transient: BTreeMap<QueueId, Vec<(Position, Position)>>,
     /// Of transactions that were not committed in their term.
     void: Vec<Range>,
+    /// The newest inventory of what is defined, and the last batch that is in it.
+    inventory: Option<(u64, Vec<u8>)>,
 }
 
 impl Found {
@@ -145,6 +145,10 @@ impl Found {
                 Ok(Record::Settled(ranges)) if ranges.iter().len() > 0 => continue,
                 Ok(Record::Settled(_)) | Err(_) => {
                     parts.commit_all();
+                    continue;
+                }
+                Ok(Record::Inventory { index, records }) => {
+                    self.inventory = Some((index, records.to_vec()));
                     continue;
                 }
                 Ok(_) => continue,
@@ -210,24 +214,19 @@ pub fn everything<D: Disk>(
         batches.give(batch.submissions.into_iter().map(|submission| submission.bytes).collect());
     }
     let end = (batches.next_index(), batches.unsynced());
+    let mut inventory = found.inventory.take();
     found.file(state);
     // What is still open now is so at the end, whatever is read again.
     let open = std::mem::take(&mut state.parts);
-    let mut files = Files::new(disk.clone());
-    let copies = state.segments.all.iter().flat_map(|segment| index::find_definitions(&mut files, segment));
-    let mut copy = copies.max_by_key(|(index, _)| *index);
     let (mut batches, mut ends) = (scan(), BTreeMap::new());
     while let Some(batch) = batches.next(&mut Report::default()) {
-        if let Some((_, records)) = copy.take_if(|(index, _)| *index < batch.index) {
+        if let Some((_, records)) = inventory.take_if(|(index, _)| *index < batch.index) {
             state.redefine(&records);
         }
         for submission in &batch.submissions {
-            state.apply_others(&submission.bytes, Some(&mut ends));
+            state.apply_others(&submission.bytes, batch.segment, Some(&mut ends));
         }
         batches.give(batch.submissions.into_iter().map(|submission| submission.bytes).collect());
-    }
-    if let Some((_, records)) = copy {
-        state.redefine(&records);
     }
     // What was flagged before is not known.
     state.clean = false;
@@ -241,7 +240,7 @@ type Ends = BTreeMap<QueueId, Position>;
 impl State {
     /// Applies what is no message. With `ends`, to what had been journalled by then: positions that a crash took are
     /// given out again.
-    fn apply_others(&mut self, bytes: &[u8], mut ends: Option<&mut Ends>) {
+    fn apply_others(&mut self, bytes: &[u8], segment: u64, mut ends: Option<&mut Ends>) {
         for (_, record) in record::records(bytes) {
             match (record, &mut ends) {
                 (Ok(Record::Messages(messages)), Some(ends)) => {
@@ -268,7 +267,7 @@ impl State {
                         self.settle_before(queue, from, end - 1, ends);
                     }
                 }
-                (Ok(record), _) => _ = self.record(record, 0, 0, &mut Vec::new()),
+                (Ok(record), _) => _ = self.record(record, segment, 0, &mut Vec::new()),
                 (Err(_), _) => {}
             }
         }
@@ -288,6 +287,6 @@ impl State {
         self.definitions.clear();
         let bindings: Vec<_> = self.bindings.iter().cloned().collect();
         bindings.iter().for_each(|binding| self.unbind(binding));
-        self.apply_others(records, None);
+        self.apply_others(records, 0, None);
     }
 }

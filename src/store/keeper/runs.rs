@@ -164,6 +164,8 @@ pub struct Segment {
     pub counted_at: u64,
     /// No batch will be added.
     pub sealed: bool,
+    /// Something in it says what is defined or bound.
+    pub defines: bool,
     /// Its index, if it has one.
     pub index: Option<IndexPlace>,
     /// Where the last index ended that it had. A new one lies behind it: a checkpoint may know the old one.
@@ -188,6 +190,7 @@ impl Segment {
             live_bytes: 0,
             counted_at: u64::MAX,
             sealed: false,
+            defines: false,
             index: None,
             index_floor: 0,
             lists: Vec::new(),

@@ -38,8 +38,6 @@ pub struct State {
     pub bindings: BTreeSet<Bound>,
     /// Of each binding the destination and the source.
     sources: BTreeSet<(QueueId, QueueId)>,
-    /// Counts changes of the two.
-    pub definitions_version: u64,
     /// The queues that had messages.
     pub rows: HashMap<QueueId, Row, RandomState>,
     /// Where the messages lie.
@@ -64,7 +62,6 @@ impl State {
             definitions: BTreeMap::new(),
             bindings: BTreeSet::new(),
             sources: BTreeSet::new(),
-            definitions_version: 0,
             // The same in each run: what is hashed are numbers that no client chooses.
             rows: HashMap::with_hasher(RandomState::with_seeds(1, 2, 3, 4)),
             segments: Segments::default(),
@@ -93,9 +90,7 @@ impl State {
         {
             self.gone.remove(&oldest);
         }
-        if self.definitions.remove(&id).is_some() {
-            self.definitions_version += 1;
-        }
+        self.definitions.remove(&id);
         let none = || Box::from([]);
         let after = QueueId(id.0.saturating_add(1));
         let from: Vec<Bound> =
@@ -113,7 +108,6 @@ impl State {
     pub fn bind(&mut self, binding: Bound) {
         self.sources.insert((binding.1, binding.0));
         self.bindings.insert(binding);
-        self.definitions_version += 1;
     }
 
     /// A binding goes.
@@ -121,7 +115,6 @@ impl State {
         if !self.bindings.remove(binding) {
             return;
         }
-        self.definitions_version += 1;
         let (source, destination, _) = binding;
         let mut others = self.bindings.range((*source, *destination, Box::from([]))..);
         if others.next().is_none_or(|(from, to, _)| (from, to) != (source, destination)) {

@@ -1,7 +1,4 @@
-//! What the keeper does between batches: indexes of sealed segments, checkpoints, and giving free segments back.
-//!
-//! A segment is free when nothing in it lives, both checkpoints know that, and none of its batches lies behind the
-//! older one.
+//! What the keeper does between batches: indexes of sealed segments, and checkpoints.
 
 use std::io::Result;
 
@@ -90,7 +87,7 @@ impl<F> Checkpoints<F> {
     }
 
     /// What died up to here is dead in both.
-    fn both(&self) -> Option<u64> {
+    pub(super) fn both(&self) -> Option<u64> {
         Some(self.good[0]?.min(self.good[1]?))
     }
 }
@@ -98,11 +95,9 @@ impl<F> Checkpoints<F> {
 /// The index that is being written.
 #[derive(Debug, Default)]
 pub struct Indexing {
-    built: Option<Built>,
+    pub(super) built: Option<Built>,
     written: usize,
     retry_at_ms: u64,
-    /// The segment whose index holds the definitions, and their version.
-    definitions: Option<(u64, u64)>,
 }
 
 impl<D: Disk> Keeper<D> {
@@ -110,6 +105,7 @@ impl<D: Disk> Keeper<D> {
     pub fn step(&mut self, now_ms: u64) -> Step {
         self.now_ms = self.now_ms.max(now_ms);
         self.look_again |= self.retry_at_ms().is_some_and(|at| at <= self.now_ms);
+        self.give_back_held();
         let did = self.step_checkpoint() || self.step_index() || self.step_snapshot() || self.step_ageing();
         if did { Step::More } else { Step::Idle { again_at_ms: self.again_at_ms() } }
     }
@@ -245,26 +241,6 @@ impl<D: Disk> Keeper<D> {
         Ok(())
     }
 
-    /// Gives back what nobody needs any more.
-    pub(super) fn give_back(&mut self) {
-        let Some(both) = self.checkpoints.both() else { return };
-        let free = |segment: &Segment| {
-            let dead = segment.dead_since.is_some_and(|index| index <= both);
-            segment.sealed && segment.live == 0 && segment.pins == 0 && dead && segment.last_index <= both
-        };
-        let (files, pages, freed) = (&mut self.files, &mut self.pages, &mut self.freed);
-        let forbidden = self.indexing.built.as_ref().map(|built| built.segment);
-        self.state.segments.all.retain(|segment| {
-            let keep = !free(segment) || forbidden == Some(segment.number);
-            if !keep {
-                files.close(segment.slot);
-                pages.forget(segment.number);
-                freed.push(segment.slot);
-            }
-            keep
-        });
-    }
-
     // ---- indexes
 
     /// The sealed segment whose index is to be written: all but the newest, or that one too if its slots are many.
@@ -282,12 +258,8 @@ impl<D: Disk> Keeper<D> {
         }
         if self.indexing.built.is_none() {
             let Some(number) = self.next_to_index() else { return false };
-            let known = self.indexing.definitions;
-            let present = known.is_some_and(|(number, version)| {
-                version == self.state.definitions_version && self.state.segments.find(number).is_some()
-            });
             let Some(segment) = self.state.segments.find(number) else { return false };
-            self.indexing.built = Some(index::build(&self.state, segment, !present));
+            self.indexing.built = Some(index::build(&self.state, segment));
             self.indexing.written = 0;
             return true;
         }
@@ -318,9 +290,6 @@ impl<D: Disk> Keeper<D> {
         }
         file.sync()?;
         let Some(built) = self.indexing.built.take() else { return Ok(()) };
-        if let Some(version) = built.definitions {
-            self.indexing.definitions = Some((built.segment, version));
-        }
         segment.index = Some(built.place);
         segment.index_floor = built.place.at + built.place.bytes;
         let mut queues: Vec<_> = std::mem::take(&mut segment.lists).into_iter().map(|list| list.queue).collect();

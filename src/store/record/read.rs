@@ -1,8 +1,8 @@
 //! Records as values: reading what [`Records`](super::Records) wrote.
 
 use super::{
-    BOUND, CLEAN, COMMITTED, DEFINED, HEAD_BYTES, MESSAGE_BYTES, MESSAGES, PART, PURGED, RANGE_BYTES, RETURNED, Range,
-    SETTLED, UNBOUND, UNDEFINED, message_checksum,
+    BOUND, CLEAN, COMMITTED, DEFINED, HEAD_BYTES, INVENTORY, MESSAGE_BYTES, MESSAGES, PART, PURGED, RANGE_BYTES,
+    RETURNED, Range, SETTLED, UNBOUND, UNDEFINED, message_checksum,
 };
 use crate::store::{Position, QueueId, u32_at, u64_at};
 
@@ -124,6 +124,13 @@ pub enum Record<'a> {
         /// The transaction.
         tx: u64,
     },
+    /// All that was defined and bound after a batch.
+    Inventory {
+        /// The index of the batch.
+        index: u64,
+        /// Records that say it.
+        records: &'a [u8],
+    },
 }
 
 /// A binding.
@@ -211,6 +218,7 @@ fn parse(record: &[u8]) -> Option<Record<'_>> {
         CLEAN => Record::Clean,
         PART => Record::Part { tx: number(0)? },
         COMMITTED => Record::Committed { tx: number(0)? },
+        INVENTORY => Record::Inventory { index: number(0)?, records: rest.get(8..)? },
         _ => return None,
     })
 }

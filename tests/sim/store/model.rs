@@ -198,7 +198,7 @@ impl Touched {
                 Record::Bound(binding) | Record::Unbound(binding) => {
                     self.ids.extend([binding.source.0, binding.destination.0]);
                 }
-                Record::Clean | Record::Part { .. } | Record::Committed { .. } => {}
+                Record::Clean | Record::Part { .. } | Record::Committed { .. } | Record::Inventory { .. } => {}
             }
         }
     }

@@ -251,3 +251,28 @@ fn a_snapshot_starts_as_a_copy() {
     lane.rest(30_000);
     assert_eq!(lane.keeper.counts().segments, 1);
 }
+
+#[test]
+fn definitions_outlive_the_segments_that_made_them() {
+    let mut lane = Lane::new();
+    (1000..1010).for_each(|queue| lane.define(queue));
+    lane.records.bound(QueueId(1), QueueId(1000), b"a binding");
+    for round in 0..40 {
+        // Nothing stays: no segment is indexed, and each is used again.
+        (0..20).for_each(|_| lane.publish(&[1000], 1000, 0));
+        lane.sync();
+        let first = *lane.model[&1000].alive.keys().next().unwrap();
+        lane.settle(1000, first, first + 19);
+        if round == 20 {
+            lane.undefine(1009);
+        }
+        lane.rest(3000);
+    }
+    let segments = &lane.keeper.state().segments.all;
+    assert!(segments[0].number > 5, "{}", segments[0].number);
+    NAMES.iter().for_each(|name| lane.disk.edit(name, Vec::clear));
+    let lane = lane.crash(true);
+    let found: Vec<u64> = lane.contents.definitions.iter().map(|(id, _)| id.0).collect();
+    assert_eq!(found, (1000..1009).collect::<Vec<_>>());
+    assert_eq!(lane.contents.bindings.len(), 1);
+}
