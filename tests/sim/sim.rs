@@ -78,8 +78,8 @@ impl Sim {
         self.disk.as_ref().expect("a data directory")
     }
 
-    /// Starts the broker on what the disk holds, whatever ran before; the machine may go down meanwhile. Returns whether
-    /// it found that it was stopped in order: not if it went down meanwhile.
+    /// Starts the broker on what the disk holds, whatever ran before; the machine may go down meanwhile. Returns
+    /// whether it found that it was stopped in order: not if it went down meanwhile.
     pub fn restart(&mut self, shards: usize) -> bool {
         for peer in &mut self.peers {
             peer.gone = true;
