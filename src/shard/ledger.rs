@@ -47,6 +47,8 @@ pub(super) struct Ledger {
     open: u64,
     /// Somebody waits for it.
     wanted: bool,
+    /// Nobody waited for the last submission.
+    unhurried: bool,
     /// Something was noted that a confirm has to wait for.
     touched: bool,
     /// What was submitted and is not durable, with its bytes.
@@ -87,6 +89,7 @@ impl Ledger {
             records: Records::default(),
             open: 1,
             wanted: false,
+            unhurried: false,
             touched: false,
             own: VecDeque::new(),
             asked: (0..shards).map(|_| VecDeque::new()).collect(),
@@ -223,6 +226,11 @@ impl Ledger {
         ticket == self.open
     }
 
+    /// Somebody will wait for what was noted so far.
+    pub(super) fn want(&mut self) {
+        self.wanted = true;
+    }
+
     /// Has somebody wait for what was noted so far.
     pub(super) fn wait(&mut self, waiter: Waiter) {
         self.wanted = true;
@@ -263,7 +271,9 @@ impl Ledger {
 
     /// Ends a turn: what is to be submitted.
     pub(super) fn seal(&mut self, shard: u8) -> Option<Submission> {
-        let forced = self.own.back().is_some_and(|(ticket, _)| *ticket == self.open);
+        let is_noted = self.own.back().is_some_and(|(ticket, _)| *ticket == self.open);
+        // Somebody waits for what was submitted without hurry: an empty submission brings the sync.
+        let forced = is_noted || self.wanted && self.unhurried && !self.own.is_empty();
         if self.records.is_empty() && !forced {
             // A ticket that only peers have something for.
             let is_asked = self.asked.iter().any(|asked| asked.back() == Some(&self.open));
@@ -284,12 +294,14 @@ impl Ledger {
             self.spare = bytes;
             return None;
         }
-        if forced {
+        if is_noted {
             self.own.pop_back();
         }
         self.own.push_back((self.open, bytes.len()));
         self.waiting_bytes += bytes.len();
-        let submission = Submission { from: shard, seq: self.open, bytes, sync: std::mem::take(&mut self.wanted) };
+        let sync = std::mem::take(&mut self.wanted);
+        self.unhurried = !sync;
+        let submission = Submission { from: shard, seq: self.open, bytes, sync };
         self.open += 1;
         Some(submission)
     }
