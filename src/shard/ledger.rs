@@ -140,6 +140,8 @@ impl Ledger {
 
     /// Writes messages that went to several queues: each body once, if all its queues have taken the same ones.
     pub(super) fn write_fan(&mut self, contents: &[Content<'_>]) {
+        // A queue's positions must ascend in the journal.
+        self.fan.sort_by_key(|run| run.index);
         while let Some(first) = self.fan.first().copied() {
             let alike = |run: &FanRun| (run.index, run.count, run.flags) == (first.index, first.count, first.flags);
             let places: Vec<_> =
@@ -352,5 +354,42 @@ impl Ledger {
     pub(super) fn done_before(&self) -> u64 {
         let own = self.own.front().map_or(self.open, |(ticket, _)| *ticket);
         self.asked.iter().filter_map(|asked| asked.front().copied()).fold(own, u64::min)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn positions_ascend_whatever_goes_to_which_queue() {
+        let properties: [&[u8]; 2] = [&[0x10, 0, 2], &[0x10, 0, 1]];
+        for mask in 0..1u32 << 12 {
+            // Four messages, persistent or not, each in some of two queues.
+            let is = |bit: u32| mask & (1 << bit) != 0;
+            let content =
+                |n: u32| Content { names: b"\0\0", properties: properties[usize::from(is(n))], body: &[], frames: &[] };
+            let contents: Vec<Content<'_>> = (0..4).map(content).collect();
+            let mut ledger = Ledger::new(true, 1);
+            let mut noted = 0;
+            for queue in 0..2 {
+                let inside = (0..4).filter(|index| is(4 + 4 * queue + index));
+                for (position, index) in inside.enumerate() {
+                    ledger.message(Some(index), queue.into(), position as u64, &contents[index as usize]);
+                    noted += 1;
+                }
+            }
+            ledger.write_fan(&contents);
+            let mut next: BTreeMap<QueueId, u64> = BTreeMap::new();
+            for (_, record) in record::records(&ledger.records.take(vec![])) {
+                let Ok(record::Record::Messages(messages)) = record else { panic!("{mask:#x}: not messages") };
+                for (queue, first) in messages.places() {
+                    assert_eq!(first, next.insert(queue, first + u64::from(messages.count)).unwrap_or(0), "{mask:#x}");
+                }
+            }
+            assert_eq!(next.values().sum::<u64>(), noted, "{mask:#x}");
+        }
     }
 }
