@@ -79,24 +79,22 @@ impl Shard {
         kept: &mut Option<MessageRef>,
         index: Option<u32>,
     ) {
-        if !self.ledger.on {
-            let message = self.blocks.store_once(content, kept);
-            return queue.entries.push(message, false);
+        let mut journalled = false;
+        if self.ledger.on {
+            let survives = self.ledger.must_have(queue.spec.durable, content);
+            let room = queue.entries.room(self.is_tight(survives));
+            journalled = survives || room != Room::Here;
+            if journalled {
+                self.ledger.message(index, queue.spec.id, queue.entries.end(), content, survives);
+            }
+            if room == Room::Away {
+                let blocks = &mut self.blocks;
+                queue.entries.push_away(|message| blocks.release(message));
+                return;
+            }
         }
-        let must = self.ledger.must_have(queue.spec.durable, content);
-        let room = queue.entries.room(self.is_tight(must));
-        let position = if room == Room::Away {
-            let blocks = &mut self.blocks;
-            queue.entries.push_away(|message| blocks.release(message))
-        } else {
-            let position = queue.entries.end();
-            let message = self.blocks.store_once(content, kept);
-            queue.entries.push(message, must || room == Room::Behind);
-            position
-        };
-        if must || room != Room::Here {
-            self.ledger.message(index, queue.spec.id, position, content);
-        }
+        let message = self.blocks.store_once(content, kept);
+        queue.entries.push(message, journalled);
     }
 
     /// When memory is short: messages that the journal has are forgotten here, some queues at a time.
@@ -254,6 +252,9 @@ impl Shard {
     /// held back, so that messages that are settled meanwhile need not be written; but not for long, and nothing that
     /// others are about to see.
     pub fn next_submission(&mut self, may_submit: impl FnOnce() -> bool) -> Option<Submission> {
+        if !self.ledger.on {
+            return None;
+        }
         let shows = self.writer.as_ref().is_some_and(LogWriter::has_hidden);
         // Messages that are wanted back must be written first.
         let reads = !self.reading.wishes.is_empty();
@@ -304,8 +305,9 @@ impl Shard {
     }
 
     /// Lets everybody see the changes of names that were handed to the journal.
+    #[inline]
     pub fn show_topology(&mut self) {
-        if let Some(writer) = &mut self.writer {
+        if let Some(writer) = self.writer.as_mut().filter(|writer| writer.has_hidden()) {
             writer.show();
         }
     }
