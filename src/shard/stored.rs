@@ -11,7 +11,7 @@ use crate::broker::queue::{Life, Queue};
 use crate::broker::topology::{Map, QueueKey};
 use crate::store::{Completion, Fetch, Fetched, QueueId, Submission};
 
-/// A queue that is read keeps so many ready messages in memory when memory is short.
+/// A queue with consumers keeps so many ready messages in memory while memory is only short for what waits for nobody.
 const KEPT_WANTED: usize = 16 << 10;
 /// No more messages are brought back at once.
 const FETCH_COUNT_MAX: usize = 8 << 10;
@@ -59,6 +59,11 @@ impl Reading {
     }
 }
 
+/// How many ready messages of a queue stay in memory when that is short; `tight`: for any messages.
+fn stays(queue: &Queue, tight: bool) -> usize {
+    if queue.consumer_count() > 0 && !tight { KEPT_WANTED } else { KEPT }
+}
+
 impl Shard {
     // ---- what is kept where
 
@@ -82,7 +87,7 @@ impl Shard {
         let mut journalled = false;
         if self.ledger.on {
             let survives = self.ledger.must_have(queue.spec.durable, content);
-            let room = queue.entries.room(self.is_tight(survives));
+            let room = queue.entries.room(self.is_tight(survives).then(|| stays(queue, self.is_tight(false))));
             journalled = survives || room != Room::Here;
             if journalled {
                 self.ledger.message(index, queue.spec.id, queue.entries.end(), content, survives);
@@ -103,6 +108,7 @@ impl Shard {
             self.reading.sweep_left = 0;
             return;
         }
+        let tight = self.is_tight(false);
         if self.reading.sweep_left == 0 {
             self.reading.sweep_left = self.living.len();
         }
@@ -111,7 +117,7 @@ impl Shard {
             let at = self.reading.sweep_at;
             self.reading.sweep_at = if at + 1 < self.living.len() { at + 1 } else { 0 };
             let Some(queue) = self.living.get_mut(at).and_then(Option::as_deref_mut) else { continue };
-            let keep = if queue.is_wanted() { KEPT_WANTED } else { KEPT };
+            let keep = stays(queue, tight);
             if queue.entries.ready_here() > keep {
                 let blocks = &mut self.blocks;
                 queue.entries.send_away(keep, |message| blocks.release(message));
