@@ -53,7 +53,7 @@ fn life(world: &World, options: &Options, time: Duration, rng: &mut Rng) -> bool
     };
     // Its clients see the end as an error, at whatever they are.
     if world.declare(broker.address).is_ok() {
-        let load = world.load(broker.address, options.shards, rng.next());
+        let load = world.load(broker.address, rng.next());
         let until = Instant::now() + time;
         while broker.is_alive() && Instant::now() < until {
             sleep(Duration::from_millis(2));
@@ -286,7 +286,7 @@ fn calls_that_fail_for_a_while() {
             let traced = options.clone().shards(2).traced(calls, &injection, &folder.join("trace"));
             let broker = Broker::must_start(&traced);
             world.declare(broker.address).unwrap_or_else(|trouble| panic!("{when}: {trouble:?}"));
-            let load = world.load(broker.address, 2, rng.next());
+            let load = world.load(broker.address, rng.next());
             sleep(Duration::from_millis(rounds(250, 600) as u64));
             // Every client comes to its end: nobody is left waiting.
             load.stop(&world.truth);
