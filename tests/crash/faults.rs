@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use leveret::amqp::method::{BasicAck, QueuePurge, QueuePurgeOk};
 
 use crate::broker::{Broker, KILLED, Options};
-use crate::link::{Answer, Declare, Event, Link};
+use crate::link::{Answer, Declare, Event, Link, PATIENCE};
 use crate::load::World;
 use crate::message::Id;
 use crate::place::{self, Folder};
@@ -307,6 +307,66 @@ fn calls_that_fail_for_a_while() {
             world.truth.check(&when);
             broker.stop();
         }
+    }
+}
+
+/// Those who write a checkpoint find the disk full, for good or for a while; there is room for all else.
+#[test]
+fn a_file_system_that_fills_while_a_checkpoint_is_written() {
+    let test = "a_file_system_that_fills_while_a_checkpoint_is_written";
+    if !can_trace(test) {
+        return;
+    }
+    let mut rng = Rng::new(seed(test));
+    for round in 0..rounds(2, 40) {
+        let folder = Folder::new(test);
+        let options = Options::new(&folder.join("data")).small();
+        let world = World::new();
+        let checkpoints = || place::names(&options.data_dir, "checkpoint-").len();
+        let broker = Broker::must_start(&options);
+        world.declare(broker.address).expect("the load's queues");
+        let load = world.load(broker.address, rng.next());
+        let until = Instant::now() + PATIENCE;
+        while checkpoints() < 2 {
+            assert!(Instant::now() < until, "no checkpoints");
+            sleep(Duration::from_millis(10));
+        }
+        load.stop(&world.truth);
+        broker.kill();
+        world.truth.killed();
+        // The first pieces of one may still find room.
+        let first = 1 + rng.below(4);
+        let last = if round % 2 == 0 { "+".to_owned() } else { format!("..{}", first + rng.below(6)) };
+        let injection = format!("error=ENOSPC:when={first}{last}");
+        let mut traced = options.clone().shards(2).traced("pwrite64,pwritev", &injection, &folder.join("trace"));
+        for name in ["checkpoint-a", "checkpoint-b"] {
+            let path = options.data_dir.join(name).to_str().expect("a plain name").to_owned();
+            traced.through.extend(["-P".to_owned(), path]);
+        }
+        let broker = Broker::must_start(&traced);
+        world.declare(broker.address).expect("the load's queues");
+        let load = world.load(broker.address, rng.next());
+        let until = Instant::now() + PATIENCE;
+        while !broker.log().contains("cannot be written: ") {
+            assert!(Instant::now() < until, "{injection}: not a word: {}", broker.log());
+            sleep(Duration::from_millis(10));
+        }
+        load.stop(&world.truth);
+        world.truth.check(&format!("{test}: {injection}; {}", broker.log()));
+        match rng.chance(50) {
+            true => broker.kill(),
+            // The last checkpoint may not be written either: it says so, and is gone.
+            false => {
+                broker.terminate();
+                broker.ended();
+            }
+        }
+        world.truth.killed();
+        let broker = Broker::must_start(&options);
+        world.definitions.check(broker.address, &world.truth).expect("the broker answers");
+        world.drain(broker.address, How::Drain).expect("the broker gives everything back");
+        world.truth.check(&format!("{test}: {injection}"));
+        broker.stop();
     }
 }
 
