@@ -5,6 +5,7 @@ mod faults;
 mod model;
 mod parts;
 mod space;
+mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};
 
