@@ -27,6 +27,7 @@ impl Shard {
             self.answered(caller, reply);
             self.gate(caller.connection);
         } else {
+            self.ledger.want();
             self.mesh.send(caller.shard, Record::AnswerWhenDurable(caller, reply));
         }
     }

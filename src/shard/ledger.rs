@@ -47,6 +47,8 @@ pub(super) struct Ledger {
     open: u64,
     /// Somebody waits for it.
     wanted: bool,
+    /// Nobody waited for the last submission.
+    unhurried: bool,
     /// Something was noted that a confirm has to wait for.
     touched: bool,
     /// What was submitted and is not durable, with its bytes.
@@ -87,6 +89,7 @@ impl Ledger {
             records: Records::default(),
             open: 1,
             wanted: false,
+            unhurried: false,
             touched: false,
             own: VecDeque::new(),
             asked: (0..shards).map(|_| VecDeque::new()).collect(),
@@ -137,6 +140,8 @@ impl Ledger {
 
     /// Writes messages that went to several queues: each body once, if all its queues have taken the same ones.
     pub(super) fn write_fan(&mut self, contents: &[Content<'_>]) {
+        // A queue's positions must ascend in the journal.
+        self.fan.sort_by_key(|run| run.index);
         while let Some(first) = self.fan.first().copied() {
             let alike = |run: &FanRun| (run.index, run.count, run.flags) == (first.index, first.count, first.flags);
             let places: Vec<_> =
@@ -223,6 +228,11 @@ impl Ledger {
         ticket == self.open
     }
 
+    /// Somebody will wait for what was noted so far.
+    pub(super) fn want(&mut self) {
+        self.wanted = true;
+    }
+
     /// Has somebody wait for what was noted so far.
     pub(super) fn wait(&mut self, waiter: Waiter) {
         self.wanted = true;
@@ -263,7 +273,9 @@ impl Ledger {
 
     /// Ends a turn: what is to be submitted.
     pub(super) fn seal(&mut self, shard: u8) -> Option<Submission> {
-        let forced = self.own.back().is_some_and(|(ticket, _)| *ticket == self.open);
+        let is_noted = self.own.back().is_some_and(|(ticket, _)| *ticket == self.open);
+        // Somebody waits for what was submitted without hurry: an empty submission brings the sync.
+        let forced = is_noted || self.wanted && self.unhurried && !self.own.is_empty();
         if self.records.is_empty() && !forced {
             // A ticket that only peers have something for.
             let is_asked = self.asked.iter().any(|asked| asked.back() == Some(&self.open));
@@ -284,12 +296,14 @@ impl Ledger {
             self.spare = bytes;
             return None;
         }
-        if forced {
+        if is_noted {
             self.own.pop_back();
         }
         self.own.push_back((self.open, bytes.len()));
         self.waiting_bytes += bytes.len();
-        let submission = Submission { from: shard, seq: self.open, bytes, sync: std::mem::take(&mut self.wanted) };
+        let sync = std::mem::take(&mut self.wanted);
+        self.unhurried = !sync;
+        let submission = Submission { from: shard, seq: self.open, bytes, sync };
         self.open += 1;
         Some(submission)
     }
@@ -340,5 +354,42 @@ impl Ledger {
     pub(super) fn done_before(&self) -> u64 {
         let own = self.own.front().map_or(self.open, |(ticket, _)| *ticket);
         self.asked.iter().filter_map(|asked| asked.front().copied()).fold(own, u64::min)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn positions_ascend_whatever_goes_to_which_queue() {
+        let properties: [&[u8]; 2] = [&[0x10, 0, 2], &[0x10, 0, 1]];
+        for mask in 0..1u32 << 12 {
+            // Four messages, persistent or not, each in some of two queues.
+            let is = |bit: u32| mask & (1 << bit) != 0;
+            let content =
+                |n: u32| Content { names: b"\0\0", properties: properties[usize::from(is(n))], body: &[], frames: &[] };
+            let contents: Vec<Content<'_>> = (0..4).map(content).collect();
+            let mut ledger = Ledger::new(true, 1);
+            let mut noted = 0;
+            for queue in 0..2 {
+                let inside = (0..4).filter(|index| is(4 + 4 * queue + index));
+                for (position, index) in inside.enumerate() {
+                    ledger.message(Some(index), queue.into(), position as u64, &contents[index as usize]);
+                    noted += 1;
+                }
+            }
+            ledger.write_fan(&contents);
+            let mut next: BTreeMap<QueueId, u64> = BTreeMap::new();
+            for (_, record) in record::records(&ledger.records.take(vec![])) {
+                let Ok(record::Record::Messages(messages)) = record else { panic!("{mask:#x}: not messages") };
+                for (queue, first) in messages.places() {
+                    assert_eq!(first, next.insert(queue, first + u64::from(messages.count)).unwrap_or(0), "{mask:#x}");
+                }
+            }
+            assert_eq!(next.values().sum::<u64>(), noted, "{mask:#x}");
+        }
     }
 }

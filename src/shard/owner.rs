@@ -355,6 +355,7 @@ impl Shard {
     /// A channel, or a connection with all its channels, has ended: its consumers go, what it holds is requeued, its
     /// exclusive queues are removed. The caller is told when everything that follows is done.
     pub(super) fn gone(&mut self, caller: Caller, exclusive: Vec<QueueKey>) {
+        self.forget_getters(caller);
         let task = self.owner.gone.insert(GoneTask { caller, left: 1 }) as u32;
         let holders: Vec<u32> = if caller.channel == Caller::WHOLE {
             match self.owner.link_index.remove(&(caller.shard, caller.connection)) {

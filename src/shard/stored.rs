@@ -183,6 +183,17 @@ impl Shard {
         self.put_back(queue);
     }
 
+    /// A channel, or a connection with all its channels, has ended: it waits for no message any more.
+    pub(super) fn forget_getters(&mut self, gone: Caller) {
+        let is_gone = |caller: &Caller| match gone.channel {
+            Caller::WHOLE => (caller.shard, caller.connection) == (gone.shard, gone.connection),
+            _ => *caller == gone,
+        };
+        for getters in self.reading.getters.values_mut() {
+            getters.retain(|getter| !is_gone(&getter.caller));
+        }
+    }
+
     fn answer_getters(&mut self, key: QueueKey) {
         for Getter { caller, wire, no_ack } in self.reading.getters.remove(&key).unwrap_or_default() {
             self.get(caller, key, wire, no_ack);

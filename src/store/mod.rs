@@ -19,8 +19,11 @@
 //! Rules that everything rests on:
 //! - A queue's [`QueueId`] is never used again. A message's place is (queue, position); positions of one queue ascend
 //!   in the order of the journal, so runs of one queue never overlap, but for messages that ageing has written again.
-//! - A position that was journalled is settled at most once; settled ranges hold journalled positions only.
-//! - A submission is never split: it is in the journal as a whole or not at all. That makes a transaction atomic.
+//! - A position that was journalled is settled at most once; settled ranges hold journalled positions only, but for
+//!   what a commit over several shards settles: what else that names is ignored.
+//! - A submission is never split: it is in the journal as a whole or not at all. That makes a transaction of one shard
+//!   atomic. One of several shards is in several submissions, and counts by the [commit](record::Record::Committed)
+//!   behind them.
 //! - A checkpoint holds the effects of exactly the batches up to one index; replay starts behind it. Two are kept.
 //! - A segment is used again only when it is dead in both kept checkpoints and the replay from neither needs it.
 

@@ -271,7 +271,12 @@ impl<'s, D: Disk> Scan<'s, D> {
         if let Some(header) = corrected {
             let mut payload = vec![];
             if self.payload(&header, &mut payload) {
-                report.damage(name, self.at, "one bit of a batch's header was wrong", Lost::NOTHING);
+                let what = "one bit of a batch's header was wrong";
+                // A header alone may be the beginning of a write that was interrupted.
+                match payload.is_empty() {
+                    true => report.note(name, self.at, what),
+                    false => report.damage(name, self.at, what, Lost::NOTHING),
+                }
                 return Some(self.take(segment, &header, payload));
             }
         }

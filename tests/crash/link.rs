@@ -24,6 +24,8 @@ pub struct Link {
     out: Vec<u8>,
     /// How long the socket waits.
     patience: Duration,
+    /// It says when it is blocked.
+    tells_blocked: bool,
 }
 
 /// What a broker says.
@@ -83,8 +85,13 @@ impl Link {
         let _ = stream.set_nodelay(true);
         let _ = stream.set_read_timeout(Some(PATIENCE));
         let _ = stream.set_write_timeout(Some(PATIENCE));
-        let mut link =
-            Link { client: Client::over(stream), waiting: Default::default(), out: vec![], patience: PATIENCE };
+        let mut link = Link {
+            client: Client::over(stream),
+            waiting: Default::default(),
+            out: vec![],
+            patience: PATIENCE,
+            tells_blocked: true,
+        };
         link.out.extend_from_slice(&PROTOCOL_HEADER);
         link.await_method(ConnectionStart::ID)?;
         let mut capabilities = TableWriter::new();
@@ -103,6 +110,11 @@ impl Link {
     pub fn open_channel(&mut self, channel: u16) -> Answer<()> {
         self.push(channel, ChannelOpen { reserved_1: "" });
         self.await_method(ChannelOpenOk::ID).map(drop)
+    }
+
+    /// From now on it does not say when it is blocked: its user waits for answers anyway.
+    pub fn ignore_blocked(&mut self) {
+        self.tells_blocked = false;
     }
 
     /// Puts a method into the bytes to be sent.
@@ -184,6 +196,7 @@ impl Link {
                 Method::BasicNack(nack) => {
                     return Ok(Event::Confirm { tag: nack.delivery_tag, multiple: nack.multiple, taken: false });
                 }
+                Method::ConnectionBlocked(_) | Method::ConnectionUnblocked(_) if !self.tells_blocked => continue,
                 Method::ConnectionBlocked(_) => return Ok(Event::Blocked(true)),
                 Method::ConnectionUnblocked(_) => return Ok(Event::Blocked(false)),
                 Method::BasicCancel(_) => return Ok(Event::Cancelled),

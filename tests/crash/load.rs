@@ -353,6 +353,7 @@ impl Worker {
     /// Messages that come together or not at all.
     fn transact(mut self) -> Answer<()> {
         let truth = self.world.truth.clone();
+        self.link.ignore_blocked();
         self.link.call(TxSelect {}, TxSelectOk::ID)?;
         for _ in 0..100 {
             if self.stops() {
@@ -394,6 +395,7 @@ impl Worker {
     /// Moves messages from queue to queue: published there and acknowledged here in one transaction.
     fn move_on(mut self) -> Answer<()> {
         let truth = self.world.truth.clone();
+        self.link.ignore_blocked();
         self.link.call(TxSelect {}, TxSelectOk::ID)?;
         self.link.consume(MOVED.0, 10)?;
         while !self.stops() {

@@ -101,13 +101,15 @@ impl Truth {
 
     pub fn copy(&self) -> Truth {
         let number = |number: &AtomicU32| AtomicU32::new(number.load(Ordering::SeqCst));
+        // First: the messages of a move are noted before it.
+        let moves = Mutex::new(lock(&self.moves).clone());
         Truth {
             life: number(&self.life),
             drain: number(&self.drain),
             queues: self.queues.iter().map(|(queue, fates)| (*queue, Mutex::new(lock(fates).clone()))).collect(),
             numbers: self.numbers.iter().map(|(source, next)| (*source, number(next))).collect(),
             open: Mutex::new(lock(&self.open).clone()),
-            moves: Mutex::new(lock(&self.moves).clone()),
+            moves,
             faults: Mutex::default(),
             tally: Mutex::new(self.tally()),
         }

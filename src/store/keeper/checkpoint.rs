@@ -21,8 +21,9 @@
 //!   u64 term | u64 index | u64 time in ms | u64 1 if it was stopped in order
 //!   u64 n, n x { u64 id | u32 len | bytes }                                 definitions
 //!   u64 n, n x { u64 source | u64 destination | u32 len | bytes }           bindings
-//!   u64 n, n x { u64 number | u32 file | u32 1 sealed + 2 defines | u64 last index | u64 end | u64 index: place | bytes |
-//!                end of the last one | u64 1 + the batch since which it is dead | u32 lists | 0,
+//!   u64 n, n x { u64 number | u32 file | u32 1 sealed + 2 defines | u64 last index | u64 end |
+//!                u64 index: place | bytes | end of the last one | u64 1 + the batch since which it is dead |
+//!                u32 lists | 0,
 //!                lists x { u64 queue | u32 slots | 0 | slots as in an index } }   segments
 //!   u64 n, n x { u64 id | u64 head | u64 end | u64 flagged below | settled | returned | transient |
 //!                u32 runs | 0, runs x { u64 segment | u64 first | u32 span | alive | mean | slots | count | 0 } }
