@@ -30,7 +30,7 @@ use ageing::Ageing;
 use fetch::Waiting;
 use files::{Files, Pages};
 use giving::Inventory;
-use runs::Slot;
+use runs::{Segment, Slot};
 use snapshot::Snapshot;
 use state::State;
 use upkeep::{Checkpoints, Indexing};
@@ -97,7 +97,7 @@ pub struct Keeper<D: Disk> {
 impl<D: Disk> Keeper<D> {
     /// A keeper of this state.
     pub fn new(disk: D, state: State, settings: Settings, checkpoints: Checkpoints<D::File>) -> Keeper<D> {
-        Keeper {
+        let mut keeper = Keeper {
             synced: state.index,
             now_ms: 0,
             state,
@@ -117,7 +117,14 @@ impl<D: Disk> Keeper<D> {
             next_seq: 1,
             freed: Vec::new(),
             report: Report::default(),
+        };
+        // What died with the start counts from the next batch on. Should nobody else have anything to say, this is it.
+        let known = keeper.state.index;
+        let is_new = |segment: &Segment| segment.dead_since.is_some_and(|index| index > known);
+        if keeper.state.segments.all.iter().any(is_new) {
+            keeper.submit(Vec::new(), true);
         }
+        keeper
     }
 
     /// Takes a batch that was written. They come in order; one that is known already is ignored. Returns the memory of
