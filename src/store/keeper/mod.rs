@@ -12,6 +12,7 @@ pub mod fetch;
 pub mod files;
 pub mod giving;
 pub mod index;
+pub mod ordering;
 pub mod parts;
 pub mod positions;
 pub mod rescue;
@@ -76,6 +77,8 @@ pub struct Keeper<D: Disk> {
     files: Files<D>,
     pages: Pages,
     scratch: Vec<Slot>,
+    /// A part of a segment of which little is wanted.
+    sweep: Vec<u8>,
     /// The highest index that is durable.
     synced: u64,
     now_ms: u64,
@@ -105,6 +108,7 @@ impl<D: Disk> Keeper<D> {
             files: Files::new(disk),
             pages: Pages::default(),
             scratch: Vec::new(),
+            sweep: Vec::new(),
             waiting: VecDeque::new(),
             look_again: false,
             checkpoints,
