@@ -67,7 +67,8 @@ fn a_body_in_many_queues_is_copied_once() {
     assert_little_is_used(&lane);
     let counts = lane.keeper.counts();
     assert_eq!(counts.live, 200);
-    assert!((10..=20).contains(&counts.copied), "{counts:?}");
+    // A few of them once more, for the sake of order.
+    assert!((10..=25).contains(&counts.copied), "{counts:?}");
     lane.check(10_000, 1000);
     let mut lane = lane.crash(false);
     lane.check(10_000, 1000);
