@@ -279,6 +279,8 @@ impl<D: Disk> Journal<D> {
         self.next_number += 1;
         if let Err(error) = file.write_at(0, &[&header.encode()]) {
             self.free.push_front(slot);
+            // The header may be there all the same. It voids whatever an earlier segment would get from now on.
+            self.unsynced.extend(self.active.take().map(|active| active.file));
             return Err(error);
         }
         let end = HEADER_BYTES as u64;
