@@ -7,5 +7,6 @@ pub mod expiration;
 pub mod memory;
 pub mod message;
 pub mod queue;
+pub mod queue_arguments;
 pub mod routing;
 pub mod topology;

@@ -26,6 +26,7 @@ mod s04_channels;
 mod s05_names;
 mod s06_exchanges;
 mod s07_queues;
+mod s08_arguments;
 mod s09_publishing;
 mod s10_routing;
 mod s11_confirms;

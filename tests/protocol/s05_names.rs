@@ -119,7 +119,6 @@ scripts! {
         assert!(tags.contains(&a.delivery().consumer_tag));
     }
 
-    #[ignore = "queue types come with section 8"]
     s5_a_server_named_quorum_queue(t) {
         let a = t.peer();
         a.send(QueueDeclare { durable: true, ..declare_with("", &[("x-queue-type", s("quorum"))]) });
@@ -127,7 +126,6 @@ scripts! {
         a.closed(406, text, QueueDeclare::ID);
     }
 
-    #[ignore = "queue types come with section 8"]
     s5_a_server_named_stream(t) {
         let a = t.peer();
         a.send(QueueDeclare { durable: true, ..declare_with("", &[("x-queue-type", s("stream"))]) });

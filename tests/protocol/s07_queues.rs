@@ -177,7 +177,6 @@ scripts! {
         a.dies_like(541, "Feature `transient_nonexcl_queues` is deprecated.\n", QueueDeclare::ID);
     }
 
-    #[ignore = "values of arguments are checked with section 8"]
     s7_1_a_dead_letter_exchange_that_is_no_string(t) {
         let a = t.peer();
         let text = "invalid type 'signedint' for arg 'x-dead-letter-exchange' in queue 'q' in vhost '/'";

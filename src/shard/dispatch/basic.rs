@@ -8,6 +8,7 @@ use crate::amqp::method::{
     BasicCancel, BasicCancelOk, BasicConsume, BasicConsumeOk, BasicGet, BasicQos, BasicQosOk, BasicRecoverOk,
 };
 use crate::amqp::{Exception, MethodId, ReplyCode};
+use crate::broker::queue_arguments;
 use crate::shard::Shard;
 use crate::shard::member::{After, GlobalQos, ReplyConsumer};
 use crate::shard::mesh::{Caller, ConsumeRequest, QueueRequest, Record, Verdict};
@@ -192,20 +193,11 @@ impl Shard {
         let Some((key, owner)) = found else {
             return Err(self.no_queue(caller, &name, BasicConsume::ID));
         };
-        let priority = match m.arguments.find("x-priority") {
-            None => 0,
-            Some(value) => match value.as_integer() {
-                Some(number) => number.clamp(i32::MIN.into(), i32::MAX.into()) as i32,
-                None => {
-                    let text = format!(
-                        "invalid arg 'x-priority' for {}: \"expected integer, got {}\"",
-                        self.queue_name(caller, &name),
-                        value.type_name()
-                    );
-                    return refuse(ReplyCode::PreconditionFailed, text);
-                }
-            },
-        };
+        if let Err(refusal) = queue_arguments::check_consumer(m.arguments, self.queue_type(key)) {
+            return refuse(ReplyCode::PreconditionFailed, refusal.text(&self.queue_name(caller, &name)));
+        }
+        let priority = m.arguments.find("x-priority").and_then(|value| value.as_integer()).unwrap_or(0);
+        let priority = priority.clamp(i32::MIN.into(), i32::MAX.into()) as i32;
         let prefetch = self.channel_of(caller).map_or(0, |channel| channel.prefetch.into());
         let after = After::Consume { tag: tag.clone(), key, owner, no_wait: m.no_wait };
         // A tag that we made must stay the same should the command be run again.

@@ -11,36 +11,19 @@ use crate::amqp::method::{
 use crate::amqp::{Exception, MethodId, ReplyCode, Table};
 use crate::broker::arguments;
 use crate::broker::exchange::Destination;
+use crate::broker::queue_arguments::{self, QueueType};
 use crate::broker::topology::{BindingSpec, Change, ExchangeKey, Exclusive, QueueKey, QueueSpec};
 use crate::shard::Shard;
 use crate::shard::member::After;
 use crate::shard::mesh::{Caller, NamesRequest, QueueRequest, Record};
 use crate::shard::reply_to;
 
-/// Queue arguments that are compared when a queue is declared again (rabbitmq-semantics.md sections 7.2 and 8.1);
-/// all others are stored and ignored.
-const COMPARED: &[&str] = &[
-    "x-queue-type",
-    "x-expires",
-    "x-message-ttl",
-    "x-max-length",
-    "x-max-length-bytes",
-    "x-overflow",
-    "x-single-active-consumer",
-    "x-dead-letter-exchange",
-    "x-dead-letter-routing-key",
-    "x-queue-leader-locator",
-    "x-max-priority",
-    "x-queue-mode",
-    "x-queue-version",
-    "x-queue-master-locator",
-    "x-delivery-limit",
-    "x-dead-letter-strategy",
-    "x-quorum-initial-group-size",
-];
-
 /// The name of the queue that a command means and, when it exists, the queue and the shard where it lives.
 type Meant<'a> = (Cow<'a, str>, Option<(QueueKey, u8)>);
+
+fn refused(text: impl std::fmt::Display) -> Exception {
+    Exception::new(ReplyCode::PreconditionFailed, QueueDeclare::ID, text)
+}
 
 fn queue_binding(source: ExchangeKey, queue: QueueKey, key: String, arguments: Table<'_>) -> BindingSpec {
     BindingSpec {
@@ -106,6 +89,11 @@ impl Shard {
         Ok((name, Some(found)))
     }
 
+    /// What a queue is.
+    pub(super) fn queue_type(&self, key: QueueKey) -> QueueType {
+        self.topology.queue(key).map_or(QueueType::Classic, |queue| QueueType::of(queue.spec.table()))
+    }
+
     /// Sends a command to the queue's owner, on the path of this connection's publishes.
     pub(super) fn ask_owner(&mut self, caller: Caller, key: QueueKey, owner: u8, request: QueueRequest) {
         self.touch(caller, owner);
@@ -126,6 +114,10 @@ impl Shard {
             return Ok(());
         }
         let server_named = name.is_empty() && !m.passive;
+        if server_named && QueueType::of(m.arguments) != QueueType::Classic {
+            let module = QueueType::of(m.arguments).module();
+            return Err(refused(format_args!("Cannot declare a server-named queue for type {module}")));
+        }
         if server_named {
             name = Cow::Owned(self.names.generate("amq.gen-"));
         } else if !m.passive && name.starts_with("amq.") {
@@ -145,11 +137,7 @@ impl Shard {
         if m.passive {
             return Err(self.no_queue(caller, &name, QueueDeclare::ID));
         }
-        if !m.durable && !m.exclusive && !self.settings.permit.transient_nonexcl_queues {
-            let text = "Feature `transient_nonexcl_queues` is deprecated.\n\
-                        By default, this feature is not permitted anymore.";
-            return Err(Exception::new(ReplyCode::InternalError, QueueDeclare::ID, text));
-        }
+        self.check_new(caller, m, &name)?;
         let name: Arc<str> = name.as_ref().into();
         let spec = QueueSpec {
             id: 0,
@@ -170,28 +158,50 @@ impl Shard {
         Ok(())
     }
 
+    /// Checks what a queue that is not there is to be.
+    fn check_new(&self, caller: Caller, m: &QueueDeclare<'_>, name: &str) -> Done {
+        let queue = self.queue_name(caller, name);
+        if let Some(value) = m.arguments.find("x-dead-letter-exchange")
+            && value.as_long_str().is_none()
+        {
+            let kind = value.type_name();
+            return Err(refused(format_args!("invalid type '{kind}' for arg 'x-dead-letter-exchange' in {queue}")));
+        }
+        let queue_type = queue_arguments::check(m.arguments).map_err(|refusal| refused(refusal.text(&queue)))?;
+        if !m.durable && !m.exclusive && !self.settings.permit.transient_nonexcl_queues {
+            let text = "Feature `transient_nonexcl_queues` is deprecated.\n\
+                        By default, this feature is not permitted anymore.";
+            return Err(Exception::new(ReplyCode::InternalError, QueueDeclare::ID, text));
+        }
+        let properties =
+            [("auto-delete", m.auto_delete), ("exclusive-owner", m.exclusive), ("non-durable", !m.durable)];
+        match properties.iter().find(|(_, is_set)| *is_set && queue_type != QueueType::Classic) {
+            Some((property, _)) => Err(refused(format_args!("invalid property '{property}' for {queue}"))),
+            None => Ok(()),
+        }
+    }
+
     fn check_equivalence(&self, caller: Caller, m: &QueueDeclare<'_>, spec: &QueueSpec) -> Done {
         if m.exclusive != spec.exclusive.is_some() {
             return Err(self.locked(caller, &spec.name, QueueDeclare::ID));
         }
         let durable = if m.exclusive { spec.durable } else { m.durable };
         let subject = self.queue_name(caller, &spec.name);
-        let refuse = |text: String| Exception::new(ReplyCode::PreconditionFailed, QueueDeclare::ID, text);
         for (argument, received, current) in
             [("durable", durable, spec.durable), ("auto_delete", m.auto_delete, spec.auto_delete)]
         {
             if received != current {
-                return Err(refuse(format!(
+                return Err(refused(format_args!(
                     "inequivalent arg '{argument}' for {subject}: received '{received}' but current is '{current}'"
                 )));
             }
         }
         let current = spec.table();
-        for argument in COMPARED {
+        for argument in queue_arguments::compared(QueueType::of(current)) {
             if let Some(error) =
                 arguments::equivalence_error(argument, current.find(argument), m.arguments.find(argument))
             {
-                return Err(refuse(format!("inequivalent arg '{argument}' for {subject}: {error}")));
+                return Err(refused(format_args!("inequivalent arg '{argument}' for {subject}: {error}")));
             }
         }
         Ok(())
@@ -276,6 +286,16 @@ impl Shard {
             self.write_unless(m.no_wait, caller, &QueueDeleteOk { message_count: 0 });
             return Ok(());
         };
+        if let Some((_, flag)) =
+            [(m.if_unused, "if-unused"), (m.if_empty, "if-empty")].iter().find(|(is_set, _)| *is_set)
+            && self.queue_type(key) == QueueType::Quorum
+        {
+            let text = format!(
+                "cannot delete {}. queue.delete operations with {flag} flag set are not supported by quorum queues",
+                self.queue_name(caller, &name)
+            );
+            return Err(Exception::new(ReplyCode::NotImplemented, QueueDelete::ID, text));
+        }
         self.wait(caller, After::Delete { no_wait: m.no_wait }, &name, m);
         let request = QueueRequest::Delete { if_unused: m.if_unused, if_empty: m.if_empty };
         self.ask_owner(caller, key, owner, request);
