@@ -143,6 +143,18 @@ fn what_is_not_needed_is_removed() {
     assert!(disk.names().len() > 3, "not all at once");
     while journal.step() {}
     assert_eq!(disk.names().len(), 3, "the current one, the reserve and a spare one");
+    // Without new segments the spare one goes as well, with them it is kept again.
+    assert!(journal.has_spares());
+    journal.rest();
+    journal.step();
+    assert_eq!((disk.names().len(), journal.has_spares()), (2, false));
+    journal.rest();
+    assert!(!journal.step());
+    assert_eq!(disk.names().len(), 2);
+    let slots: Vec<_> = (0..3).map(|_| journal.write(0, some(usual)).unwrap().slot).collect();
+    journal.sync().unwrap();
+    journal.give(slots[..2].to_vec());
+    assert_eq!((disk.names().len(), journal.has_spares()), (4, true));
     // The names are free again.
     let slots: Vec<_> = (0..10).map(|_| journal.write(0, some(usual)).unwrap().slot.0).collect();
     assert!(slots.iter().all(|slot| *slot <= 40), "{slots:?}");
@@ -242,6 +254,30 @@ fn every_operation_of_a_roll_may_fail() {
             for batch in &batches[usize::from(free)..] {
                 assert_eq!(batch_at(&cut, batch).unwrap().index, batch.index, "{operation:?} {after} {free}");
             }
+        }
+    }
+}
+
+#[test]
+fn a_header_that_is_there_after_a_failed_write_voids_nothing() {
+    let disk = MemoryDisk::default();
+    let mut journal = journal(&disk);
+    let usual = journal.payload_usual() as usize;
+    let before = journal.write(0, some(10)).unwrap();
+    disk.fail_once(Operation::Write, 0, ErrorKind::Other);
+    assert!(journal.write(0, some(usual)).is_err());
+    // The disk says that it has failed, and has done it nevertheless.
+    let header = SegmentHeader { lane: LANE, number: 2, term: 1, first: before.index + 1 };
+    disk.edit("segment-00000001", |bytes| bytes[..HEADER_BYTES].copy_from_slice(&header.encode()));
+    // It would fit the segment before.
+    let batch = journal.write(0, some(10)).unwrap();
+    journal.sync().unwrap();
+    let cut = disk.cut(|_| 0);
+    assert_eq!(batch_at(&cut, &before).unwrap().index, before.index, "what was sealed is synced as well");
+    assert_eq!(batch_at(&cut, &batch).unwrap().index, batch.index);
+    for name in cut.names() {
+        if let Ok(header) = SegmentHeader::decode(&cut.bytes(&name).unwrap()[..HEADER_BYTES]) {
+            assert!(header.number <= batch.segment || header.first > batch.index, "{name} voids it: {header:?}");
         }
     }
 }

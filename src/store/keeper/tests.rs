@@ -3,6 +3,7 @@
 mod damage;
 mod faults;
 mod model;
+mod order;
 mod parts;
 mod space;
 mod versions;
