@@ -33,7 +33,7 @@ const CALLS: &[&str] = &[
 /// A life has fewer calls of one kind.
 const CALLS_MAX: u64 = 5000;
 /// So many lives in a row that come to no such call are the end.
-const PASSES: usize = 3;
+const PASSES: usize = 5;
 
 /// Whether processes may be traced here.
 fn can_trace(test: &str) -> bool {
@@ -97,7 +97,7 @@ fn killed_at_every_system_call() {
             let trace = folder.join("trace");
             let traced = options.clone().shards(1 + rng.below(2) as usize);
             let traced = traced.traced(calls, &format!("signal=SIGKILL:when={number}"), &trace);
-            let killed = life(&world, &traced, Duration::from_millis(rounds(250, 600) as u64), &mut rng);
+            let killed = life(&world, &traced, Duration::from_millis(rounds(250, 2000) as u64), &mut rng);
             let when = format!("{test}: at {calls} number {number}");
             world.truth.check(&when);
             // Else the next one starts with all that is there, and dies at its recovery perhaps.
