@@ -203,6 +203,7 @@ impl<D: Disk> Keeper<D> {
                 break;
             };
             let mut waiting = self.waiting.remove(at)?;
+            self.ageing.reading.note();
             match self.answer(&mut waiting.fetch, waiting.failures >= ATTEMPTS) {
                 Ok(fetched) => return Some(fetched),
                 Err(error) => {
