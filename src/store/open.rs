@@ -154,6 +154,11 @@ fn read_checkpoints<D: Disk>(disk: &D) -> Result<Found, OpenError> {
 pub fn open<D: Disk>(disk: D, limits: &Limits, fresh_lane: LaneId, now_ms: u64) -> Result<Opened<D>, OpenError> {
     let mut report = Report::default();
     let Loaded { good, mut state, files, next_index, unsynced, .. } = load(&disk, fresh_lane, &mut report)?;
+    for (name, header) in NAMES.iter().zip(&good) {
+        if let Some(header) = header {
+            checkpoint::make_durable(&disk, name, header).map_err(OpenError::Disk)?;
+        }
+    }
     let mut free = set_aside(&disk, &files);
     for segment in &mut state.segments.all {
         segment.seal();
@@ -161,6 +166,8 @@ pub fn open<D: Disk>(disk: D, limits: &Limits, fresh_lane: LaneId, now_ms: u64) 
     let in_use = |slot: FileSlot| state.segments.all.iter().any(|segment| segment.slot == slot);
     free.extend(files.segments.iter().map(|segment| segment.slot).filter(|slot| !in_use(*slot)));
     let term = state.term.max(files.term_max()) + 1;
+    // What is damaged may be what followed the orderly stop.
+    state.clean &= report.is_sound();
     let clean = state.restart(term);
     let next_index = next_index.max(state.index + 1);
     let number = state.segments.all.back().map_or(0, |segment| segment.number).max(files.number_max());

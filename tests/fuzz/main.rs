@@ -17,6 +17,8 @@ mod net;
 #[allow(dead_code)]
 #[path = "../protocol/peer.rs"]
 mod peer;
+#[path = "../common/rng.rs"]
+mod rng;
 #[allow(dead_code)]
 #[path = "../protocol/say.rs"]
 mod say;

@@ -12,6 +12,8 @@ mod dialogue;
 mod disk;
 mod net;
 mod peer;
+#[path = "../common/rng.rs"]
+mod rng;
 mod say;
 
 mod bad_input;

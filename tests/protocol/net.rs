@@ -19,6 +19,7 @@ use leveret::time::Now;
 
 use crate::disk::Disk;
 use crate::peer::{LOGIN, Login, Peer};
+use crate::rng::Rng;
 use crate::say::declare;
 
 /// How the bytes of the peers reach the shards, and who has a turn when.
@@ -42,18 +43,9 @@ pub enum Store {
     Disk,
 }
 
-/// splitmix64.
-fn scramble(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
 /// True once in `count` times; never when nothing is scrambled.
-fn once_in(dice: &mut Option<u64>, count: u64) -> bool {
-    dice.as_mut().is_some_and(|state| scramble(state).is_multiple_of(count))
+fn once_in(dice: &mut Option<Rng>, count: u64) -> bool {
+    dice.as_mut().is_some_and(|dice| dice.next().is_multiple_of(count))
 }
 
 /// Turns without a byte read after which the shards are taken to be spinning.
@@ -85,7 +77,7 @@ struct Wires {
     now: Now,
     feed: Feed,
     /// The state of the scrambling generator.
-    dice: Option<u64>,
+    dice: Option<Rng>,
     /// Shards that have not looked at the topology log since the script last said something.
     must_look: Vec<bool>,
     pipes: Vec<Pipe>,
@@ -142,7 +134,7 @@ impl World for Port<'_> {
 
     fn read(&mut self, id: ConnectionId, buffer: &mut [u8]) -> ReadOutcome {
         let feed = self.wires.feed;
-        let mut dice = self.wires.dice.as_mut().map_or(0, scramble);
+        let scrambled_max = self.wires.dice.as_mut().map_or(0, |dice| 1 + dice.next() % (1 << (dice.next() % 14)));
         let pipe = self.pipe(id);
         assert!(pipe.closed.is_none(), "a closed connection is read");
         pipe.refused = false;
@@ -150,7 +142,7 @@ impl World for Port<'_> {
             Feed::Whole => usize::MAX,
             Feed::Bytewise if pipe.to_broker.len() < 2_000 => 1,
             Feed::Bytewise => 997,
-            Feed::Scrambled(_) => 1 + (scramble(&mut dice) % (1 << (dice % 14))) as usize,
+            Feed::Scrambled(_) => scrambled_max as usize,
         };
         let count = pipe.to_broker.len().min(buffer.len()).min(part_max);
         for (place, byte) in buffer.iter_mut().zip(pipe.to_broker.drain(..count)) {
@@ -337,7 +329,7 @@ impl Stage {
             wires: Wires {
                 now: Now { ms: 10_000 },
                 feed,
-                dice: if let Feed::Scrambled(seed) = feed { Some(seed) } else { None },
+                dice: if let Feed::Scrambled(seed) = feed { Some(Rng::new(seed)) } else { None },
                 must_look: vec![true; count],
                 pipes: vec![],
                 inboxes: (0..count).map(|_| VecDeque::new()).collect(),
@@ -375,7 +367,7 @@ impl Stage {
         let mut idle_turns = 0;
         loop {
             let mut ran = false;
-            let first = self.wires.dice.as_mut().map_or(0, scramble) as usize;
+            let first = self.wires.dice.as_mut().map_or(0, Rng::next) as usize;
             for offset in 0..self.shards.len() {
                 let shard = first.wrapping_add(offset) % self.shards.len();
                 if self.held[shard] || !self.wants_turn(shard) {
@@ -460,8 +452,8 @@ pub fn settings() -> Settings {
 
 /// Small bounds, so that all of them are met: nothing but speed may depend on them.
 fn tighten(settings: &mut Settings, seed: u64) {
-    let mut dice = seed;
-    let mut some = |few: usize, many: usize| if scramble(&mut dice).is_multiple_of(2) { few } else { many };
+    let mut dice = Rng::new(seed);
+    let mut some = |few: usize, many: usize| if dice.next().is_multiple_of(2) { few } else { many };
     let limits = &mut settings.limits;
     limits.turn_bytes_max = some(100, 10_000);
     limits.deliver_slice_bytes = some(1, 1_000);

@@ -1,19 +1,11 @@
 //! A small seeded generator: the only source of chance in the simulator.
 
-/// SplitMix64: any seed is a good one, and a fork is independent enough.
-#[derive(Debug, Clone)]
-pub struct Rng(u64);
+#[path = "../common/rng.rs"]
+mod common;
+
+pub use common::{Rng, mix};
 
 impl Rng {
-    pub fn new(seed: u64) -> Rng {
-        Rng(seed)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mix(self.0)
-    }
-
     /// A number below `bound` (0 for 0).
     pub fn below(&mut self, bound: usize) -> usize {
         if bound == 0 { 0 } else { ((u128::from(self.next()) * bound as u128) >> 64) as usize }
@@ -58,11 +50,4 @@ impl Rng {
         }
         bytes
     }
-}
-
-/// A good hash of one number.
-pub fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

@@ -259,6 +259,30 @@ fn every_operation_of_a_roll_may_fail() {
 }
 
 #[test]
+fn a_header_that_is_there_after_a_failed_write_voids_nothing() {
+    let disk = MemoryDisk::default();
+    let mut journal = journal(&disk);
+    let usual = journal.payload_usual() as usize;
+    let before = journal.write(0, some(10)).unwrap();
+    disk.fail_once(Operation::Write, 0, ErrorKind::Other);
+    assert!(journal.write(0, some(usual)).is_err());
+    // The disk says that it has failed, and has done it nevertheless.
+    let header = SegmentHeader { lane: LANE, number: 2, term: 1, first: before.index + 1 };
+    disk.edit("segment-00000001", |bytes| bytes[..HEADER_BYTES].copy_from_slice(&header.encode()));
+    // It would fit the segment before.
+    let batch = journal.write(0, some(10)).unwrap();
+    journal.sync().unwrap();
+    let cut = disk.cut(|_| 0);
+    assert_eq!(batch_at(&cut, &before).unwrap().index, before.index, "what was sealed is synced as well");
+    assert_eq!(batch_at(&cut, &batch).unwrap().index, batch.index);
+    for name in cut.names() {
+        if let Ok(header) = SegmentHeader::decode(&cut.bytes(&name).unwrap()[..HEADER_BYTES]) {
+            assert!(header.number <= batch.segment || header.first > batch.index, "{name} voids it: {header:?}");
+        }
+    }
+}
+
+#[test]
 fn a_failed_sync_is_the_end() {
     for operation in [Operation::Sync, Operation::SyncDirectory] {
         let disk = MemoryDisk::default();

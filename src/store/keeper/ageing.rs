@@ -11,7 +11,7 @@
 //! [`ordering`]: super::ordering
 
 use std::collections::BTreeSet;
-use std::io::Result;
+use std::io::{Error, ErrorKind, Result};
 
 use super::Keeper;
 use super::fetch::sound_messages;
@@ -32,6 +32,8 @@ const WINDOW_MS: u64 = 100;
 const QUIET_MS: u64 = 2_000;
 /// After a failure it is tried again so much later.
 const RETRY_MS: u64 = 3_000;
+/// So often. Then the segment is left alone until more of it is dead.
+const ATTEMPTS: u32 = 5;
 
 /// A slot of a queue, to be copied.
 pub(super) type Survivor = (QueueId, Slot);
@@ -88,6 +90,8 @@ pub struct Ageing {
     /// The window before was one of much writing.
     was_pressed: bool,
     retry_at_ms: u64,
+    /// The segment that could not be read, and how often.
+    failed: (u64, u32),
     /// Segments that are to be emptied, however much lives in them.
     forced: BTreeSet<u64>,
     /// Segments that were looked at, and are as ordered as they need be.
@@ -174,7 +178,9 @@ impl<D: Disk> Keeper<D> {
         if self.ageing.is_pressed(now) && !self.needs_space() {
             return false;
         }
-        let did = match self.ageing.source.take() {
+        let source = self.ageing.source.take();
+        let number = source.as_ref().map(|source| source.number).or_else(|| self.next_to_age());
+        let did = match source {
             Some(source) => self.copy_some(source),
             None => self.begin_to_age(),
         };
@@ -182,10 +188,26 @@ impl<D: Disk> Keeper<D> {
             Ok(did) => did,
             Err(error) => {
                 self.ageing.source = None;
-                self.report.note("ageing", None, format!("a segment cannot be read: {error}; tried again"));
                 self.ageing.retry_at_ms = now + RETRY_MS;
+                self.cannot_read(number.unwrap_or_default(), &error);
                 false
             }
+        }
+    }
+
+    /// A segment that is to be emptied cannot be read. What lives in it is not given up: that is for who wants to have
+    /// it.
+    fn cannot_read(&mut self, number: u64, error: &Error) {
+        let failures = if self.ageing.failed.0 == number { self.ageing.failed.1 + 1 } else { 1 };
+        self.ageing.failed = (number, failures % ATTEMPTS);
+        let Some(segment) = self.state.segments.find_mut(number) else { return };
+        let file = segment.slot.name();
+        if failures < ATTEMPTS {
+            self.report.note(file, None, format!("cannot be read: {error}; tried again"));
+        } else {
+            segment.counted_at = segment.live;
+            self.ageing.forced.remove(&number);
+            self.report.damage(file, None, format!("cannot be read: {error}; left as it is"), Lost::NOTHING);
         }
     }
 
@@ -201,8 +223,8 @@ impl<D: Disk> Keeper<D> {
         };
         let survivors = match self.survivors(number) {
             Ok(survivors) => survivors,
-            Err(Unread::Disk(error)) => return Err(error),
-            Err(Unread::Bad) => {
+            Err(Unread::Disk(error)) if error.kind() != ErrorKind::UnexpectedEof => return Err(error),
+            Err(_) => {
                 self.rebuild(number, "its index is damaged");
                 return Ok(true);
             }
@@ -306,9 +328,13 @@ impl<D: Disk> Keeper<D> {
         let rest = segment.end.saturating_sub(at) as usize;
         source.window.resize(bytes.max((STEP_BYTES / 4).min(rest)), 0);
         source.window_at = at;
-        if let Err(error) = self.files.read(segment.slot, at, &mut source.window) {
-            source.window.clear();
-            return Err(error);
+        if self.files.read(segment.slot, at, &mut source.window).is_err() {
+            // One bad sector should not cost its neighbours.
+            source.window.truncate(bytes);
+            if let Err(error) = self.files.read(segment.slot, at, &mut source.window) {
+                source.window.clear();
+                return Err(error);
+            }
         }
         Ok(source.window.len())
     }

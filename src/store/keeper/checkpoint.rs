@@ -136,6 +136,18 @@ pub fn chunk_at(number: usize) -> u64 {
     (HEADER_BYTES + number * (CHUNK_BYTES + CHUNK_HEAD_BYTES)) as u64
 }
 
+/// Makes a checkpoint durable that was read and found good: who wrote it may not have come to the last sync. All but
+/// the header was synced before that was written.
+///
+/// # Errors
+///
+/// What the disk says.
+pub fn make_durable<D: Disk>(disk: &D, name: &str, header: &Header) -> std::io::Result<()> {
+    let file = disk.open(name, Open::Write)?;
+    file.write_at(0, &[&header.encode()])?;
+    file.sync()
+}
+
 /// Reads a checkpoint and checks all of it. Returns its header and its state as bytes.
 pub fn read<D: Disk>(disk: &D, name: &str) -> Result<(Header, Vec<u8>), NoCheckpoint> {
     let failed = |error: std::io::Error| match error.kind() {

@@ -6,6 +6,7 @@ mod model;
 mod order;
 mod parts;
 mod space;
+mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};
 

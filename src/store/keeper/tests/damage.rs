@@ -131,6 +131,52 @@ fn a_bad_index_is_made_again() {
 }
 
 #[test]
+fn what_cannot_be_read_is_not_aged_for_ever() {
+    for is_cut in [true, false] {
+        let mut lane = filled();
+        let (slot, number) = segment_of(&lane, 1000, 300);
+        let index = lane.keeper.state().segments.find(number).unwrap().index.unwrap();
+        match is_cut {
+            true => lane.disk.edit(&slot.name(), |bytes| bytes.truncate(index.at as usize + 100)),
+            false => lane.disk.make_unreadable(&slot.name()),
+        }
+        // Most of it is dead.
+        let alive: Vec<u64> = lane.model[&1000].alive.keys().copied().collect();
+        let here: Vec<u64> = alive.into_iter().filter(|at| segment_of(&lane, 1000, *at).1 == number).collect();
+        here[1..].iter().for_each(|at| lane.settle(1000, *at, *at));
+        lane.rest(60_000);
+        let findings = lane.keeper.report().findings.len();
+        assert!((1..10).contains(&findings), "{findings}");
+        assert_eq!(lane.keeper.state().segments.find(number).is_none(), is_cut, "a new index is made from the batches");
+        lane.rest(60_000);
+        assert!(lane.keeper.report().findings.is_empty(), "it goes on");
+        // Nothing was given up.
+        lane.disk.mend();
+        lane.check(10_000, 1000);
+    }
+}
+
+#[test]
+fn what_is_damaged_may_be_what_followed_an_orderly_stop() {
+    let mut lane = filled();
+    lane.records.clean();
+    lane.sync();
+    lane.keeper.stop(lane.now).unwrap();
+    for is_damaged in [false, true] {
+        // As the stop left it, but for a segment that is not needed.
+        let disk = lane.disk.copy();
+        let mut names = disk.names();
+        names.retain(|name| name.starts_with("segment"));
+        let last = names.last().unwrap();
+        if is_damaged {
+            disk.edit(last, |bytes| bytes[..100].fill(3));
+        }
+        let copy = Lane::on(disk, limits());
+        assert_eq!(copy.contents.clean, !is_damaged, "{}", copy.report);
+    }
+}
+
+#[test]
 fn damaged_messages_are_lost_alone() {
     let mut lane = filled();
     let (slot, _) = segment_of(&lane, 1000, 300);

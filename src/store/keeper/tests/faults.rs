@@ -119,6 +119,35 @@ fn a_snapshot_on_a_full_disk_fails_and_pins_nothing() {
 }
 
 #[test]
+fn a_checkpoint_that_was_found_is_durable_before_the_other_one_is_written() {
+    let dies_at_sync = |lane: &mut Lane, number: u64| {
+        lane.publish(&[1000], 10, 0);
+        lane.sync();
+        lane.now += 20_000;
+        lane.disk.fail_from(Operation::Sync, number, ErrorKind::Other);
+        lane.disk.fail_from(Operation::Remove, 0, ErrorKind::Other);
+        (0..20).for_each(|_| {
+            lane.keeper.step(lane.now);
+        });
+        assert!(!lane.keeper.report().is_sound());
+        lane.disk.mend();
+    };
+    let mut lane = busy(&mut Random(7));
+    lane.rest(60_000);
+    assert!(lane.keeper.counts().checkpoints >= 2);
+    let disk = lane.disk.clone();
+    // Killed when all of a checkpoint was written and before its last sync: the next start finds it good.
+    dies_at_sync(&mut lane, 1);
+    drop(lane);
+    let mut lane = Lane::on(disk.clone(), limits());
+    // Then the power goes while the other one is written.
+    dies_at_sync(&mut lane, 0);
+    let disk = disk.cut(|len| if len == checkpoint::HEADER_BYTES { 0 } else { len });
+    let report = Lane::on(disk, limits()).report;
+    assert!(report.is_sound(), "{report}");
+}
+
+#[test]
 fn flags_are_right_when_the_last_checkpoint_was_not_written() {
     let mut lane = Lane::new();
     lane.define(1000);
