@@ -87,6 +87,8 @@ pub struct Limits {
     pub segments_reserve: usize,
     /// Free segments that are kept to be used again.
     pub segments_spare_max: usize,
+    /// While no segment is begun, one of them less is kept each time so many milliseconds have passed.
+    pub segments_spare_ms: u64,
     /// The newest segments, the one that is written among them, of which nothing is written again: most messages do not
     /// stay longer.
     pub segments_nursery: usize,
@@ -136,6 +138,7 @@ impl Default for Limits {
             segment_bytes_min: 1 << 20,
             segments_reserve: 1,
             segments_spare_max: 4,
+            segments_spare_ms: 2_000,
             segments_nursery: 4,
             checkpoint_bytes: 256 << 20,
             checkpoint_ms: 10_000,

@@ -187,11 +187,7 @@ impl Entries {
     /// The first ready message, without taking it.
     #[inline]
     pub fn peek(&self) -> Option<Taken> {
-        let position = match self.returned.first() {
-            Some(&position) => position,
-            None if self.cursor < self.front_end() => self.cursor,
-            None => return None,
-        };
+        let position = self.returned.first().copied().unwrap_or(self.cursor);
         let Entry { message, redelivered, stored, .. } = self.entry(position)?;
         Some(Taken { position, message, redelivered, stored })
     }
@@ -199,44 +195,48 @@ impl Entries {
     /// Hands the first ready message to `taker`.
     #[inline]
     pub fn take(&mut self, taker: u32) -> Option<Taken> {
-        let taken = self.next_ready()?;
-        if let Some(entry) = self.entry_mut(taken.position) {
-            entry.taker = taker;
-        }
+        let position = self.returned.first().copied().unwrap_or(self.cursor);
+        let entry = self.entry_mut(position)?;
+        entry.taker = taker;
+        let Entry { message, redelivered, stored, .. } = *entry;
+        self.pass_by(position);
         self.unacked += 1;
-        Some(taken)
+        Some(Taken { position, message, redelivered, stored })
     }
 
     /// Removes the first ready message; its reference is the caller's now.
     #[inline]
     pub fn pop(&mut self) -> Option<Taken> {
-        let taken = self.next_ready()?;
+        let taken = self.peek()?;
+        self.pass_by(taken.position);
         self.remove(taken.position);
         Some(taken)
     }
 
+    /// The first ready message is not ready any more.
     #[inline]
-    fn next_ready(&mut self) -> Option<Taken> {
-        let taken = self.peek()?;
-        if taken.position >= self.cursor {
-            self.cursor = taken.position + 1;
+    fn pass_by(&mut self, position: Position) {
+        if position >= self.cursor {
+            self.cursor = position + 1;
         } else {
-            self.returned.remove(&taken.position);
+            self.returned.remove(&position);
         }
-        Some(taken)
     }
 
     /// Settles an entry that `taker` holds; the reference is the caller's now, and whether the journal has the message.
     /// `None` when the taker holds no such entry.
     #[inline]
     pub fn settle(&mut self, position: Position, taker: u32) -> Option<(MessageRef, bool)> {
-        let entry = self.entry(position)?;
-        if entry.taker != taker {
+        let Entry { message, taker: held_by, stored, .. } = match position.checked_sub(self.base) {
+            Some(index) => *self.list.get(index as usize)?,
+            None => *self.stragglers.get(&position)?,
+        };
+        if held_by != taker {
             return None;
         }
         self.unacked -= 1;
         self.remove(position);
-        Some((entry.message, entry.stored))
+        Some((message, stored))
     }
 
     /// Has [`HELD`] hold an entry that `taker` holds. Returns whether the taker held it.

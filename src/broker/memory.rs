@@ -12,8 +12,6 @@ pub enum BlockMemory {
     Mapped(MmapMut),
     /// From the allocator, when the system gives no more maps.
     Allocated(Box<[u8]>),
-    /// Filled by somebody else.
-    Filled(Vec<u8>),
 }
 
 impl BlockMemory {
@@ -34,7 +32,6 @@ impl Deref for BlockMemory {
         match self {
             BlockMemory::Mapped(map) => map,
             BlockMemory::Allocated(bytes) => bytes,
-            BlockMemory::Filled(bytes) => bytes,
         }
     }
 }
@@ -45,7 +42,6 @@ impl DerefMut for BlockMemory {
         match self {
             BlockMemory::Mapped(map) => map,
             BlockMemory::Allocated(bytes) => bytes,
-            BlockMemory::Filled(bytes) => bytes,
         }
     }
 }

@@ -23,6 +23,8 @@ pub struct MessageRef {
 enum Memory {
     /// Appended to until full.
     Shared { bytes: BlockMemory, len: usize },
+    /// Filled by somebody else.
+    Filled(Vec<u8>),
     /// One record.
     Own(Bytes),
 }
@@ -108,7 +110,7 @@ impl Blocks {
     }
 
     /// Keeps a message that nobody takes yet, and returns its first reference: in memory that goes back to the system.
-    #[inline]
+    #[inline(always)]
     pub fn store(&mut self, content: &Content<'_>) -> MessageRef {
         let len = content.record_bytes();
         if len > self.block_bytes / 2 {
@@ -119,7 +121,7 @@ impl Blocks {
         self.append(content, len)
     }
 
-    #[inline]
+    #[inline(always)]
     fn append(&mut self, content: &Content<'_>, len: usize) -> MessageRef {
         if let Some(block) = self.current
             && let Some(Block { memory: Memory::Shared { bytes, len: used }, live, appended }) =
@@ -194,8 +196,7 @@ impl Blocks {
     /// Takes memory with `count` records in it, which [`MessageRef`]s by `at` point into: one reference for each.
     pub fn adopt(&mut self, bytes: Vec<u8>, count: u32) -> u32 {
         self.bytes += bytes.len();
-        let memory = Memory::Shared { len: bytes.len(), bytes: BlockMemory::Filled(bytes) };
-        self.blocks.insert(Block { memory, live: count, appended: count }) as u32
+        self.blocks.insert(Block { memory: Memory::Filled(bytes), live: count, appended: count }) as u32
     }
 
     /// A record in an adopted block.
@@ -254,7 +255,7 @@ impl Blocks {
     fn recycle(&mut self, block: u32) {
         let Block { memory, .. } = self.blocks.remove(block as usize);
         match memory {
-            Memory::Shared { bytes: BlockMemory::Filled(bytes), .. } => {
+            Memory::Filled(bytes) => {
                 self.bytes -= bytes.len();
                 self.keep_filled(bytes);
             }
@@ -274,12 +275,21 @@ impl Blocks {
     /// A kept message, and its record if that has its own block.
     #[inline]
     pub fn content(&self, message: MessageRef) -> (Content<'_>, Option<&Bytes>) {
-        match self.blocks.get(message.block as usize).map(|block| &block.memory) {
-            Some(Memory::Shared { bytes, .. }) => {
-                (Content::from_record(bytes.get(message.offset as usize..).unwrap_or(&[])), None)
-            }
-            Some(Memory::Own(bytes)) => (Content::from_record(bytes), Some(bytes)),
-            None => (Content::from_record(&[]), None),
+        let (memory, own): (&[u8], _) = match self.blocks.get(message.block as usize).map(|block| &block.memory) {
+            Some(Memory::Shared { bytes, .. }) => (bytes, None),
+            Some(Memory::Filled(bytes)) => (bytes, None),
+            Some(Memory::Own(bytes)) => (bytes, Some(bytes)),
+            None => (&[], None),
+        };
+        (Content::from_record(memory.get(message.offset as usize..).unwrap_or(&[])), own)
+    }
+
+    /// A message's record, if that has its own block.
+    #[inline]
+    pub fn own(&self, message: MessageRef) -> Option<&Bytes> {
+        match &self.blocks.get(message.block as usize)?.memory {
+            Memory::Own(bytes) => Some(bytes),
+            _ => None,
         }
     }
 
@@ -296,7 +306,7 @@ impl Blocks {
     /// Whether so many shared blocks are mostly dead that their living messages should be moved together. Looks at
     /// every block: not for every turn.
     pub fn is_sparse(&self) -> bool {
-        let shared = self.blocks.iter().filter(|(_, block)| matches!(block.memory, Memory::Shared { .. }));
+        let shared = self.blocks.iter().filter(|(_, block)| !matches!(block.memory, Memory::Own(_)));
         let (all, sparse) = shared
             .fold((0, 0), |(all, sparse), (id, _)| (all + 1, sparse + usize::from(self.is_block_sparse(id as u32))));
         sparse >= 16 && sparse * 2 > all
@@ -305,7 +315,7 @@ impl Blocks {
     fn is_block_sparse(&self, id: u32) -> bool {
         self.current != Some(id)
             && self.blocks.get(id as usize).is_some_and(|block| {
-                matches!(block.memory, Memory::Shared { .. }) && block.live.saturating_mul(8) <= block.appended
+                !matches!(block.memory, Memory::Own(_)) && block.live.saturating_mul(8) <= block.appended
             })
     }
 
@@ -364,6 +374,7 @@ impl Blocks {
             counts.live += u64::from(block.live);
             counts.bytes += match &block.memory {
                 Memory::Shared { bytes, .. } => bytes.len(),
+                Memory::Filled(bytes) => bytes.len(),
                 Memory::Own(bytes) => bytes.len(),
             };
         }

@@ -91,6 +91,7 @@ impl Found {
             interval_ms: config.fsync_interval_ms,
             batch_bytes_max: limits.batch_bytes_max,
             keeper_backlog_bytes_max: limits.keeper_backlog_bytes_max,
+            segments_spare_ms: limits.segments_spare_ms,
         };
         let Opened { journal, keeper, .. } = opened;
         let (disk, path) = (directory.disk.clone(), directory.disk.path().to_owned());

@@ -8,6 +8,7 @@ use super::ledger::Ledger;
 use super::mesh::DeliveryKind;
 use super::outlet::{Marks, Outlet, Way, Ways};
 use crate::amqp::Content;
+use crate::amqp::properties::is_persistent;
 use crate::broker::entries::{Entries, Taken};
 use crate::broker::message::{Blocks, MessageRef};
 use crate::broker::queue::{Life, Queue, Standing, Taker};
@@ -56,19 +57,13 @@ impl Run<'_> {
         let kind = if taker.no_ack { DeliveryKind::NoAck } else { DeliveryKind::Consumer };
         let mut bytes = 0;
         while bytes < bytes_max && outlet.is_open() && taker.has_credit() {
-            let Some(Taken { position, message, redelivered, stored }) =
-                (if taker.no_ack { entries.pop() } else { entries.take(id) })
-            else {
-                break;
-            };
+            let Some(taken) = (if taker.no_ack { entries.pop() } else { entries.take(id) }) else { break };
+            let Taken { position, message, redelivered, .. } = taken;
             let (content, own) = blocks.content(message);
             let delivery = Delivery { content, own, key, taker: id, position, redelivered, kind, left: 0 };
             bytes += outlet.deliver(&taker.prefix, &delivery);
             if taker.no_ack {
-                blocks.release(message);
-                if stored {
-                    ledger.settled(stored_as, position, position);
-                }
+                ledger.spend(blocks, stored_as, &taken);
             } else {
                 taker.unacked += 1;
             }
@@ -110,10 +105,11 @@ impl Shard {
         kept: &mut Option<MessageRef>,
         index: Option<u32>,
     ) {
-        if queue.life != Life::Alive || queue.entries.is_idle() && self.pass_on(queue, content, own, kept, index) {
+        let is_idle = queue.entries.is_idle();
+        if queue.life != Life::Alive || is_idle && self.pass_on(queue, content, own, kept, index) {
             return;
         }
-        match if queue.entries.is_idle() { self.choose_taker(queue) } else { None } {
+        match if is_idle { self.choose_taker(queue) } else { None } {
             // Straight from where it was received: nobody else needs it.
             Some((taker, true)) => {
                 let delivery = Delivery::new(*content, own, queue.key, taker, 0, DeliveryKind::NoAck);
@@ -125,7 +121,7 @@ impl Shard {
                 let stored = self.ledger.must_have(queue.spec.durable, content);
                 let position = queue.entries.push_taken(message, taker, stored);
                 if stored {
-                    self.ledger.message(index, queue.spec.id, position, content);
+                    self.ledger.message(index, queue.spec.id, position, content, true);
                 }
                 let taken = Taken { position, message, redelivered: false, stored };
                 self.hand_over_kept(queue, taker, taken, DeliveryKind::Consumer);
@@ -152,8 +148,7 @@ impl Shard {
         index: Option<u32>,
     ) -> bool {
         let marks = self.marks();
-        let (key, stored_as) = (queue.key, queue.spec.id);
-        let must = self.ledger.must_have(queue.spec.durable, content);
+        let (key, stored_as) = (queue.key, self.ledger.stored_as(queue));
         let Some(id) = queue.next_taker() else { return false };
         let Some((taker, entries)) = queue.taker_and_entries(id) else { return false };
         let (here, members, mesh, owner) = (self.id, &mut self.members, &mut self.mesh, &mut self.owner);
@@ -161,10 +156,11 @@ impl Shard {
         let (mut own, mut position, mut kind) = (own, 0, DeliveryKind::NoAck);
         if !taker.no_ack {
             let message = self.blocks.keep_once(content, own, kept);
-            own = self.blocks.content(message).1;
-            position = entries.push_taken(message, id, must);
-            if must {
-                self.ledger.message(index, stored_as, position, content);
+            own = self.blocks.own(message);
+            let stored_as = stored_as.filter(|_| is_persistent(content.properties));
+            position = entries.push_taken(message, id, stored_as.is_some());
+            if let Some(stored_as) = stored_as {
+                self.ledger.message(index, stored_as, position, content, true);
             }
             kind = DeliveryKind::Consumer;
         }
@@ -344,10 +340,7 @@ impl Shard {
             let kind = if no_ack { DeliveryKind::NoAck } else { DeliveryKind::Consumer };
             bytes += self.hand_over_kept(queue, id, taken, kind);
             if no_ack {
-                self.blocks.release(taken.message);
-                if taken.stored {
-                    self.ledger.settled(queue.spec.id, taken.position, taken.position);
-                }
+                self.ledger.spend(&mut self.blocks, queue.spec.id, &taken);
             }
             queue.took_turn(id);
         }

@@ -6,7 +6,14 @@ use super::{ConnectionId, Shard};
 
 impl Shard {
     /// Answers whoever has waited long enough.
+    #[inline]
     pub(super) fn settle_ledger(&mut self) {
+        if self.ledger.has_waiters() {
+            self.answer_waiters();
+        }
+    }
+
+    fn answer_waiters(&mut self) {
         while let Some(waiter) = self.ledger.next_done() {
             match waiter {
                 Waiter::Confirms { connection, slot, generation } => {

@@ -6,14 +6,19 @@
 //! the owner answers when its own are durable. Answers to peers wait for what is here alone, or two shards that publish
 //! to each other would wait for each other.
 
+mod fan;
+
 use std::collections::VecDeque;
 
 use super::ConnectionId;
 use crate::amqp::{Content, properties};
-use crate::broker::entries::Position;
+use crate::broker::entries::{Position, Taken};
+use crate::broker::message::Blocks;
+use crate::broker::queue::Queue;
 use crate::store::record::{self, CONDITIONAL, Records, TRANSIENT};
 use crate::store::{QueueId, Submission};
 use crate::time::Now;
+use fan::Fan;
 
 /// Who waits.
 #[derive(Debug)]
@@ -24,17 +29,6 @@ pub(super) enum Waiter {
     Peer(u8, u64),
     /// A connection whose outbound bytes are not to be written before.
     Gate(ConnectionId),
-}
-
-/// Messages with neighbouring positions in one queue, among some that go to several queues.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct FanRun {
-    queue: QueueId,
-    position: Position,
-    /// Which of the messages is the first.
-    index: u32,
-    count: u32,
-    flags: u8,
 }
 
 /// What is for the journal, and who waits for it.
@@ -68,7 +62,7 @@ pub(super) struct Ledger {
     held: Option<Now>,
     /// Memory for what is left of records that were held back.
     elided: Vec<u8>,
-    fan: Vec<FanRun>,
+    fan: Fan,
     /// The transaction over several shards that what is noted now is of.
     tx: Option<u64>,
     /// The last one that the records name.
@@ -100,11 +94,17 @@ impl Ledger {
             spare: Vec::new(),
             held: None,
             elided: Vec::new(),
-            fan: Vec::new(),
+            fan: Fan::default(),
             tx: None,
             named: None,
             soon: false,
         }
+    }
+
+    /// A queue's number in the store, if the journal must have its persistent messages.
+    #[inline]
+    pub(super) fn stored_as(&self, queue: &Queue) -> Option<u64> {
+        (self.on && queue.spec.durable).then_some(queue.spec.id)
     }
 
     /// Whether the journal must have a message of a queue because it is to survive.
@@ -113,14 +113,21 @@ impl Ledger {
         self.on && durable && properties::is_persistent(content.properties)
     }
 
-    /// Notes a message at its place in a queue. `index`: which it is of some that go to several queues, and are written
-    /// by [`write_fan`](Ledger::write_fan).
+    /// Notes a message at its place in a queue, which it has to survive in or is only sent away from. `index`: which it
+    /// is of some that go to several queues, and are written by [`write_fan`](Ledger::write_fan).
     #[inline]
-    pub(super) fn message(&mut self, index: Option<u32>, queue: u64, position: Position, content: &Content<'_>) {
+    pub(super) fn message(
+        &mut self,
+        index: Option<u32>,
+        queue: u64,
+        position: Position,
+        content: &Content<'_>,
+        survives: bool,
+    ) {
         let queue = QueueId(queue);
-        let mut flags = if properties::is_persistent(content.properties) { 0 } else { TRANSIENT };
-        self.touched |= flags == 0;
-        if self.tx.is_some() && flags == 0 {
+        let mut flags = if survives { 0 } else { TRANSIENT };
+        self.touched |= survives;
+        if self.tx.is_some() && survives {
             flags = CONDITIONAL;
             self.name_part();
         }
@@ -128,31 +135,12 @@ impl Ledger {
             let fill = |place: &mut [u8]| content.fill_record(place);
             return self.records.message(queue, position, flags, content.record_bytes(), fill);
         };
-        if let Some(run) = self.fan.last_mut()
-            && (run.queue, run.position + u64::from(run.count), run.index + run.count, run.flags)
-                == (queue, position, index, flags)
-        {
-            run.count += 1;
-            return;
-        }
-        self.fan.push(FanRun { queue, position, index, count: 1, flags });
+        self.fan.note(queue, position, index, flags);
     }
 
     /// Writes messages that went to several queues: each body once, if all its queues have taken the same ones.
     pub(super) fn write_fan(&mut self, contents: &[Content<'_>]) {
-        // A queue's positions must ascend in the journal.
-        self.fan.sort_by_key(|run| run.index);
-        while let Some(first) = self.fan.first().copied() {
-            let alike = |run: &FanRun| (run.index, run.count, run.flags) == (first.index, first.count, first.flags);
-            let places: Vec<_> =
-                self.fan.iter().filter(|run| alike(run)).map(|run| (run.queue, run.position)).collect();
-            self.fan.retain(|run| !alike(run));
-            self.records.messages(&places, first.flags, first.count);
-            let all = contents.iter().skip(first.index as usize).take(first.count as usize);
-            all.for_each(|content| {
-                self.records.push_message(content.record_bytes(), |place| content.fill_record(place));
-            });
-        }
+        self.fan.write(&mut self.records, contents);
     }
 
     /// The messages to come are of a transaction over several shards.
@@ -190,10 +178,21 @@ impl Ledger {
         std::mem::take(&mut self.soon)
     }
 
-    /// Notes that the journal's message at a position is done with.
+    /// Notes that the journal's messages from one position to before another, if any, are done with.
     #[inline]
-    pub(super) fn settled(&mut self, queue: u64, first: Position, last: Position) {
-        self.records.settled(QueueId(queue), first, last);
+    pub(super) fn settled(&mut self, queue: u64, from: Position, end: Position) {
+        if from < end {
+            self.records.settled(QueueId(queue), from, end - 1);
+        }
+    }
+
+    /// Lets go of a message that was taken from a queue for good.
+    #[inline]
+    pub(super) fn spend(&mut self, blocks: &mut Blocks, queue: u64, taken: &Taken) {
+        blocks.release(taken.message);
+        if taken.stored {
+            self.settled(queue, taken.position, taken.position + 1);
+        }
     }
 
     /// Notes that the journal's message at a position was delivered and is ready again.
@@ -245,9 +244,14 @@ impl Ledger {
     /// Has whoever waits next wait for what other shards have submitted so far, too: a submission comes behind theirs,
     /// if need be an empty one.
     pub(super) fn force(&mut self) {
-        if self.records.is_empty() && self.own.back().is_none_or(|(ticket, _)| *ticket < self.open) {
+        if self.records.is_empty() && !self.is_forced() {
             self.own.push_back((self.open, 0));
         }
+    }
+
+    /// Whether what is open is to be submitted even if it is empty.
+    fn is_forced(&self) -> bool {
+        self.own.back().is_some_and(|(ticket, _)| *ticket == self.open)
     }
 
     /// Has the records wait for more, if nobody wants them soon, or while the journal is busy with what it was given
@@ -273,10 +277,10 @@ impl Ledger {
 
     /// Ends a turn: what is to be submitted.
     pub(super) fn seal(&mut self, shard: u8) -> Option<Submission> {
-        let is_noted = self.own.back().is_some_and(|(ticket, _)| *ticket == self.open);
+        let is_forced = self.is_forced();
         // Somebody waits for what was submitted without hurry: an empty submission brings the sync.
-        let forced = is_noted || self.wanted && self.unhurried && !self.own.is_empty();
-        if self.records.is_empty() && !forced {
+        let must = is_forced || self.wanted && self.unhurried && !self.own.is_empty();
+        if self.records.is_empty() && !must {
             // A ticket that only peers have something for.
             let is_asked = self.asked.iter().any(|asked| asked.back() == Some(&self.open));
             self.open += u64::from(is_asked || self.wanted);
@@ -290,13 +294,13 @@ impl Ledger {
         {
             self.elided = std::mem::replace(&mut bytes, fewer);
         }
-        if bytes.is_empty() && !forced {
+        if bytes.is_empty() && !must {
             // Nothing is left of it: whoever waits for it waits for what was before.
             (self.open, self.wanted) = (self.open + 1, false);
             self.spare = bytes;
             return None;
         }
-        if is_noted {
+        if is_forced {
             self.own.pop_back();
         }
         self.own.push_back((self.open, bytes.len()));
@@ -315,7 +319,7 @@ impl Ledger {
 
     /// Whether there is something to submit.
     pub(super) fn has_output(&self) -> bool {
-        !self.records.is_empty() || self.own.back().is_some_and(|(ticket, _)| *ticket == self.open)
+        !self.records.is_empty() || self.is_forced()
     }
 
     /// All of this shard's submissions up to this ticket are durable.
@@ -336,10 +340,15 @@ impl Ledger {
         }
     }
 
-    /// The next who has waited long enough.
+    /// Whether somebody waits.
     #[inline]
+    pub(super) fn has_waiters(&self) -> bool {
+        !self.for_own.is_empty() || !self.for_all.is_empty()
+    }
+
+    /// The next who has waited long enough.
     pub(super) fn next_done(&mut self) -> Option<Waiter> {
-        let own = self.own.front().map_or(self.open, |(ticket, _)| *ticket);
+        let own = self.own_before();
         if self.for_own.front().is_some_and(|(ticket, _)| *ticket < own) {
             return self.for_own.pop_front().map(|(_, waiter)| waiter);
         }
@@ -350,46 +359,16 @@ impl Ledger {
         None
     }
 
+    /// All tickets before this are done, here.
+    fn own_before(&self) -> u64 {
+        self.own.front().map_or(self.open, |(ticket, _)| *ticket)
+    }
+
     /// All tickets before this are done, here and at the peers.
     pub(super) fn done_before(&self) -> u64 {
-        let own = self.own.front().map_or(self.open, |(ticket, _)| *ticket);
-        self.asked.iter().filter_map(|asked| asked.front().copied()).fold(own, u64::min)
+        self.asked.iter().filter_map(|asked| asked.front().copied()).fold(self.own_before(), u64::min)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-
-    #[test]
-    fn positions_ascend_whatever_goes_to_which_queue() {
-        let properties: [&[u8]; 2] = [&[0x10, 0, 2], &[0x10, 0, 1]];
-        for mask in 0..1u32 << 12 {
-            // Four messages, persistent or not, each in some of two queues.
-            let is = |bit: u32| mask & (1 << bit) != 0;
-            let content =
-                |n: u32| Content { names: b"\0\0", properties: properties[usize::from(is(n))], body: &[], frames: &[] };
-            let contents: Vec<Content<'_>> = (0..4).map(content).collect();
-            let mut ledger = Ledger::new(true, 1);
-            let mut noted = 0;
-            for queue in 0..2 {
-                let inside = (0..4).filter(|index| is(4 + 4 * queue + index));
-                for (position, index) in inside.enumerate() {
-                    ledger.message(Some(index), queue.into(), position as u64, &contents[index as usize]);
-                    noted += 1;
-                }
-            }
-            ledger.write_fan(&contents);
-            let mut next: BTreeMap<QueueId, u64> = BTreeMap::new();
-            for (_, record) in record::records(&ledger.records.take(vec![])) {
-                let Ok(record::Record::Messages(messages)) = record else { panic!("{mask:#x}: not messages") };
-                for (queue, first) in messages.places() {
-                    assert_eq!(first, next.insert(queue, first + u64::from(messages.count)).unwrap_or(0), "{mask:#x}");
-                }
-            }
-            assert_eq!(next.values().sum::<u64>(), noted, "{mask:#x}");
-        }
-    }
-}
+mod tests;

@@ -60,6 +60,7 @@ impl LogWriter {
     }
 
     /// Whether changes wait to be shown.
+    #[inline]
     pub fn has_hidden(&self) -> bool {
         self.hidden.is_some()
     }

@@ -350,10 +350,11 @@ impl Shard {
         {
             return NextTurn::Now;
         }
-        match self.timers.next().into_iter().chain(self.next_look()).chain(self.ledger.due()).min() {
-            Some(at) => NextTurn::At(at),
-            None => NextTurn::OnEvent,
+        let mut next = self.timers.next();
+        for due in [self.next_look(), self.ledger.due()].into_iter().flatten() {
+            next = Some(next.map_or(due, |next| next.min(due)));
         }
+        next.map_or(NextTurn::OnEvent, NextTurn::At)
     }
 
     fn caller(&self, id: ConnectionId, channel: u32, generation: u32) -> Caller {

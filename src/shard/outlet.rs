@@ -68,7 +68,7 @@ pub fn head(prefix: &[u8], names: &[u8]) -> SmallVec<[u8; 96]> {
 }
 
 /// Appends what [`Outlet::pass`] does.
-#[inline]
+#[inline(never)]
 fn append_passed(out: &mut Vec<u8>, head: &[u8], tag: Option<(usize, u64)>, content: &Content<'_>, number: u16) {
     let at = out.len();
     out.reserve(head.len() + content.frames.len());
@@ -131,7 +131,7 @@ impl Outlet for Here<'_> {
         self.outbound.len() - before
     }
 
-    #[inline]
+    #[inline(always)]
     fn pass(&mut self, head: &[u8], tag_at: usize, content: &Content<'_>, noted: Noted) {
         let tag = self.next_tag(noted);
         append_passed(self.outbound.buffer(), head, Some((tag_at, tag)), content, self.wire.number);
@@ -186,7 +186,7 @@ impl Outlet for There<'_> {
         self.add(prefix.len(), before, body, Noted::of(delivery))
     }
 
-    #[inline]
+    #[inline(always)]
     fn pass(&mut self, head: &[u8], tag_at: usize, content: &Content<'_>, noted: Noted) {
         let out = self.deliveries.content();
         let before = out.len();

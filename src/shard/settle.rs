@@ -16,22 +16,20 @@ impl Shard {
             return;
         }
         let mut count = 0;
-        // Neighbours that the journal has, not yet noted as settled.
-        let mut stored_from = from;
+        // Neighbours that the journal has, not yet noted as settled: from one position to before another.
+        let (mut stored_from, mut stored_to) = (from, from);
         for position in from..=to {
             match verdict {
                 Verdict::Settle => {
-                    let mut has = false;
-                    if let Some((message, stored)) = queue.entries.settle(position, taker) {
-                        self.blocks.release(message);
-                        count += 1;
-                        has = stored;
-                    }
-                    if !has {
-                        if stored_from < position {
-                            self.ledger.settled(queue.spec.id, stored_from, position - 1);
+                    let Some((message, stored)) = queue.entries.settle(position, taker) else { continue };
+                    self.blocks.release(message);
+                    count += 1;
+                    if stored {
+                        if stored_to != position {
+                            self.ledger.settled(queue.spec.id, stored_from, stored_to);
+                            stored_from = position;
                         }
-                        stored_from = position + 1;
+                        stored_to = position + 1;
                     }
                 }
                 Verdict::Requeue => {
@@ -49,9 +47,7 @@ impl Shard {
                 }
             }
         }
-        if verdict == Verdict::Settle && stored_from <= to {
-            self.ledger.settled(queue.spec.id, stored_from, to);
-        }
+        self.ledger.settled(queue.spec.id, stored_from, stored_to);
         if count > 0 {
             if let Some(holder) = queue.settled(taker, count)
                 && let Some(holder) = self.owner.holders.get_mut(holder as usize)
@@ -65,11 +61,10 @@ impl Shard {
     }
 
     pub(super) fn get(&mut self, caller: Caller, key: QueueKey, wire: ChannelWire, no_ack: bool) {
-        if self.living(key).is_some_and(|queue| queue.entries.is_idle()) {
-            return self.reply(caller, Reply::Empty);
-        }
-        if self.living(key).is_some_and(|queue| queue.entries.is_dry()) {
-            return self.get_later(caller, key, wire, no_ack);
+        match self.living(key).map(|queue| &queue.entries) {
+            Some(entries) if entries.is_idle() => return self.reply(caller, Reply::Empty),
+            Some(entries) if entries.is_dry() => return self.get_later(caller, key, wire, no_ack),
+            _ => {}
         }
         let holder = self.holder(caller, wire);
         let Some(mut queue) = self.lift(key) else { return };
@@ -90,10 +85,7 @@ impl Shard {
             let kind = if no_ack { DeliveryKind::GetNoAck } else { DeliveryKind::Get };
             self.hand_over_kept(&queue, getter, taken, kind);
             if no_ack {
-                self.blocks.release(taken.message);
-                if taken.stored {
-                    self.ledger.settled(queue.spec.id, taken.position, taken.position);
-                }
+                self.ledger.spend(&mut self.blocks, queue.spec.id, &taken);
             } else if let Some(taker) = queue.taker_mut(getter) {
                 taker.unacked += 1;
             }

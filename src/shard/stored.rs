@@ -11,7 +11,7 @@ use crate::broker::queue::{Life, Queue};
 use crate::broker::topology::{Map, QueueKey};
 use crate::store::{Completion, Fetch, Fetched, QueueId, Submission};
 
-/// A queue that is read keeps so many ready messages in memory when memory is short.
+/// A queue with consumers keeps so many ready messages in memory while memory is only short for what waits for nobody.
 const KEPT_WANTED: usize = 16 << 10;
 /// No more messages are brought back at once.
 const FETCH_COUNT_MAX: usize = 8 << 10;
@@ -59,6 +59,11 @@ impl Reading {
     }
 }
 
+/// How many ready messages of a queue stay in memory when that is short; `tight`: for any messages.
+fn stays(queue: &Queue, tight: bool) -> usize {
+    if queue.consumer_count() > 0 && !tight { KEPT_WANTED } else { KEPT }
+}
+
 impl Shard {
     // ---- what is kept where
 
@@ -79,24 +84,22 @@ impl Shard {
         kept: &mut Option<MessageRef>,
         index: Option<u32>,
     ) {
-        if !self.ledger.on {
-            let message = self.blocks.store_once(content, kept);
-            return queue.entries.push(message, false);
+        let mut journalled = false;
+        if self.ledger.on {
+            let survives = self.ledger.must_have(queue.spec.durable, content);
+            let room = queue.entries.room(self.is_tight(survives).then(|| stays(queue, self.is_tight(false))));
+            journalled = survives || room != Room::Here;
+            if journalled {
+                self.ledger.message(index, queue.spec.id, queue.entries.end(), content, survives);
+            }
+            if room == Room::Away {
+                let blocks = &mut self.blocks;
+                queue.entries.push_away(|message| blocks.release(message));
+                return;
+            }
         }
-        let must = self.ledger.must_have(queue.spec.durable, content);
-        let room = queue.entries.room(self.is_tight(must));
-        let position = if room == Room::Away {
-            let blocks = &mut self.blocks;
-            queue.entries.push_away(|message| blocks.release(message))
-        } else {
-            let position = queue.entries.end();
-            let message = self.blocks.store_once(content, kept);
-            queue.entries.push(message, must || room == Room::Behind);
-            position
-        };
-        if must || room != Room::Here {
-            self.ledger.message(index, queue.spec.id, position, content);
-        }
+        let message = self.blocks.store_once(content, kept);
+        queue.entries.push(message, journalled);
     }
 
     /// When memory is short: messages that the journal has are forgotten here, some queues at a time.
@@ -105,6 +108,7 @@ impl Shard {
             self.reading.sweep_left = 0;
             return;
         }
+        let tight = self.is_tight(false);
         if self.reading.sweep_left == 0 {
             self.reading.sweep_left = self.living.len();
         }
@@ -113,7 +117,7 @@ impl Shard {
             let at = self.reading.sweep_at;
             self.reading.sweep_at = if at + 1 < self.living.len() { at + 1 } else { 0 };
             let Some(queue) = self.living.get_mut(at).and_then(Option::as_deref_mut) else { continue };
-            let keep = if queue.is_wanted() { KEPT_WANTED } else { KEPT };
+            let keep = stays(queue, tight);
             if queue.entries.ready_here() > keep {
                 let blocks = &mut self.blocks;
                 queue.entries.send_away(keep, |message| blocks.release(message));
@@ -254,6 +258,9 @@ impl Shard {
     /// held back, so that messages that are settled meanwhile need not be written; but not for long, and nothing that
     /// others are about to see.
     pub fn next_submission(&mut self, may_submit: impl FnOnce() -> bool) -> Option<Submission> {
+        if !self.ledger.on {
+            return None;
+        }
         let shows = self.writer.as_ref().is_some_and(LogWriter::has_hidden);
         // Messages that are wanted back must be written first.
         let reads = !self.reading.wishes.is_empty();
@@ -304,8 +311,9 @@ impl Shard {
     }
 
     /// Lets everybody see the changes of names that were handed to the journal.
+    #[inline]
     pub fn show_topology(&mut self) {
-        if let Some(writer) = &mut self.writer {
+        if let Some(writer) = self.writer.as_mut().filter(|writer| writer.has_hidden()) {
             writer.show();
         }
     }

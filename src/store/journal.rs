@@ -40,7 +40,7 @@ pub struct Start<D: Disk> {
     pub segment_bytes: u64,
     /// So many preallocated segments are kept for settlements when the disk is full; one at least.
     pub reserve: usize,
-    /// So many segments that are free are kept, beside the reserve.
+    /// So many segments that are free are kept, beside the reserve, while segments are begun.
     pub spares_max: usize,
     /// Files that may be used, or removed.
     pub free: Vec<FileSlot>,
@@ -105,6 +105,8 @@ pub struct Journal<D: Disk> {
     segment_bytes: u64,
     reserve_min: usize,
     spares_max: usize,
+    /// So many are kept now: fewer while no segment is begun.
+    spares: usize,
     synced: u64,
     active: Option<Active<D::File>>,
     /// Sealed and not synced.
@@ -142,6 +144,7 @@ impl<D: Disk> Journal<D> {
             segment_bytes: start.segment_bytes.max(2 * HEADER_BYTES as u64),
             reserve_min: start.reserve.max(1),
             spares_max: start.spares_max,
+            spares: start.spares_max,
             synced: start.next_index.saturating_sub(1),
             active: None,
             unsynced: vec![],
@@ -277,6 +280,7 @@ impl<D: Disk> Journal<D> {
         let header =
             SegmentHeader { lane: self.lane, number: self.next_number, term: self.term, first: self.next_index };
         self.next_number += 1;
+        self.spares = self.spares_max;
         if let Err(error) = file.write_at(0, &[&header.encode()]) {
             self.free.push_front(slot);
             // The header may be there all the same. It voids whatever an earlier segment would get from now on.
@@ -361,7 +365,7 @@ impl<D: Disk> Journal<D> {
             return false;
         }
         for _ in 0..REMOVED_AT_ONCE {
-            if self.free.len() <= self.spares_max {
+            if self.free.len() <= self.spares {
                 return false;
             }
             if let Some(slot) = self.free.pop_back()
@@ -371,7 +375,18 @@ impl<D: Disk> Journal<D> {
                 self.taken.remove(&slot);
             }
         }
-        self.free.len() > self.spares_max
+        self.free.len() > self.spares
+    }
+
+    /// Whether free segments are kept beside the reserve.
+    pub fn has_spares(&self) -> bool {
+        !self.free.is_empty()
+    }
+
+    /// No segment was begun for some time: from now until the next one is, a spare one less is kept. For
+    /// [`step`](Journal::step) to remove it.
+    pub fn rest(&mut self) {
+        self.spares = self.spares.min(self.free.len()).saturating_sub(1);
     }
 }
 

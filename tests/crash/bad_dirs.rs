@@ -10,7 +10,7 @@ use leveret::store::segment::{HEADER_BYTES, SegmentHeader};
 
 use crate::broker::{self, Broker, Options};
 use crate::link::{Declare, Link};
-use crate::place::{self, Folder};
+use crate::place::{self, Folder, Mount};
 use crate::reports::Turn;
 use crate::skip;
 use crate::small;
@@ -50,10 +50,15 @@ fn a_directory_that_may_not_be_written_is_refused() {
     let dir = folder.join("data");
     fs::create_dir(&dir).expect("a directory");
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o500)).expect("rights");
-    if fs::write(dir.join("probe"), "").is_ok() {
-        return skip(test, "this user may write everywhere");
+    if fs::write(dir.join("probe"), "").is_err() {
+        assert!(refusal(&dir).contains("cannot write to"), "{}", refusal(&dir));
+        return;
     }
-    assert!(refusal(&dir).contains("cannot write to"), "{}", refusal(&dir));
+    // Who may write everywhere may not write to a file system that is only to be read.
+    match Mount::tmpfs(&folder, 1).and_then(|mount| mount.only_to_be_read().map(|()| mount)) {
+        Ok(mount) => assert!(refusal(mount.path()).contains("cannot write to"), "{}", refusal(mount.path())),
+        Err(reason) => skip(test, &format!("this user may write everywhere; {reason}")),
+    }
 }
 
 #[test]

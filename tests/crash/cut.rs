@@ -43,7 +43,7 @@ fn a_file_system_that_is_cut_off() {
             Ok(cutter) => cutter,
             Err(reason) => return skip(test, &reason),
         };
-        let load = world.load(broker.address, options.shards, rng.next());
+        let load = world.load(broker.address, rng.next());
         sleep(Duration::from_millis(20 + rng.below(300)));
         // The cut has no one moment: the kernel may call a sync done that it overtakes. With the power gone nobody
         // would hear of it, so what is confirmed from now on does not count.

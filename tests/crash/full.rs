@@ -120,7 +120,7 @@ fn filled_and_drained(test: &str, settings: &str, count: usize) {
 
 #[test]
 fn a_disk_that_is_nearly_full() {
-    filled_and_drained("a_disk_that_is_nearly_full", "disk_free_limit.absolute = 16MB\n", rounds(3, 100));
+    filled_and_drained("a_disk_that_is_nearly_full", "disk_free_limit.absolute = 16MB\n", rounds(2, 100));
 }
 
 #[test]

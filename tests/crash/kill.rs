@@ -44,8 +44,8 @@ fn lives(test: &str, count: usize, end: fn(Broker) -> bool) {
             owner.push_publish("", queue, false, &[0x10, 0, 2], b"it is persistent, but its queue is not");
         }
         owner.flush().expect("the broker listens");
-        let load = world.load(broker.address, shards, rng.next());
-        sleep(Duration::from_millis(20 + rng.below(400)));
+        let load = world.load(broker.address, rng.next());
+        sleep(Duration::from_millis(20 + rng.below(300)));
         let in_order = end(broker);
         load.after_the_end(&world.truth, in_order);
         match in_order {
@@ -89,7 +89,7 @@ fn a_clean_stop_keeps_counts_and_flags() {
         let shards = 1 + rng.below(4) as usize;
         let broker = Broker::must_start(&options.clone().shards(shards));
         world.declare(broker.address).expect("the load's queues");
-        let load = world.load(broker.address, shards, rng.next());
+        let load = world.load(broker.address, rng.next());
         sleep(Duration::from_millis(100 + rng.below(200)));
         load.stop(&world.truth);
         // Twice in a row, sometimes: what was never looked at is as it was.
@@ -127,7 +127,7 @@ fn the_load_finds_no_fault_in_a_broker_that_runs_on() {
     let world = World::new();
     for round in 0..3 {
         world.declare(broker.address).expect("the load's queues");
-        let load = world.load(broker.address, 2, rng.next());
+        let load = world.load(broker.address, rng.next());
         sleep(Duration::from_millis(300));
         load.stop(&world.truth);
         world.definitions.check(broker.address, &world.truth).expect("the broker answers");

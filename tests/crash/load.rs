@@ -48,11 +48,14 @@ const TX_SOURCE: u16 = 10;
 const MOVED: (&str, u16) = ("m0", 11);
 const MOVED_TO: (&str, u16) = ("m1", 12);
 
+/// Sets of definitions in one life.
+const DEFINITIONS_MAX: usize = 12;
+
 const SOURCES: &[Source] = &[
-    source(1, Route::Queues(&["q0"]), (16, 200), 300, 2000),
+    source(1, Route::Queues(&["q0"]), (16, 200), 300, 1500),
     source(2, Route::Queues(&["q1", "q2"]), (16, 100_000), 16, 200),
-    source(3, Route::Fan(FAN, FAN_QUEUES), (16, 4096), 100, 500),
-    source(4, Route::Queues(&["q0"]), (16, 16), 1, 500),
+    source(3, Route::Fan(FAN, FAN_QUEUES), (16, 4096), 100, 400),
+    source(4, Route::Queues(&["q0"]), (16, 16), 1, 300),
     Source { persistent: false, ..source(5, Route::Queues(&["q2"]), (100, 100), 10, 100) },
     source(MOVED.1, Route::Queues(&["m0"]), (16, 500), 50, 300),
 ];
@@ -132,18 +135,15 @@ impl World {
         link.close()
     }
 
-    /// Starts all clients of a broker with so many shards: with one, a transaction is on the disk as a whole or not at
-    /// all; with several that holds for each shard's part of it.
-    pub fn load(&self, address: SocketAddr, shards: usize, seed: u64) -> Load {
+    /// Starts all clients of a broker.
+    pub fn load(&self, address: SocketAddr, seed: u64) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
         let mut threads = vec![];
         let mut add = |name: String, work: Box<dyn FnOnce(Worker) -> Answer<()> + Send>| {
             let number = threads.len() as u64;
             let (world, stop) = (self.clone(), stop.clone());
             let rng = Rng::new(seed ^ number << 32);
-            let run = move || match Link::open(address)
-                .and_then(|link| work(Worker { link, world, stop, rng, whole: shards == 1 }))
-            {
+            let run = move || match Link::open(address).and_then(|link| work(Worker { link, world, stop, rng })) {
                 Ok(()) => Ok(()),
                 Err(trouble) => Err((name, trouble)),
             };
@@ -244,8 +244,6 @@ struct Worker {
     world: World,
     stop: Arc<AtomicBool>,
     rng: Rng,
-    /// Transactions are atomic on the disk.
-    whole: bool,
 }
 
 /// How long a client that has nothing to do waits for something to come.
@@ -359,7 +357,7 @@ impl Worker {
             if self.stops() {
                 break;
             }
-            let mut entries = vec![];
+            let (mut ids, mut entries) = (vec![], vec![]);
             let route = |id: Id| match id.number % 3 {
                 0 => Route::Fan(PAIR, PAIR_QUEUES),
                 _ => Route::Queues(PAIR_QUEUES),
@@ -369,6 +367,7 @@ impl Worker {
                 let source = source(TX_SOURCE, route(id), (16, 10_000), 0, 0);
                 let queues = source.queues(id.number);
                 truth.sent(id, queues, false);
+                ids.push((id, queues));
                 entries.extend(queues.iter().map(|queue| (*queue, id)));
                 source.push(&mut self.link, id);
             }
@@ -376,11 +375,9 @@ impl Worker {
                 entries.iter().for_each(|(queue, id)| truth.gone(*id, &[queue]));
                 self.link.call(TxRollback {}, TxRollbackOk::ID)?;
             } else {
-                if self.whole {
-                    truth.commits(&entries);
-                }
+                truth.commits(&entries);
                 self.link.call(TxCommit {}, TxCommitOk::ID)?;
-                entries.iter().for_each(|(queue, id)| truth.confirmed(*id, &[queue]));
+                ids.iter().for_each(|(id, queues)| truth.confirmed(*id, queues));
                 truth.committed(&entries);
             }
         }
@@ -410,7 +407,7 @@ impl Worker {
             let moved = truth.next(MOVED_TO.1);
             let source = source(MOVED_TO.1, Route::Queues(&[MOVED_TO.0]), (16, 500), 0, 0);
             let (from, to) = ((MOVED.0, id), (MOVED_TO.0, moved));
-            truth.moves(from, to, self.whole);
+            truth.moves(from, to);
             source.push(&mut self.link, moved);
             self.link.push(1, BasicAck { delivery_tag: delivery.tag, multiple: false });
             self.link.call(TxCommit {}, TxCommitOk::ID)?;
@@ -420,7 +417,7 @@ impl Worker {
     }
 
     fn define(mut self) -> Answer<()> {
-        for _ in 0..30 {
+        for _ in 0..DEFINITIONS_MAX {
             if self.stops() {
                 break;
             }

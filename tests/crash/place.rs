@@ -108,6 +108,11 @@ impl Mount {
         &self.at
     }
 
+    /// Nobody can write to it any more.
+    pub fn only_to_be_read(&self) -> Result<(), String> {
+        run("mount", &["-o", "remount,ro", &text(&self.at)])
+    }
+
     /// Gets ready to cut an ext4 off.
     pub fn cutter(&self) -> Result<Cutter, String> {
         let mut child = Command::new("python3");

@@ -86,7 +86,7 @@ fn a_snapshot_under_load_starts_as_a_copy() {
     let world = World::new();
     let broker = Broker::must_start(&options);
     world.declare(broker.address).expect("the load's queues");
-    let load = world.load(broker.address, options.shards, rng.next());
+    let load = world.load(broker.address, rng.next());
     sleep(Duration::from_millis(150));
     let copy = folder.join("copy");
     let copy_text = copy.to_str().expect("a plain name");

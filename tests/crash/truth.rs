@@ -48,9 +48,6 @@ impl Fate {
 struct Move {
     from: (&'static str, Id),
     to: (&'static str, Id),
-    /// It is on the disk as a whole or not at all.
-    whole: bool,
-    done: bool,
 }
 
 /// Who takes a message.
@@ -62,12 +59,15 @@ pub enum How {
     ExactDrain,
 }
 
-/// Messages that came and were missed, for the report.
+/// What has happened, for the report.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
     pub sent: u64,
     pub confirmed: u64,
     pub delivered: u64,
+    /// Lives that ended suddenly, and how many of them with something unconfirmed.
+    pub killed: u64,
+    pub killed_midway: u64,
 }
 
 /// Everything that is known.
@@ -126,8 +126,6 @@ impl Truth {
                 *fate = Fate { acked_life: fate.acked_life, transient: fate.transient, ..known };
             }
         }
-        let done: Vec<_> = lock(&self.moves).iter().filter(|it| it.done).map(|it| it.to).collect();
-        lock(&later.moves).iter_mut().for_each(|it| it.done = done.contains(&it.to));
         // Transactions that were answered meanwhile were open at some time.
         lock(&later.open).extend(lock(&self.open).iter().cloned());
         later
@@ -192,18 +190,17 @@ impl Truth {
     }
 
     /// A message is about to be acknowledged in one queue and published as another message in another queue, in one
-    /// transaction. `whole`: which is on the disk as a whole or not at all.
-    pub fn moves(&self, from: (&'static str, Id), to: (&'static str, Id), whole: bool) {
+    /// transaction.
+    pub fn moves(&self, from: (&'static str, Id), to: (&'static str, Id)) {
         self.sent(to.1, &[to.0], false);
         self.acked(from.0, from.1);
-        lock(&self.moves).push(Move { from, to, whole, done: false });
+        lock(&self.moves).push(Move { from, to });
     }
 
     /// The move was committed.
     pub fn moved(&self, from: (&'static str, Id), to: (&'static str, Id)) {
         self.confirmed(to.1, &[to.0]);
         self.gone(from.1, &[from.0]);
-        lock(&self.moves).iter_mut().filter(|it| it.to == to).for_each(|it| it.done = true);
     }
 
     /// A message has come: checks it and returns its name.
@@ -269,10 +266,17 @@ impl Truth {
 
     /// The broker has died.
     pub fn killed(&self) {
+        let life = self.life.fetch_add(1, Ordering::SeqCst);
+        let mut midway = false;
         for queue in self.queues.values() {
-            lock(queue).values_mut().for_each(|fate| fate.acked_surely = false);
+            for fate in lock(queue).values_mut() {
+                midway |= fate.sent_life == life && !fate.confirmed && !fate.gone;
+                fate.acked_surely = false;
+            }
         }
-        self.life.fetch_add(1, Ordering::SeqCst);
+        let mut tally = lock(&self.tally);
+        tally.killed += 1;
+        tally.killed_midway += u64::from(midway);
     }
 
     /// The broker has stopped in order.
@@ -324,7 +328,7 @@ impl Truth {
             let copies: Vec<Fate> = moves.iter().map(|it| self.queue(it.to.0)[&it.to.1]).collect();
             let places = [fate].iter().chain(&copies).filter(|fate| fate.seen_drain == drain).count();
             let before = [fate].iter().chain(&copies).any(|fate| ![0, drain].contains(&fate.seen_drain));
-            if !before && moves.iter().all(|it| it.whole || it.done) && (places > 1 || places == 0 && fate.confirmed) {
+            if !before && (places > 1 || places == 0 && fate.confirmed) {
                 self.fault(format!("{queue}: {id:?} is in {places} places after its move: {fate:?}, {copies:?}"));
             }
             // It may be moved again: what the drain took may come back after a crash.
@@ -332,7 +336,7 @@ impl Truth {
         }
     }
 
-    /// What has happened.
+    /// What has happened so far.
     pub fn tally(&self) -> Tally {
         *lock(&self.tally)
     }
@@ -442,7 +446,7 @@ mod tests {
             truth.sent(FIRST, &["m"], false);
             truth.confirmed(FIRST, &["m"]);
             let moved = Id { source: 2, number: 7 };
-            truth.moves(("m", FIRST), ("n", moved), true);
+            truth.moves(("m", FIRST), ("n", moved));
             truth.killed();
             truth.begin_drain();
             for (queue, id) in [("m", FIRST), ("n", moved)] {

@@ -258,6 +258,8 @@ impl Lane {
             Step::More => self.keeper_more = true,
             Step::Idle { again_at_ms } => {
                 self.keeper_more = false;
+                self.journal.rest();
+                self.journal_more |= self.journal.has_spares();
                 // The server looks once a second anyway.
                 self.keeper_again_at = again_at_ms.or(self.keeper.has_waiting().then_some(now_ms + 1000));
             }

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use super::{Entries, Entry, NO_TAKER, Position};
 use crate::broker::message::MessageRef;
 
-/// So many ready messages of a queue stay in memory when memory is short.
+/// So many ready messages of a queue stay in memory when that is short.
 pub const KEPT: usize = 256;
 /// No more messages are kept in memory behind the part that is away: until it is nearly gone they would only take room.
 const TAIL_MAX: u64 = 4096;
@@ -70,13 +70,13 @@ impl Away {
 }
 
 impl Entries {
-    /// Where the next message belongs; `tight`: memory is short.
+    /// Where the next message belongs. `keep`: memory is short, and so many ready messages stay there.
     #[inline]
-    pub fn room(&self, tight: bool) -> Room {
+    pub fn room(&self, keep: Option<usize>) -> Room {
         match &self.away {
-            None if tight && self.ready_here() >= KEPT => Room::Away,
+            None if keep.is_some_and(|keep| self.ready_here() >= keep) => Room::Away,
             None => Room::Here,
-            Some(away) if tight || away.count + away.tail.len() as u64 >= TAIL_MAX => Room::Away,
+            Some(away) if keep.is_some() || away.count + away.tail.len() as u64 >= TAIL_MAX => Room::Away,
             Some(_) => Room::Behind,
         }
     }

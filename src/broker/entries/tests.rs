@@ -43,6 +43,24 @@ fn a_straggler_pins_no_list() {
     assert!(entries.is_idle());
 }
 
+#[test]
+fn what_is_ready_here_decides_where_the_next_message_belongs() {
+    let mut blocks = Blocks::new(1 << 16, 1 << 14, 1);
+    let mut entries = Entries::default();
+    for n in 0..3 {
+        assert_eq!(entries.room(Some(3)), Room::Here, "{n} are ready");
+        entries.push(message(&mut blocks, n), true);
+    }
+    assert_eq!(
+        (entries.room(None), entries.room(Some(4)), entries.room(Some(3))),
+        (Room::Here, Room::Here, Room::Away)
+    );
+    entries.take(1).unwrap();
+    assert_eq!(entries.room(Some(3)), Room::Here, "what is handed out does not count");
+    entries.push_away(|_| {});
+    assert_eq!((entries.room(None), entries.room(Some(100))), (Room::Behind, Room::Away));
+}
+
 /// Random operations against a plain model.
 #[test]
 fn agrees_with_a_model() {
@@ -122,7 +140,7 @@ fn what_is_away_comes_back_in_its_place() {
             match random(16) {
                 0..=4 => {
                     let end = entries.end();
-                    let stored = match entries.room(tight) {
+                    let stored = match entries.room(tight.then_some(KEPT)) {
                         Room::Here => random(3) > 0,
                         Room::Behind => true,
                         Room::Away => {

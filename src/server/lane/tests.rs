@@ -142,7 +142,13 @@ struct Stage {
 }
 
 fn rules(fsync: Fsync) -> Rules {
-    Rules { fsync, interval_ms: 60_000, batch_bytes_max: 4 << 20, keeper_backlog_bytes_max: 64 << 20 }
+    Rules {
+        fsync,
+        interval_ms: 60_000,
+        batch_bytes_max: 4 << 20,
+        keeper_backlog_bytes_max: 64 << 20,
+        segments_spare_ms: 60_000,
+    }
 }
 
 impl Stage {

@@ -55,6 +55,8 @@ pub struct Rules {
     pub batch_bytes_max: usize,
     /// See [`Limits`](crate::limits::Limits).
     pub keeper_backlog_bytes_max: usize,
+    /// See [`Limits`](crate::limits::Limits).
+    pub segments_spare_ms: u64,
 }
 
 /// What a shard was told, and what it may be told.
@@ -84,6 +86,8 @@ pub struct Writer<D: Disk> {
     looked_at: Now,
     /// The segment of the last batch.
     segment: Option<u64>,
+    /// When the last segment was begun, or a spare one given up since.
+    begun_at: Now,
     failed: bool,
 }
 
@@ -113,7 +117,7 @@ enum Attempt {
 impl<D: Disk> Writer<D> {
     /// The thread's state. [`run`](Writer::run) is the thread.
     pub fn new(journal: Journal<D>, around: Surroundings, rules: Rules) -> Writer<D> {
-        let seen = vec![Seen::default(); around.signs.shards()];
+        let (seen, begun_at) = (vec![Seen::default(); around.signs.shards()], around.clock.read());
         Writer {
             journal,
             around,
@@ -125,6 +129,7 @@ impl<D: Disk> Writer<D> {
             marked: false,
             looked_at: Now::default(),
             segment: None,
+            begun_at,
             failed: false,
         }
     }
@@ -148,7 +153,8 @@ impl<D: Disk> Writer<D> {
             }
             self.sync_if_due();
             self.mark_if_due();
-            more = !self.failed && (is_idle || self.is_time_to_look()) && self.journal.step();
+            let is_time = self.is_time_to_look() | self.rest_if_due();
+            more = !self.failed && (is_idle || is_time) && self.journal.step();
             self.note_room();
         }
     }
@@ -161,7 +167,7 @@ impl<D: Disk> Writer<D> {
         let sync = self.sync_due();
         let mark = self.synced_at.map(|at| at.after_ms(LAZY_MS));
         let room = self.journal.needs_room().then(|| self.looked_at.after_ms(AGAIN_MS));
-        let due = [sync, mark, room].into_iter().flatten().min()?;
+        let due = [sync, mark, room, self.rest_due()].into_iter().flatten().min()?;
         Some(self.around.clock.until(due))
     }
 
@@ -173,6 +179,21 @@ impl<D: Disk> Writer<D> {
             self.looked_at = now;
         }
         is_time
+    }
+
+    /// When a spare segment is to be given up.
+    fn rest_due(&self) -> Option<Now> {
+        self.journal.has_spares().then(|| self.begun_at.after_ms(self.rules.segments_spare_ms))
+    }
+
+    fn rest_if_due(&mut self) -> bool {
+        let now = self.around.clock.read();
+        let is_due = self.rest_due().is_some_and(|due| now >= due);
+        if is_due {
+            self.begun_at = now;
+            self.journal.rest();
+        }
+        is_due
     }
 
     // ---- writing
@@ -249,6 +270,9 @@ impl<D: Disk> Writer<D> {
             }
         }
         self.wanted |= rolled && self.rules.fsync == Fsync::Never;
+        if rolled {
+            self.begun_at = self.around.clock.read();
+        }
         self.unsynced_since.get_or_insert(self.around.clock.read());
         (self.synced_at, self.marked) = (None, false);
         self.around.filing.written(batch);

@@ -204,7 +204,7 @@ impl Shard {
         next: &mut impl FnMut() -> Option<Content<'a>>,
     ) -> usize {
         let marks = self.marks();
-        let (key, stored_as) = (queue.key, (queue.spec.durable && self.ledger.on).then_some(queue.spec.id));
+        let (key, stored_as) = (queue.key, self.ledger.stored_as(queue));
         let Some((taker, entries)) = queue.taker_and_entries(id) else { return 0 };
         let (here, members, mesh, owner) = (self.id, &mut self.members, &mut self.mesh, &mut self.owner);
         let way = Ways { here, members, mesh, owner, marks }.open_to(taker);
@@ -215,9 +215,11 @@ impl Shard {
         };
         let (blocks, ledger) = (&mut self.blocks, &mut self.ledger);
         let passage = Passage { key, id, taker, entries, blocks, ledger, stored_as, kept, begun };
-        let count = match way {
-            Way::Here(outlet) => passage.into(outlet, first, next),
-            Way::There(outlet) => passage.into(outlet, first, next),
+        let count = match (way, passage.taker.no_ack) {
+            (Way::Here(outlet), true) => passage.into::<false>(outlet, first, next),
+            (Way::Here(outlet), false) => passage.into::<true>(outlet, first, next),
+            (Way::There(outlet), true) => passage.into::<false>(outlet, first, next),
+            (Way::There(outlet), false) => passage.into::<true>(outlet, first, next),
         };
         queue.leave_if_spent(id);
         count
@@ -240,9 +242,9 @@ struct Passage<'a> {
 }
 
 impl Passage<'_> {
-    /// Hands publishes to the consumer for as long as it takes them. Returns how many.
+    /// Hands publishes to the consumer, who acknowledges them or not, for as long as it takes them. Returns how many.
     #[inline]
-    fn into<'a>(
+    fn into<'a, const ACKS: bool>(
         self,
         mut outlet: impl Outlet,
         first: Content<'a>,
@@ -253,14 +255,14 @@ impl Passage<'_> {
         let (mut content, mut count) = (first, 0);
         loop {
             let (mut own, mut position, mut kind) = (None, 0, DeliveryKind::NoAck);
-            if !taker.no_ack {
+            if ACKS {
                 let message = blocks.keep_once(&content, None, kept.get_mut(begun + count).unwrap_or(&mut None));
-                own = blocks.content(message).1;
+                own = blocks.own(message);
                 let stored_as = stored_as.filter(|_| is_persistent(content.properties));
                 position = entries.push_taken(message, id, stored_as.is_some());
                 if let Some(stored_as) = stored_as {
                     let index = (!kept.is_empty()).then_some((begun + count) as u32);
-                    ledger.message(index, stored_as, position, &content);
+                    ledger.message(index, stored_as, position, &content, true);
                 }
                 kind = DeliveryKind::Consumer;
                 taker.unacked += 1;

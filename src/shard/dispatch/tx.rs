@@ -118,7 +118,7 @@ impl Shard {
         for unacked in &settled {
             // What the journal has never had, it ignores.
             if let Some(queue) = self.topology.queue(unacked.key) {
-                self.ledger.settled(queue.spec.id, unacked.position, unacked.position);
+                self.ledger.settled(queue.spec.id, unacked.position, unacked.position + 1);
             }
             self.settle_delivery(unacked, Verdict::Committed);
         }

@@ -143,6 +143,18 @@ fn what_is_not_needed_is_removed() {
     assert!(disk.names().len() > 3, "not all at once");
     while journal.step() {}
     assert_eq!(disk.names().len(), 3, "the current one, the reserve and a spare one");
+    // Without new segments the spare one goes as well, with them it is kept again.
+    assert!(journal.has_spares());
+    journal.rest();
+    journal.step();
+    assert_eq!((disk.names().len(), journal.has_spares()), (2, false));
+    journal.rest();
+    assert!(!journal.step());
+    assert_eq!(disk.names().len(), 2);
+    let slots: Vec<_> = (0..3).map(|_| journal.write(0, some(usual)).unwrap().slot).collect();
+    journal.sync().unwrap();
+    journal.give(slots[..2].to_vec());
+    assert_eq!((disk.names().len(), journal.has_spares()), (4, true));
     // The names are free again.
     let slots: Vec<_> = (0..10).map(|_| journal.write(0, some(usual)).unwrap().slot.0).collect();
     assert!(slots.iter().all(|slot| *slot <= 40), "{slots:?}");

@@ -3,9 +3,12 @@
 //! The newest segments, the nursery, are left alone: most messages die there. Of the others, one of which less than
 //! half lives has its survivors copied in the order in which they lie, as COPY records that go
 //! through the journal like everything else. When such a record is applied, a message that is still alive moves; one
-//! that was settled meanwhile does not. A body in several queues is copied once.
+//! that was settled meanwhile does not. A body in several queues is copied once. Where the messages of many queues lie
+//! mixed, they are copied by queue instead: see [`ordering`].
 //!
 //! What lives of a segment is known about; before it is copied it is counted from its slots.
+//!
+//! [`ordering`]: super::ordering
 
 use std::collections::BTreeSet;
 use std::io::{Error, ErrorKind, Result};
@@ -13,6 +16,7 @@ use std::io::{Error, ErrorKind, Result};
 use super::Keeper;
 use super::fetch::sound_messages;
 use super::index::{self, Unread};
+use super::ordering;
 use super::runs::{Segment, Slot, record_bytes};
 use super::upkeep::STEP_BYTES;
 use crate::store::disk::Disk;
@@ -24,13 +28,15 @@ use crate::store::{Position, QueueId};
 /// Publishers write fast: more bytes than this were written in one window.
 const PRESSED_BYTES: u64 = 4 << 20;
 const WINDOW_MS: u64 = 100;
+/// When nobody has written anything for so long, the nursery is put in order as well.
+const QUIET_MS: u64 = 2_000;
 /// After a failure it is tried again so much later.
 const RETRY_MS: u64 = 3_000;
 /// So often. Then the segment is left alone until more of it is dead.
 const ATTEMPTS: u32 = 5;
 
 /// A slot of a queue, to be copied.
-type Survivor = (QueueId, Slot);
+pub(super) type Survivor = (QueueId, Slot);
 
 /// The segment whose survivors are being copied.
 #[derive(Debug)]
@@ -38,10 +44,14 @@ struct Source {
     number: u64,
     /// In the order in which they lie; those of one body side by side.
     survivors: Vec<Survivor>,
+    /// The first of each body, in the order in which they are copied.
+    order: Vec<u32>,
     next: usize,
     /// A part of its file, and where it begins.
     window: Vec<u8>,
     window_at: u64,
+    /// Copied by queue: everything up to here is in the window before the first is copied.
+    whole_to: Option<u64>,
 }
 
 /// What is under way.
@@ -60,6 +70,11 @@ pub struct Ageing {
     failed: (u64, u32),
     /// Segments that are to be emptied, however much lives in them.
     forced: BTreeSet<u64>,
+    /// Segments that were looked at, and are as ordered as they need be.
+    pub(super) ordered: BTreeSet<u64>,
+    /// Others than the keeper have written something since the last look.
+    is_heard: bool,
+    heard_ms: u64,
     /// Messages copied since the start.
     pub(super) copied: u64,
 }
@@ -71,6 +86,15 @@ impl Ageing {
 
     pub(super) fn pressed(&mut self, bytes: u64) {
         self.bytes += bytes;
+        self.is_heard = true;
+    }
+
+    /// Whether nobody has written anything for a while.
+    pub(super) fn is_quiet(&mut self, now_ms: u64) -> bool {
+        if std::mem::take(&mut self.is_heard) {
+            self.heard_ms = now_ms;
+        }
+        now_ms >= self.heard_ms + QUIET_MS
     }
 
     /// Whether publishers need the disk.
@@ -84,10 +108,13 @@ impl Ageing {
 
     pub(super) fn again_at_ms(&self, now_ms: u64) -> Option<u64> {
         let pressed = self.was_pressed || self.bytes > PRESSED_BYTES;
-        [(self.retry_at_ms > now_ms).then_some(self.retry_at_ms), pressed.then_some(self.window_ms + 2 * WINDOW_MS)]
-            .into_iter()
-            .flatten()
-            .min()
+        let quiet_ms = self.heard_ms + QUIET_MS;
+        let times = [
+            (self.retry_at_ms > now_ms).then_some(self.retry_at_ms),
+            pressed.then_some(self.window_ms + 2 * WINDOW_MS),
+            (self.heard_ms > 0 && quiet_ms > now_ms).then_some(quiet_ms),
+        ];
+        times.into_iter().flatten().min()
     }
 }
 
@@ -168,7 +195,15 @@ impl<D: Disk> Keeper<D> {
     }
 
     fn begin_to_age(&mut self) -> Result<bool> {
-        let Some(number) = self.next_to_age() else { return Ok(false) };
+        let number = match self.next_to_age() {
+            Some(number) => number,
+            None => match self.next_to_order() {
+                Some((number, true)) => number,
+                // There may be another one.
+                Some(_) => return Ok(true),
+                None => return Ok(false),
+            },
+        };
         let survivors = match self.survivors(number) {
             Ok(survivors) => survivors,
             Err(Unread::Disk(error)) if error.kind() != ErrorKind::UnexpectedEof => return Err(error),
@@ -182,8 +217,15 @@ impl<D: Disk> Keeper<D> {
         let Some(segment) = self.state.segments.find_mut(number) else { return Ok(true) };
         (segment.live_bytes, segment.counted_at) = (bytes, segment.live);
         let worth = self.state.segments.find(number).is_some_and(|segment| self.is_worth(segment, bytes));
-        if is_forced || worth {
-            self.ageing.source = Some(Source { number, survivors, next: 0, window: Vec::new(), window_at: 0 });
+        let (order, is_mixed) = ordering::order(&survivors);
+        let (from, to) = extent(&survivors);
+        let is_mixed = is_mixed && to - from <= 2 * self.settings.segment_bytes;
+        if !is_mixed {
+            self.ageing.ordered.insert(number);
+        }
+        if is_forced || worth || is_mixed {
+            let (window, whole_to) = (Vec::new(), is_mixed.then_some(to));
+            self.ageing.source = Some(Source { number, survivors, order, next: 0, window, window_at: from, whole_to });
         }
         Ok(true)
     }
@@ -232,17 +274,23 @@ impl<D: Disk> Keeper<D> {
 
     /// Copies about 1 MiB. The copies are applied when they come out of the journal.
     fn copy_some(&mut self, mut source: Source) -> Result<bool> {
+        if let Some(to) = source.whole_to
+            && source.window_at + (source.window.len() as u64) < to
+        {
+            self.load_more(&mut source, to)?;
+            self.ageing.source = Some(source);
+            return Ok(true);
+        }
         let mut records = Records::default();
         let mut read = 0;
         while records.len() < STEP_BYTES && read < STEP_BYTES {
-            let Some((_, slot)) = source.survivors.get(source.next) else { break };
-            let (slot, begun) = (*slot, source.next);
-            let same = source.survivors.iter().skip(begun).take_while(|(_, other)| other.at == slot.at).count();
-            source.next += same;
+            let Some(begun) = source.order.get(source.next).map(|begun| *begun as usize) else { break };
+            let Some((_, slot)) = source.survivors.get(begun).copied() else { break };
+            source.next += 1;
             read += self.load(&mut source, &slot)?;
             self.copy_body(&source, begun, &mut records);
         }
-        let done = source.next >= source.survivors.len();
+        let done = source.next >= source.order.len();
         if !done {
             self.ageing.source = Some(source);
         }
@@ -272,6 +320,21 @@ impl<D: Disk> Keeper<D> {
             }
         }
         Ok(source.window.len())
+    }
+
+    /// Reads about 1 MiB more into the window, which is to reach up to here.
+    fn load_more(&mut self, source: &mut Source, to: u64) -> Result<()> {
+        let Some(segment) = self.state.segments.find(source.number) else { return Ok(()) };
+        let begun = source.window.len();
+        let at = source.window_at + begun as u64;
+        let more = (to - at).min(STEP_BYTES as u64) as usize;
+        source.window.reserve_exact((to - source.window_at) as usize - begun);
+        source.window.resize(begun + more, 0);
+        let part = source.window.get_mut(begun..).unwrap_or_default();
+        // Not tried again and again: it is served as it lies.
+        self.files.read(segment.slot, at, part).inspect_err(|_| {
+            self.ageing.ordered.insert(source.number);
+        })
     }
 
     /// Writes the living messages of one slot, for all queues in which they live. Those that are damaged are given up.
@@ -318,4 +381,11 @@ impl<D: Disk> Keeper<D> {
             self.give_up(lost.take(Vec::new()), lost_count);
         }
     }
+}
+
+/// From where to where these lie in the file.
+fn extent(survivors: &[Survivor]) -> (u64, u64) {
+    let from = survivors.first().map_or(0, |(_, slot)| slot.at.into());
+    let to = survivors.last().map_or(0, |(_, slot)| u64::from(slot.at) + u64::from(slot.bytes));
+    (from, to)
 }

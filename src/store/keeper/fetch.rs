@@ -1,7 +1,8 @@
 //! Messages read back.
 //!
 //! The slots of the wanted messages are gathered first; those that lie close together in a segment are then read with
-//! one call, straight into the buffer of the answer. A queue that is alone in the journal is read in one sweep.
+//! one call: straight into the buffer of the answer, unless most of what is read is not wanted. A queue that is alone
+//! in the journal is read in one sweep.
 
 use super::Keeper;
 use super::files::{Files, Pages};
@@ -37,6 +38,8 @@ struct Wanted {
     first: Position,
     /// to here.
     last: Position,
+    /// Where the slot goes in the buffer.
+    to: usize,
 }
 
 /// The slots of a run from a position on, until `enough` says so.
@@ -77,13 +80,25 @@ struct Region {
     segment: u64,
     at: u64,
     end: u64,
-    /// Where it goes in the buffer.
-    to: usize,
+    /// Bytes of the wanted slots.
+    bytes: u64,
     /// Which of the wanted slots lie in it.
     slots: std::ops::Range<usize>,
 }
 
-fn regions(wanted: &[Wanted], bytes_max: u64) -> Vec<Region> {
+impl Region {
+    fn len(&self) -> usize {
+        (self.end - self.at) as usize
+    }
+
+    /// Whether most of it is wanted: it goes into the buffer as it is.
+    fn is_dense(&self) -> bool {
+        self.bytes * 2 >= self.end - self.at
+    }
+}
+
+/// What is to be read, and how many bytes it takes in the buffer.
+fn regions(wanted: &mut [Wanted], bytes_max: u64) -> (Vec<Region>, usize) {
     let mut regions: Vec<Region> = Vec::new();
     for (i, Wanted { segment, slot, .. }) in wanted.iter().enumerate() {
         let (at, end) = (u64::from(slot.at), u64::from(slot.at) + u64::from(slot.bytes));
@@ -94,12 +109,25 @@ fn regions(wanted: &[Wanted], bytes_max: u64) -> Vec<Region> {
             && end - last.at <= bytes_max.saturating_mul(2).max(SWEEP_BYTES)
         {
             (last.end, last.slots.end) = (end, i + 1);
+            last.bytes += end - at;
             continue;
         }
-        let to = regions.last().map_or(0, |last| last.to + (last.end - last.at) as usize);
-        regions.push(Region { segment: *segment, at, end, to, slots: i..i + 1 });
+        regions.push(Region { segment: *segment, at, end, bytes: end - at, slots: i..i + 1 });
     }
-    regions
+    let mut len = 0;
+    for region in &regions {
+        let begun = len;
+        for Wanted { slot, to, .. } in wanted.get_mut(region.slots.clone()).unwrap_or_default() {
+            if region.is_dense() {
+                *to = begun + (u64::from(slot.at) - region.at) as usize;
+                len = begun + region.len();
+            } else {
+                *to = len;
+                len += slot.bytes as usize;
+            }
+        }
+    }
+    (regions, len)
 }
 
 /// A region may have so many bytes, however little is wanted.
@@ -219,21 +247,26 @@ impl<D: Disk> Keeper<D> {
             answer.bytes.clear();
             return Ok(answer);
         };
-        let regions = regions(&wanted, fetch.bytes_max as u64);
-        let len = regions.last().map_or(0, |region| region.to + (region.end - region.at) as usize);
+        let (regions, len) = regions(&mut wanted, fetch.bytes_max as u64);
         if answer.bytes.len() < len {
             answer.bytes.resize(len, 0);
         }
         for region in &regions {
             let Some(segment) = self.state.segments.find(region.segment) else { continue };
-            let Some(part) = answer.bytes.get_mut(region.to..region.to + (region.end - region.at) as usize) else {
-                continue;
+            let slots = wanted.get(region.slots.clone()).unwrap_or(&[]);
+            let place = if region.is_dense() {
+                let begun = slots.first().map_or(0, |first| first.to);
+                answer.bytes.get_mut(begun..begun + region.len())
+            } else {
+                self.sweep.resize(region.len(), 0);
+                self.sweep.get_mut(..)
             };
+            let Some(part) = place else { continue };
             let failed = match self.files.read(segment.slot, region.at, part) {
                 Ok(()) => None,
                 // One bad sector should not cost its neighbours.
                 Err(_) if last && region.slots.len() > 1 => {
-                    for Wanted { slot, .. } in wanted.get(region.slots.clone()).unwrap_or(&[]) {
+                    for Wanted { slot, .. } in slots {
                         let at = (u64::from(slot.at) - region.at) as usize;
                         let Some(part) = part.get_mut(at..at + slot.bytes as usize) else { continue };
                         if self.files.read(segment.slot, slot.at.into(), part).is_err() {
@@ -252,8 +285,16 @@ impl<D: Disk> Keeper<D> {
                 }
                 None => {}
             }
+            if !region.is_dense() {
+                for Wanted { slot, to, .. } in slots {
+                    let at = (u64::from(slot.at) - region.at) as usize;
+                    let from = self.sweep.get(at..at + slot.bytes as usize);
+                    let to = answer.bytes.get_mut(*to..*to + slot.bytes as usize);
+                    from.zip(to).into_iter().for_each(|(from, to)| to.copy_from_slice(from));
+                }
+            }
         }
-        take_messages(fetch, row, &wanted, &regions, &mut answer, &mut covered);
+        take_messages(fetch, row, &wanted, &mut answer, &mut covered);
         answer.bytes.truncate(len);
         answer.next = covered;
         self.settle_lost(fetch, &mut answer);
@@ -277,7 +318,7 @@ impl<D: Disk> Keeper<D> {
                 let (first, last) = (slot.first.max(begun), slot.last().min(run.last()).min(to.saturating_sub(1)));
                 let alive = row.alive(first, last);
                 if alive > 0 {
-                    wanted.push(Wanted { segment: run.segment, slot, first, last });
+                    wanted.push(Wanted { segment: run.segment, slot, first, last, to: 0 });
                     (bytes, count) = (bytes + slot.bytes as usize, count + alive as usize);
                 }
                 if bytes >= fetch.bytes_max || count >= fetch.count_max {
@@ -334,38 +375,28 @@ impl Row {
 }
 
 /// The messages in what was read. `covered` becomes less if not all of it is taken.
-fn take_messages(
-    fetch: &Fetch,
-    row: &Row,
-    wanted: &[Wanted],
-    regions: &[Region],
-    answer: &mut Fetched,
-    covered: &mut Position,
-) {
+fn take_messages(fetch: &Fetch, row: &Row, wanted: &[Wanted], answer: &mut Fetched, covered: &mut Position) {
     let (mut bytes, holes, returned) = (0, !row.settled.is_empty(), !row.returned.is_empty());
-    for region in regions {
-        for Wanted { slot, first, last, .. } in wanted.get(region.slots.clone()).unwrap_or(&[]) {
-            let at = region.to + (u64::from(slot.at) - region.at) as usize;
-            let Some(part) = answer.bytes.get(at..at + slot.bytes as usize) else { continue };
-            let mut mended = Vec::new();
-            for (number, offset, message) in sound_messages(slot, part, &mut mended) {
-                let position = slot.first + u64::from(number);
-                if position < *first || position > *last || (holes && row.settled.contains(position)) {
-                    continue;
-                }
-                let full = bytes + message.len() > fetch.bytes_max || answer.messages.len() >= fetch.count_max;
-                if full && !answer.messages.is_empty() {
-                    *covered = position;
-                    return;
-                }
-                bytes += message.len();
-                answer.messages.push(FetchedMessage {
-                    position,
-                    at: (at + offset) as u32,
-                    len: message.len() as u32,
-                    redelivered: position < row.flagged_below || (returned && row.returned.contains(position)),
-                });
+    for Wanted { slot, first, last, to, .. } in wanted {
+        let Some(part) = answer.bytes.get(*to..*to + slot.bytes as usize) else { continue };
+        let mut mended = Vec::new();
+        for (number, offset, message) in sound_messages(slot, part, &mut mended) {
+            let position = slot.first + u64::from(number);
+            if position < *first || position > *last || (holes && row.settled.contains(position)) {
+                continue;
             }
+            let full = bytes + message.len() > fetch.bytes_max || answer.messages.len() >= fetch.count_max;
+            if full && !answer.messages.is_empty() {
+                *covered = position;
+                return;
+            }
+            bytes += message.len();
+            answer.messages.push(FetchedMessage {
+                position,
+                at: (to + offset) as u32,
+                len: message.len() as u32,
+                redelivered: position < row.flagged_below || (returned && row.returned.contains(position)),
+            });
         }
     }
 }

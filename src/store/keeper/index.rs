@@ -216,6 +216,11 @@ fn first_page<D: Disk>(files: &mut Files<D>, segment: &Segment, at: u64) -> Resu
     Ok([number()?, number()?])
 }
 
+/// How many slots and runs were in an index when it was written.
+pub fn counts<D: Disk>(files: &mut Files<D>, segment: &Segment) -> Result<[u64; 2], Unread> {
+    first_page(files, segment, segment.index.ok_or(Unread::Bad)?.at)
+}
+
 /// Reads all of an index. Returns how many slots and runs are in it.
 pub fn check<D: Disk>(files: &mut Files<D>, segment: &Segment) -> Result<(u64, u64), Unread> {
     let place = segment.index.ok_or(Unread::Bad)?;

@@ -12,6 +12,7 @@ pub mod fetch;
 pub mod files;
 pub mod giving;
 pub mod index;
+pub mod ordering;
 pub mod parts;
 pub mod positions;
 pub mod rescue;
@@ -30,7 +31,7 @@ use ageing::Ageing;
 use fetch::Waiting;
 use files::{Files, Pages};
 use giving::Inventory;
-use runs::Slot;
+use runs::{Segment, Slot};
 use snapshot::Snapshot;
 use state::State;
 use upkeep::{Checkpoints, Indexing};
@@ -76,6 +77,8 @@ pub struct Keeper<D: Disk> {
     files: Files<D>,
     pages: Pages,
     scratch: Vec<Slot>,
+    /// A part of a segment of which little is wanted.
+    sweep: Vec<u8>,
     /// The highest index that is durable.
     synced: u64,
     now_ms: u64,
@@ -97,7 +100,7 @@ pub struct Keeper<D: Disk> {
 impl<D: Disk> Keeper<D> {
     /// A keeper of this state.
     pub fn new(disk: D, state: State, settings: Settings, checkpoints: Checkpoints<D::File>) -> Keeper<D> {
-        Keeper {
+        let mut keeper = Keeper {
             synced: state.index,
             now_ms: 0,
             state,
@@ -105,6 +108,7 @@ impl<D: Disk> Keeper<D> {
             files: Files::new(disk),
             pages: Pages::default(),
             scratch: Vec::new(),
+            sweep: Vec::new(),
             waiting: VecDeque::new(),
             look_again: false,
             checkpoints,
@@ -117,7 +121,14 @@ impl<D: Disk> Keeper<D> {
             next_seq: 1,
             freed: Vec::new(),
             report: Report::default(),
+        };
+        // What died with the start counts from the next batch on. Should nobody else have anything to say, this is it.
+        let known = keeper.state.index;
+        let is_new = |segment: &Segment| segment.dead_since.is_some_and(|index| index > known);
+        if keeper.state.segments.all.iter().any(is_new) {
+            keeper.submit(Vec::new(), true);
         }
+        keeper
     }
 
     /// Takes a batch that was written. They come in order; one that is known already is ignored. Returns the memory of

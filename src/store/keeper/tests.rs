@@ -3,8 +3,10 @@
 mod damage;
 mod faults;
 mod model;
+mod order;
 mod parts;
 mod space;
+mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};
 

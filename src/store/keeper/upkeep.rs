@@ -182,6 +182,11 @@ impl<D: Disk> Keeper<D> {
         if synced < writing.header.index {
             return Ok(false);
         }
+        // Many queues that are gone should not take room for ever.
+        let end = checkpoint::chunk_at(writing.chunks);
+        if writing.file.len()? > 2 * end + STEP_BYTES as u64 {
+            writing.file.truncate(end)?;
+        }
         writing.file.sync()?;
         writing.file.write_at(0, &[&writing.header.encode()])?;
         writing.file.sync()?;

@@ -212,6 +212,24 @@ fn after_a_pause_a_mark_says_what_is_durable() {
 }
 
 #[test]
+fn spare_files_go_when_no_segment_is_begun() {
+    let stage = Stage::new(Rules { segments_spare_ms: 1, ..rules(Fsync::Always) });
+    let slots: Vec<_> = (1..=3)
+        .map(|seq| {
+            stage.intake.submit(Submission { from: 0, seq, bytes: vec![0; 900 << 10], sync: false });
+            stage.next_batch().slot
+        })
+        .collect();
+    assert!(stage.disk.list().unwrap().len() > 3);
+    stage.intake.give_files(slots[..2].to_vec());
+    // The current one and the reserve are left.
+    while stage.disk.list().unwrap().len() != 2 {
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(stage.stop().1, End::Clean);
+}
+
+#[test]
 fn copies_are_not_wanted_at_the_end() {
     let stage = Stage::new(rules(Fsync::Always));
     stage.intake.close();

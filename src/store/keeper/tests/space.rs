@@ -67,7 +67,8 @@ fn a_body_in_many_queues_is_copied_once() {
     assert_little_is_used(&lane);
     let counts = lane.keeper.counts();
     assert_eq!(counts.live, 200);
-    assert!((10..=20).contains(&counts.copied), "{counts:?}");
+    // A few of them once more, for the sake of order.
+    assert!((10..=25).contains(&counts.copied), "{counts:?}");
     lane.check(10_000, 1000);
     let mut lane = lane.crash(false);
     lane.check(10_000, 1000);
@@ -97,6 +98,76 @@ fn space_comes_back_after_a_purge_a_deletion_and_a_drain() {
         let lane = lane.crash(true);
         assert!(lane.report.is_sound(), "{}", lane.report);
     }
+}
+
+#[test]
+fn what_a_start_ends_gives_its_space_back_at_once() {
+    for way in 0..3 {
+        let mut lane = Lane::new();
+        let flags = if way == 0 { TRANSIENT } else { 0 };
+        if way != 1 {
+            lane.define(1000);
+        }
+        (0..1000).for_each(|i| {
+            lane.publish(&[1000], 1000, flags);
+            if i % 16 == 0 {
+                lane.sync();
+            }
+        });
+        if way == 2 {
+            lane.sync();
+            lane.settle(1000, 0, 999);
+        }
+        lane.sync();
+        if way == 1 {
+            lane.model.clear();
+        }
+        let mut lane = lane.crash(true);
+        // Nobody has anything to say.
+        lane.rest(10_000);
+        let counts = lane.keeper.counts();
+        assert!(counts.live == 0 && counts.segments <= 1, "way {way}: {counts:?}");
+    }
+}
+
+#[test]
+fn many_queues_with_a_few_messages_each() {
+    let limits = Limits { segment_bytes: 1 << 20, segment_bytes_min: 1 << 20, ..limits() };
+    let mut lane = Lane::on(MemoryDisk::default(), Limits { checkpoint_bytes: 4 << 20, ..limits });
+    let queues: Vec<u64> = (1000..101_000).collect();
+    queues.iter().for_each(|queue| lane.define(*queue));
+    for round in 0..3 {
+        for (i, queue) in queues.iter().enumerate() {
+            lane.publish(&[*queue], 16, 0);
+            if i % 5000 == 0 {
+                lane.sync();
+                lane.step();
+            }
+        }
+        lane.rest(60_000);
+        assert_little_is_used(&lane);
+        // They are no more files than one queue makes.
+        let counts = lane.keeper.counts();
+        let files = lane.disk.names().len() as u64;
+        assert!(files <= counts.segments + 4 + lane.limits.segments_spare_max as u64, "{round}: {files} {counts:?}");
+    }
+    // One message is left in each, then nothing, and the queues go.
+    for (first, last) in [(0, 1), (2, 2)] {
+        for (i, queue) in queues.iter().enumerate() {
+            lane.settle(*queue, first, last);
+            if i % 5000 == 0 {
+                lane.sync();
+            }
+        }
+        lane.rest(60_000);
+        assert_little_is_used(&lane);
+    }
+    queues.iter().for_each(|queue| lane.undefine(*queue));
+    lane.rest(60_000);
+    let size = |name: &str| lane.disk.bytes(name).unwrap().len();
+    let checkpoints = checkpoint::NAMES.iter().map(|name| size(name)).sum::<usize>();
+    assert!(checkpoints < 4 << 20, "{checkpoints} bytes of checkpoints for nothing");
+    assert_eq!(lane.keeper.counts().live, 0);
 }
 
 #[test]
