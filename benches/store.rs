@@ -7,6 +7,9 @@
 //! Each message goes to the next queue. They are read one queue after the other, and all queues in turn, a fetch each;
 //! with the files in the memory of the system and without; as they were written, and after the keeper had time.
 
+// About a real disk and how long it takes, and it says so.
+#![allow(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -135,9 +138,9 @@ impl Bench {
     fn in_turn(&mut self, _: u64) -> u64 {
         let mut from = vec![0; self.queues as usize];
         while from.iter().any(|from| *from < self.each) {
-            for queue in 0..self.queues as usize {
-                if from[queue] < self.each {
-                    from[queue] = self.read_some(queue as u64, from[queue]);
+            for (queue, from) in (0..).zip(&mut from) {
+                if *from < self.each {
+                    *from = self.read_some(queue, *from);
                 }
             }
         }

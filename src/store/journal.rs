@@ -4,6 +4,8 @@
 //! reserve: when there is no room for as many, [`needs_room`](Journal::needs_room) says so while a segment and what is
 //! left of the reserve are there for settlements.
 
+mod room;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::io::{Error, ErrorKind, Result};
 
@@ -11,6 +13,7 @@ use super::Submission;
 use super::batch::{Batch, BatchHeader, PAYLOAD_MAX, batch_bytes};
 use super::disk::{Disk, DiskFile, Open};
 use super::segment::{FileSlot, HEADER_BYTES, LaneId, SegmentHeader};
+use room::{fit, grow};
 
 /// Zeros behind a payload, at most.
 const PADDING: [u8; 64] = [0; 64];
@@ -388,25 +391,6 @@ impl<D: Disk> Journal<D> {
     pub fn rest(&mut self) {
         self.spares = self.spares.min(self.free.len()).saturating_sub(1);
     }
-}
-
-/// Reserves room up to `len` bytes. If there is not enough, the file is no longer than `before` afterwards.
-fn grow(file: &impl DiskFile, len: u64, before: u64) -> Result<()> {
-    file.allocate(len).inspect_err(|_| {
-        // What the attempt may have taken is given back.
-        if file.len().is_ok_and(|now| now > before) {
-            let _ = file.truncate(before);
-        }
-    })
-}
-
-/// Makes a used file as long as it is to be.
-fn fit(file: &impl DiskFile, len: u64) -> Result<()> {
-    let before = file.len()?;
-    if before > len {
-        file.truncate(len)?;
-    }
-    grow(file, len, before)
 }
 
 #[cfg(test)]

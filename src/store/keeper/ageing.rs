@@ -28,7 +28,7 @@ use crate::store::{Position, QueueId};
 /// Publishers write fast: more bytes than this were written in one window.
 const PRESSED_BYTES: u64 = 4 << 20;
 const WINDOW_MS: u64 = 100;
-/// When nobody has written anything for so long, the nursery is put in order as well.
+/// What was done last so long ago is not done any more.
 const QUIET_MS: u64 = 2_000;
 /// After a failure it is tried again so much later.
 const RETRY_MS: u64 = 3_000;
@@ -54,6 +54,30 @@ struct Source {
     whole_to: Option<u64>,
 }
 
+/// Whether something was done not long ago.
+#[derive(Debug, Default)]
+pub(super) struct Recent {
+    /// Since the last look.
+    is_noted: bool,
+    /// When it is long enough ago.
+    quiet_ms: Option<u64>,
+}
+
+impl Recent {
+    /// It is done.
+    pub fn note(&mut self) {
+        self.is_noted = true;
+    }
+
+    /// Whether it was done in the last seconds.
+    pub fn is_recent(&mut self, now_ms: u64) -> bool {
+        if std::mem::take(&mut self.is_noted) {
+            self.quiet_ms = Some(now_ms + QUIET_MS);
+        }
+        self.quiet_ms.is_some_and(|at| at > now_ms)
+    }
+}
+
 /// What is under way.
 #[derive(Debug, Default)]
 pub struct Ageing {
@@ -72,9 +96,10 @@ pub struct Ageing {
     forced: BTreeSet<u64>,
     /// Segments that were looked at, and are as ordered as they need be.
     pub(super) ordered: BTreeSet<u64>,
-    /// Others than the keeper have written something since the last look.
-    is_heard: bool,
-    heard_ms: u64,
+    /// Others than the keeper write.
+    pub(super) writing: Recent,
+    /// Somebody reads.
+    pub(super) reading: Recent,
     /// Messages copied since the start.
     pub(super) copied: u64,
 }
@@ -86,15 +111,7 @@ impl Ageing {
 
     pub(super) fn pressed(&mut self, bytes: u64) {
         self.bytes += bytes;
-        self.is_heard = true;
-    }
-
-    /// Whether nobody has written anything for a while.
-    pub(super) fn is_quiet(&mut self, now_ms: u64) -> bool {
-        if std::mem::take(&mut self.is_heard) {
-            self.heard_ms = now_ms;
-        }
-        now_ms >= self.heard_ms + QUIET_MS
+        self.writing.note();
     }
 
     /// Whether publishers need the disk.
@@ -108,11 +125,11 @@ impl Ageing {
 
     pub(super) fn again_at_ms(&self, now_ms: u64) -> Option<u64> {
         let pressed = self.was_pressed || self.bytes > PRESSED_BYTES;
-        let quiet_ms = self.heard_ms + QUIET_MS;
         let times = [
             (self.retry_at_ms > now_ms).then_some(self.retry_at_ms),
             pressed.then_some(self.window_ms + 2 * WINDOW_MS),
-            (self.heard_ms > 0 && quiet_ms > now_ms).then_some(quiet_ms),
+            self.writing.quiet_ms.filter(|at| *at > now_ms),
+            self.reading.quiet_ms.filter(|at| *at > now_ms),
         ];
         times.into_iter().flatten().min()
     }

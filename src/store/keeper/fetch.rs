@@ -7,6 +7,7 @@
 use super::Keeper;
 use super::files::{Files, Pages};
 use super::index::{self, Unread};
+use super::regions::{Wanted, regions};
 use super::rows::Row;
 use super::runs::{Run, Segment, Slot, mix};
 use crate::store::disk::Disk;
@@ -14,8 +15,6 @@ use crate::store::record::{MESSAGE_BYTES, Records, mend_messages, message_checks
 use crate::store::report::Lost;
 use crate::store::{Fetch, Fetched, FetchedMessage, Position, u32_at};
 
-/// What is not wanted is read as well when it is no longer than this and lies between what is.
-const GAP_BYTES: u64 = 16 << 10;
 /// A disk that does not give a message is asked so often, a second apart.
 const ATTEMPTS: u32 = 5;
 const RETRY_MS: u64 = 1_000;
@@ -28,18 +27,6 @@ pub struct Waiting {
     failures: u32,
     /// Not before this time.
     at_ms: u64,
-}
-
-/// A slot of which something is wanted.
-struct Wanted {
-    segment: u64,
-    slot: Slot,
-    /// Wanted are the positions from here
-    first: Position,
-    /// to here.
-    last: Position,
-    /// Where the slot goes in the buffer.
-    to: usize,
 }
 
 /// The slots of a run from a position on, until `enough` says so.
@@ -74,64 +61,6 @@ pub(super) fn run_slots<D: Disk>(
     }
     Ok(())
 }
-
-/// A part of a file that is read at once.
-struct Region {
-    segment: u64,
-    at: u64,
-    end: u64,
-    /// Bytes of the wanted slots.
-    bytes: u64,
-    /// Which of the wanted slots lie in it.
-    slots: std::ops::Range<usize>,
-}
-
-impl Region {
-    fn len(&self) -> usize {
-        (self.end - self.at) as usize
-    }
-
-    /// Whether most of it is wanted: it goes into the buffer as it is.
-    fn is_dense(&self) -> bool {
-        self.bytes * 2 >= self.end - self.at
-    }
-}
-
-/// What is to be read, and how many bytes it takes in the buffer.
-fn regions(wanted: &mut [Wanted], bytes_max: u64) -> (Vec<Region>, usize) {
-    let mut regions: Vec<Region> = Vec::new();
-    for (i, Wanted { segment, slot, .. }) in wanted.iter().enumerate() {
-        let (at, end) = (u64::from(slot.at), u64::from(slot.at) + u64::from(slot.bytes));
-        if let Some(last) = regions.last_mut()
-            && last.segment == *segment
-            && at >= last.end
-            && at - last.end <= GAP_BYTES
-            && end - last.at <= bytes_max.saturating_mul(2).max(SWEEP_BYTES)
-        {
-            (last.end, last.slots.end) = (end, i + 1);
-            last.bytes += end - at;
-            continue;
-        }
-        regions.push(Region { segment: *segment, at, end, bytes: end - at, slots: i..i + 1 });
-    }
-    let mut len = 0;
-    for region in &regions {
-        let begun = len;
-        for Wanted { slot, to, .. } in wanted.get_mut(region.slots.clone()).unwrap_or_default() {
-            if region.is_dense() {
-                *to = begun + (u64::from(slot.at) - region.at) as usize;
-                len = begun + region.len();
-            } else {
-                *to = len;
-                len += slot.bytes as usize;
-            }
-        }
-    }
-    (regions, len)
-}
-
-/// A region may have so many bytes, however little is wanted.
-const SWEEP_BYTES: u64 = 64 << 10;
 
 /// The messages of a slot in its bytes: offset, checksum, length. Fewer than there should be if a length is damaged.
 pub fn walk(bytes: &[u8], count: u16) -> impl Iterator<Item = (usize, u32, usize)> {
@@ -203,6 +132,7 @@ impl<D: Disk> Keeper<D> {
                 break;
             };
             let mut waiting = self.waiting.remove(at)?;
+            self.ageing.reading.note();
             match self.answer(&mut waiting.fetch, waiting.failures >= ATTEMPTS) {
                 Ok(fetched) => return Some(fetched),
                 Err(error) => {
@@ -256,9 +186,9 @@ impl<D: Disk> Keeper<D> {
             let slots = wanted.get(region.slots.clone()).unwrap_or(&[]);
             let place = if region.is_dense() {
                 let begun = slots.first().map_or(0, |first| first.to);
-                answer.bytes.get_mut(begun..begun + region.len())
+                answer.bytes.get_mut(begun..begun + region.span())
             } else {
-                self.sweep.resize(region.len(), 0);
+                self.sweep.resize(region.span(), 0);
                 self.sweep.get_mut(..)
             };
             let Some(part) = place else { continue };

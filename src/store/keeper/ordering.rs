@@ -21,6 +21,9 @@ const STRETCH_BYTES: u64 = 64 << 10;
 const GAP_BYTES: u64 = 2 << 10;
 /// so many times the message in front of it.
 const GAP_TIMES: u64 = 8;
+/// While somebody reads, only what has less bytes to a message on average is put in order: that takes less time than to
+/// read it as it lies. The rest would be in the way.
+const SMALL_BYTES: u64 = 256;
 /// With messages of more bytes on average, were the segment full, there is nothing to win.
 const MESSAGE_BYTES_MAX: u64 = 64 << 10;
 
@@ -59,13 +62,19 @@ pub(super) fn order(survivors: &[Survivor]) -> (Vec<u32>, bool) {
 impl<D: Disk> Keeper<D> {
     /// A segment that was not looked at yet, and whether it may have to be put in order.
     pub(super) fn next_to_order(&mut self) -> Option<(u64, bool)> {
-        let nursery = if self.ageing.is_quiet(self.now_ms) { 1 } else { self.settings.nursery.max(1) };
+        let is_written = self.ageing.writing.is_recent(self.now_ms);
+        let is_read = self.ageing.reading.is_recent(self.now_ms);
+        // Most messages die young, but not while nothing happens.
+        let nursery = if is_written { self.settings.nursery.max(1) } else { 1 };
         let all = &self.state.segments.all;
         // What is written again needs room until a checkpoint lets go of where it was.
         let dead = all.iter().filter(|segment| segment.sealed && segment.live == 0).count();
         let messages_min = self.settings.segment_bytes / MESSAGE_BYTES_MAX;
         let segment = all.iter().take(all.len().saturating_sub(nursery)).find(|segment| {
-            segment.sealed && segment.live >= messages_min && !self.ageing.ordered.contains(&segment.number)
+            segment.sealed
+                && segment.live >= messages_min
+                && (!is_read || segment.live_bytes < SMALL_BYTES * segment.live)
+                && !self.ageing.ordered.contains(&segment.number)
         })?;
         if dead > self.settings.nursery || !self.has_room_to_order() {
             return None;

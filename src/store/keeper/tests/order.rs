@@ -112,6 +112,26 @@ fn a_backlog_that_lies_well_is_left_alone() {
 }
 
 #[test]
+fn large_messages_are_not_put_in_order_while_they_are_read() {
+    for (len, waits) in [(300, true), (30, false)] {
+        let mut lane = mixed(60, len);
+        for _ in 0..50 {
+            lane.now += 100;
+            drop(lane.fetch(1000, 0, 1, 1000, 1));
+            while lane.step() == Step::More {
+                lane.sync();
+            }
+        }
+        let copied = lane.keeper.counts().copied;
+        // The first segment is hardly filled, and emptied for that.
+        assert_eq!(copied < 100, waits, "{copied} copied, of {len} bytes");
+        lane.rest(60_000);
+        assert!(lane.keeper.counts().copied > 1000);
+        lane.check(10_000, 1000);
+    }
+}
+
+#[test]
 fn a_segment_that_cannot_be_read_is_left_as_it_lies() {
     let mut lane = mixed(200, 30);
     lane.rest(1000);
