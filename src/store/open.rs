@@ -153,7 +153,7 @@ fn read_checkpoints<D: Disk>(disk: &D) -> Result<Found, OpenError> {
 /// If the directory cannot be listed or written, or was written by a later version.
 pub fn open<D: Disk>(disk: D, limits: &Limits, fresh_lane: LaneId, now_ms: u64) -> Result<Opened<D>, OpenError> {
     let mut report = Report::default();
-    let Loaded { good, mut state, files, next_index, unsynced, .. } = load(&disk, fresh_lane, &mut report)?;
+    let Loaded { good, mut state, files, number_max, next_index, unsynced, .. } = load(&disk, fresh_lane, &mut report)?;
     for (name, header) in NAMES.iter().zip(&good) {
         if let Some(header) = header {
             checkpoint::make_durable(&disk, name, header).map_err(OpenError::Disk)?;
@@ -166,18 +166,17 @@ pub fn open<D: Disk>(disk: D, limits: &Limits, fresh_lane: LaneId, now_ms: u64) 
     let in_use = |slot: FileSlot| state.segments.all.iter().any(|segment| segment.slot == slot);
     free.extend(files.segments.iter().map(|segment| segment.slot).filter(|slot| !in_use(*slot)));
     let term = state.term.max(files.term_max()) + 1;
-    // What is damaged may be what followed the orderly stop.
-    state.clean &= report.is_sound();
+    // A segment of which nothing is left may be what followed the orderly stop.
+    state.clean &= files.useless.is_empty();
     let clean = state.restart(term);
     let next_index = next_index.max(state.index + 1);
-    let number = state.segments.all.back().map_or(0, |segment| segment.number).max(files.number_max());
     let settings = Settings::new(limits, disk.total_bytes().map_err(OpenError::Disk)?);
     let journal = Journal::start(Start {
         disk: disk.clone(),
         lane: state.lane,
         term,
         next_index,
-        next_number: number + 1,
+        next_number: number_max + 1,
         time_ms: state.time_ms,
         segment_bytes: settings.segment_bytes,
         reserve: limits.segments_reserve,
@@ -204,6 +203,8 @@ pub(super) struct Loaded {
     pub state: State,
     /// The segments.
     pub files: Survey,
+    /// The highest number that any segment has or had, as far as anything tells.
+    pub number_max: u64,
     /// The index that a new term goes on from.
     pub next_index: u64,
     /// Files from which batches came.
@@ -216,6 +217,9 @@ pub(super) fn load<D: Disk>(disk: &D, fresh_lane: LaneId, report: &mut Report) -
     let files = survey(disk, state.as_ref().map(|state| state.lane), report)?;
     // A write that was interrupted looks like damage. It takes the older one, or the first.
     let mut expected = state.is_some();
+    // Also that of one that is gone: the checkpoint may be read again, and is not to take another segment for it.
+    let known = state.as_ref().and_then(|state| state.segments.all.back()).map_or(0, |segment| segment.number);
+    let number_max = known.max(files.number_max());
     let (state, next_index, unsynced, complete_after) = match state {
         Some(mut state) => {
             find_segments(&mut state, &files, report);
@@ -254,7 +258,7 @@ pub(super) fn load<D: Disk>(disk: &D, fresh_lane: LaneId, report: &mut Report) -
             false => report.damage(name, None, what, Lost::NOTHING),
         }
     }
-    Ok(Loaded { good, complete_after, state, files, next_index, unsynced })
+    Ok(Loaded { good, complete_after, state, files, number_max, next_index, unsynced })
 }
 
 /// Applies the batches behind a checkpoint.

@@ -299,8 +299,9 @@ impl<'s, D: Disk> Scan<'s, D> {
         }
         if !beyond.was_durable {
             let len = self.reader.as_ref().map_or(0, |reader| reader.file_bytes());
-            if sound.is_some_and(|header| self.at + header.batch_bytes() > len) {
-                // Room for a batch is there before it is written.
+            let was_synced = |header: &BatchHeader| header.synced >= segment.header.first;
+            if sound.filter(was_synced).is_some_and(|header| self.at + header.batch_bytes() > len) {
+                // With the first sync of a segment, all of its room is durable.
                 let what = format!("batch {} is cut off by the end of the file", self.expected);
                 report.damage(name, self.at, what, Lost { batches: 1, ..Lost::NOTHING });
             } else if header.is_some() || beyond.next.is_some() || beyond.segment.is_some() {

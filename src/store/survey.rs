@@ -138,8 +138,13 @@ pub fn survey<D: Disk>(
                 found.foreign.push(one.slot);
             }
             Err(_) => match rebuilt(disk, &one, &lane) {
-                Some(header) => {
-                    report.damage(one.slot.name(), 0, "bad header; its batches tell what it was", Lost::NOTHING);
+                Some((header, was_synced)) => {
+                    let what = "bad header; its batches tell what it was";
+                    match one.header {
+                        // The first writes to a file, of which some came to the disk before the power went.
+                        Err(NoHeader::Blank) if !was_synced => report.note(one.slot.name(), 0, what),
+                        _ => report.damage(one.slot.name(), 0, what, Lost::NOTHING),
+                    }
                     found.segments.push(SegmentFile { slot: one.slot, header, len: one.len, sound: false });
                 }
                 None => found.put_useless(&one, report),
@@ -180,10 +185,12 @@ fn lane_by_batch<D: Disk>(disk: &D, one: &Seen) -> Option<LaneId> {
 }
 
 /// What the header must have been, by the batches in the file. A file without a header may have been used before: what
-/// counts are the batches of the highest number.
-fn rebuilt<D: Disk>(disk: &D, one: &Seen, lane: &LaneId) -> Option<SegmentHeader> {
+/// counts are the batches of the highest number. Also returns whether one of them knew that another one in this file
+/// was synced, and the header with it.
+fn rebuilt<D: Disk>(disk: &D, one: &Seen, lane: &LaneId) -> Option<(SegmentHeader, bool)> {
     let mut reader = Reader::open(disk, &one.slot.name()).ok()?;
     let mut found: Option<SegmentHeader> = None;
+    let mut was_synced = false;
     let mut at = HEADER_BYTES as u64;
     while at < reader.file_bytes() {
         let batch = BatchHeader::decode(reader.bytes(at, BATCH_HEADER_BYTES), lane);
@@ -192,7 +199,12 @@ fn rebuilt<D: Disk>(disk: &D, one: &Seen, lane: &LaneId) -> Option<SegmentHeader
         {
             let (number, term, first) = (batch.segment, batch.term, batch.index);
             found = Some(SegmentHeader { lane: *lane, number, term, first });
+            was_synced = false;
         }
+        let here = |found: SegmentHeader| {
+            batch.is_some_and(|batch| batch.segment == found.number && batch.synced >= found.first)
+        };
+        was_synced |= found.is_some_and(here);
         // In front of a batch lies what is not one, or the batch of an earlier use that this one does not reach.
         at += batch.map_or(BATCH_ALIGN, |batch| batch.batch_bytes().max(BATCH_ALIGN));
         if found.is_none() && one.header == Err(NoHeader::Blank) {
@@ -200,7 +212,7 @@ fn rebuilt<D: Disk>(disk: &D, one: &Seen, lane: &LaneId) -> Option<SegmentHeader
             break;
         }
     }
-    found
+    found.map(|found| (found, was_synced))
 }
 
 impl Survey {

@@ -282,6 +282,11 @@ impl SimDisk {
         change(state.files.get_mut(&inode).expect("an inode"))
     }
 
+    /// Whether there is a file.
+    pub fn has(&self, name: &str) -> bool {
+        self.state.borrow().names.now.contains_key(name)
+    }
+
     /// What is in a file.
     pub fn content(&self, name: &str) -> Vec<u8> {
         self.with_file(name, |file| file.content.clone())

@@ -9,6 +9,7 @@ use leveret::store::journal::Journal;
 use leveret::store::keeper::{Keeper, Step};
 use leveret::store::open::{Contents, OpenError, Report, open};
 use leveret::store::record::{Ranges, Record, Records, records};
+use leveret::store::segment::LaneId;
 use leveret::store::{Completion, Fetch, KEEPER, Submission};
 use std::collections::VecDeque;
 
@@ -32,6 +33,9 @@ pub enum Fact {
     /// Everything up to this batch is durable.
     Synced(u64),
 }
+
+/// Which lane it is.
+pub const LANE: LaneId = [7; 16];
 
 /// A lane that runs.
 #[derive(Debug)]
@@ -78,8 +82,7 @@ impl Lane {
         now_ms: u64,
         trace: bool,
     ) -> Result<OpenedLane, OpenError> {
-        let fresh_lane = [7; 16];
-        let opened = open(disk.clone(), limits, fresh_lane, now_ms)?;
+        let opened = open(disk.clone(), limits, LANE, now_ms)?;
         let lane = Lane {
             disk: disk.clone(),
             temper,

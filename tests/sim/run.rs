@@ -11,8 +11,10 @@ use crate::rng::Rng;
 use crate::script::{Flags, PLAIN, exchange_declare, prefetch, queue_bind, queue_declare, queue_delete};
 use crate::sim::{PeerId, Sim};
 use crate::wire::Heard;
+use crate::world::Faults;
 use leveret::amqp::method::{BasicQos, ExchangeBind, ExchangeDeclare, QueueBind};
 use leveret::amqp::{Table, TableWriter, Value};
+use leveret::config::Settings;
 use std::collections::BTreeMap;
 
 /// What a run came to, for the determinism test and for a look at how much was done.
@@ -29,13 +31,7 @@ pub fn churn(seed: u64, trace: bool) -> Outcome {
     let mut rng = Rng::new(seed);
     let personality = Personality::draw(&mut rng);
     let plan = Plan::draw(&mut rng, personality.pillars, personality.volatile, personality.volatile_exchanges);
-    if trace {
-        eprintln!("{personality:#?}");
-    }
-    let sim = Sim::new(rng.next(), personality.shards, personality.settings.clone(), personality.faults.clone(), trace);
-    let clients = (0..personality.clients).map(Client::new).collect();
-    let mut run = Run { sim, oracle: Oracle::new(plan), clients, personality, connections: 0 };
-    run.set_up();
+    let mut run = Run::new(Sim::new, plan, personality, rng.next(), trace);
     run.churn();
     run.heal();
     let auditor = run.sim.open(0);
@@ -43,12 +39,7 @@ pub fn churn(seed: u64, trace: bool) -> Outcome {
     run.audit(auditor);
     run.stop();
     run.drain(auditor);
-    Outcome {
-        output_hash: run.sim.net.output_hash,
-        turns: run.sim.net.turns,
-        messages: run.oracle.messages.len(),
-        deliveries: run.oracle.deliveries,
-    }
+    run.outcome()
 }
 
 /// A run with a data directory, in which the broker goes down and comes up again.
@@ -57,14 +48,7 @@ pub fn durable(seed: u64, trace: bool) -> Outcome {
     let mut personality = Personality::draw(&mut rng);
     personality.durable(&mut rng);
     let plan = Plan::draw(&mut rng, personality.pillars, personality.volatile, personality.volatile_exchanges);
-    if trace {
-        eprintln!("{personality:#?}");
-    }
-    let (settings, faults) = (personality.settings.clone(), personality.faults.clone());
-    let sim = Sim::with_store(rng.next(), personality.shards, settings, faults, trace);
-    let clients = (0..personality.clients).map(Client::new).collect();
-    let mut run = Run { sim, oracle: Oracle::new(plan), clients, personality, connections: 0 };
-    run.set_up();
+    let mut run = Run::new(Sim::with_store, plan, personality, rng.next(), trace);
     for _ in 0..rng.below(4) {
         run.churn();
         run.go_down();
@@ -84,12 +68,7 @@ pub fn durable(seed: u64, trace: bool) -> Outcome {
     let auditor = run.sim.open(0);
     run.sim.open_channel(auditor, 1);
     run.drain(auditor);
-    Outcome {
-        output_hash: run.sim.net.output_hash,
-        turns: run.sim.net.turns,
-        messages: run.oracle.messages.len(),
-        deliveries: run.oracle.deliveries,
-    }
+    run.outcome()
 }
 
 pub struct Run {
@@ -100,7 +79,31 @@ pub struct Run {
     connections: u32,
 }
 
+/// Makes a broker: of a seed, shards, settings, faults, and whether it says what it does.
+type MakeSim = fn(u64, usize, Settings, Faults, bool) -> Sim;
+
 impl Run {
+    /// A run in which everything stands that is to stand.
+    fn new(make: MakeSim, plan: Plan, personality: Personality, seed: u64, trace: bool) -> Run {
+        if trace {
+            eprintln!("{personality:#?}");
+        }
+        let sim = make(seed, personality.shards, personality.settings.clone(), personality.faults.clone(), trace);
+        let clients = (0..personality.clients).map(Client::new).collect();
+        let mut run = Run { sim, oracle: Oracle::new(plan), clients, personality, connections: 0 };
+        run.set_up();
+        run
+    }
+
+    fn outcome(&self) -> Outcome {
+        Outcome {
+            output_hash: self.sim.net.output_hash,
+            turns: self.sim.net.turns,
+            messages: self.oracle.messages.len(),
+            deliveries: self.oracle.deliveries,
+        }
+    }
+
     pub fn set_up(&mut self) {
         self.set_up_but(|_| false);
     }

@@ -163,6 +163,22 @@ fn a_tail_may_be_cut_anywhere() {
 }
 
 #[test]
+fn room_may_be_missing_before_the_first_sync_of_a_segment() {
+    let disk = MemoryDisk::default();
+    let mut journal = start(&disk, None, vec![]);
+    let first = write(&mut journal, &["one"]);
+    let before = disk.copy();
+    journal.sync().unwrap();
+    let second = write(&mut journal, &["two"]);
+    for (disk, batch, is_sound) in [(before, first, true), (disk, second, false)] {
+        disk.edit(&batch.slot.name(), |bytes| bytes.truncate(batch.at as usize + 1));
+        let found = read(&disk, None);
+        assert_eq!(found.next_index, batch.index);
+        assert_eq!(found.report.is_sound(), is_sound, "{}", found.report);
+    }
+}
+
+#[test]
 fn damage_is_told_from_the_tail() {
     let disk = MemoryDisk::default();
     let mut journal = start(&disk, None, vec![]);

@@ -45,8 +45,9 @@ impl Inode {
         self.pending.push(Change::Write { at, bytes: bytes.into() });
     }
 
-    /// What is written anew can be read again.
+    /// What is written anew can be read again, with the rest of its blocks.
     fn heal(&mut self, from: u64, to: u64) {
+        let (from, to) = (from / BLOCK * BLOCK, to.checked_next_multiple_of(BLOCK).unwrap_or(to));
         for (spoilt_from, spoilt_to) in std::mem::take(&mut self.spoilt) {
             let parts = [(spoilt_from, spoilt_to.min(from)), (spoilt_from.max(to), spoilt_to)];
             self.spoilt.extend(parts.into_iter().filter(|(from, to)| from < to));

@@ -10,7 +10,7 @@ use leveret::amqp::Properties;
 use leveret::amqp::method::{TxCommit, TxSelect};
 use std::collections::BTreeMap;
 
-pub(super) const DURABLE: Flags = Flags { durable: true, ..PLAIN };
+const DURABLE: Flags = Flags { durable: true, ..PLAIN };
 
 /// A broker with a data directory in a drawn world.
 pub(super) fn stage(seed: u64, shards: usize, trace: bool) -> (Sim, Rng) {
@@ -67,21 +67,29 @@ fn draw_end(sim: &mut Sim, within: usize) {
     if sim.net.rng.chance(50) { disk.kill_at(at) } else { disk.cut_power_at(at) }
 }
 
+/// Where transactions move messages from, and where to.
+pub(super) const QUEUES: [&str; 4] = ["from", "to0", "to1", "to2"];
+
+/// Declares these, and puts so many messages into the first one. Returns who did that.
+pub(super) fn fill(sim: &mut Sim, count: u64) -> PeerId {
+    let setter = open(sim, 0);
+    for queue in QUEUES {
+        sim.must(setter, 1, &queue_declare(queue, DURABLE));
+    }
+    sim.confirm_select(setter, 1);
+    for number in 0..count {
+        put(sim, setter, QUEUES[0], &format!("m{number}"), true);
+    }
+    sim.confirms(setter, 1, 1, count);
+    setter
+}
+
 /// B 32: transactions that move a message from one queue to several: all of each, or nothing.
 pub fn transactions_and_crashes(seed: u64, trace: bool) -> u64 {
     let (mut sim, mut rng) = stage(seed, [1, 3][seed as usize % 2], trace);
     let one_shard = sim.shards.len() == 1;
     let count = 12;
-    let queues = ["from", "to0", "to1", "to2"];
-    let setter = open(&mut sim, 0);
-    for queue in queues {
-        sim.must(setter, 1, &queue_declare(queue, DURABLE));
-    }
-    sim.confirm_select(setter, 1);
-    for number in 0..count {
-        put(&mut sim, setter, "from", &format!("m{number}"), true);
-    }
-    sim.confirms(setter, 1, 1, count);
+    fill(&mut sim, count);
     let shard = rng.below(sim.shards.len());
     let mover = open(&mut sim, shard);
     sim.must(mover, 1, &TxSelect {});
@@ -95,7 +103,7 @@ pub fn transactions_and_crashes(seed: u64, trace: bool) -> u64 {
         });
         let Some(delivery) = got else { break 'moving };
         assert_eq!(Sim::text(&delivery), format!("m{number}"));
-        for queue in &queues[1..] {
+        for queue in &QUEUES[1..] {
             put(&mut sim, mover, queue, &format!("m{number}"), true);
         }
         sim.send(mover, 1, &ack(delivery.tag, false));
@@ -110,7 +118,7 @@ pub fn transactions_and_crashes(seed: u64, trace: bool) -> u64 {
     let shards = sim.net.rng.range(1, 4);
     sim.restart(shards);
     let mut found: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-    for queue in queues {
+    for queue in QUEUES {
         for (text, redelivered) in contents(&mut sim, queue) {
             assert!(redelivered, "{text} in {queue} may have been delivered before the crash");
             found.entry(text).or_default().push(queue);
@@ -119,10 +127,10 @@ pub fn transactions_and_crashes(seed: u64, trace: bool) -> u64 {
     for number in 0..count {
         let text = format!("m{number}");
         let at = found.remove(&text).unwrap_or_default();
-        let moved = at == queues[1..];
+        let moved = at == QUEUES[1..];
         assert!(moved || !committed.contains(&text), "the move of {text} was committed, it is in {at:?}");
         // What one shard owns is one submission. Over several shards it is not: nothing is lost, but no more is said.
-        assert!(one_shard <= (moved || at == queues[..1]), "{text} is in {at:?}: neither moved nor not");
+        assert!(one_shard <= (moved || at == QUEUES[..1]), "{text} is in {at:?}: neither moved nor not");
     }
     assert!(found.is_empty());
     super::finish(sim)

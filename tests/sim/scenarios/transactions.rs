@@ -1,8 +1,8 @@
 //! Transactions over several shards (shards.md B 32).
 
-use super::durable::{DURABLE, go_down_at_once, put, stage};
+use super::durable::{QUEUES, fill, go_down_at_once, put, stage};
 use super::open;
-use crate::script::{ack, get, queue_declare};
+use crate::script::{ack, get};
 use crate::sim::Sim;
 use crate::wire::Heard;
 use leveret::amqp::method::{QueuePurge, TxCommit, TxSelect};
@@ -11,22 +11,13 @@ use leveret::amqp::method::{QueuePurge, TxCommit, TxSelect};
 pub fn commits_of_the_dying(seed: u64, trace: bool) -> u64 {
     let (mut sim, mut rng) = stage(seed, 3, trace);
     let count = 8;
-    let queues = ["from", "to0", "to1", "to2"];
-    let setter = open(&mut sim, 0);
-    for queue in queues {
-        sim.must(setter, 1, &queue_declare(queue, DURABLE));
-    }
-    sim.confirm_select(setter, 1);
-    for number in 0..count {
-        put(&mut sim, setter, "from", &format!("m{number}"), true);
-    }
-    sim.confirms(setter, 1, 1, count);
+    let setter = fill(&mut sim, count);
     for _ in 0..count {
         let shard = rng.below(sim.shards.len());
         let mover = open(&mut sim, shard);
         sim.must(mover, 1, &TxSelect {});
         let Heard::GetOk { delivery, .. } = sim.must(mover, 1, &get("from", false)) else { break };
-        for queue in &queues[1..] {
+        for queue in &QUEUES[1..] {
             put(&mut sim, mover, queue, &Sim::text(&delivery), true);
         }
         sim.send(mover, 1, &ack(delivery.tag, false));
@@ -50,7 +41,7 @@ pub fn commits_of_the_dying(seed: u64, trace: bool) -> u64 {
     let all = |sim: &mut Sim| {
         // They go back when it is gone.
         let peer = open(sim, 0);
-        let texts = queues.map(|queue| {
+        let texts = QUEUES.map(|queue| {
             let mut texts = vec![];
             while let Heard::GetOk { delivery, .. } = sim.must(peer, 1, &get(queue, false)) {
                 texts.push(Sim::text(&delivery));

@@ -1,6 +1,6 @@
 //! The oracle: what a fetch may bring, and what an open must find.
 
-use super::model::{Op, PREDEFINED, Queue, State, Waiting};
+use super::model::{Op, PREDEFINED, Queue, State, Touched, Waiting};
 use super::run::{Clean, Run};
 use crate::lane::Lane;
 use leveret::store::open::{Contents, Report};
@@ -50,7 +50,7 @@ impl Run {
     }
 
     /// An answer while everything runs.
-    pub fn fetched(&mut self, fetched: Fetched) {
+    pub fn fetched(&mut self, lane: &Lane, fetched: Fetched) {
         let asked = self.asked.remove(&fetched.tag).expect("an answer to something that was asked, once");
         assert_eq!(asked.queue, fetched.queue.0);
         let queue = asked.queue;
@@ -82,6 +82,7 @@ impl Run {
                 missing.push(*position);
             }
         }
+        assert!(missing.is_empty() || lane.keeper.state().lost > 0, "missing, and nobody says so: {queue} {missing:?}");
         for position in missing {
             // The keeper has settled it.
             self.view.queues.get_mut(&queue).expect("a queue").alive.remove(&position);
@@ -114,14 +115,19 @@ impl Run {
             Clean::No => assert!(!contents.clean, "not stopped in order"),
             Clean::Perhaps => {}
         }
+        assert!(self.rots || report.is_sound(), "damage where there was none: {report}");
         // One was damaged, and the other one was being written.
         let rescued = report.findings.iter().any(|finding| finding.what.starts_with("there is no good checkpoint"));
         self.tainted.everything |= rescued && !self.checkpoints_damaged.is_empty();
-        let found = self.read_everything(lane, &contents);
+        let (found, lost) = self.read_everything(lane, &contents);
+        self.told_of_loss |= lost > 0 || !report.is_sound() || (self.tail_hit && !report.findings.is_empty());
+        // What nobody knew to be durable may go without a word: a write that was not begun leaves nothing either.
+        let may_be_silent = self.told_of_loss || self.tail_hit;
         let least = if self.power_cut { self.durable } else { self.written };
         let most = self.attempted;
         let mut state = self.base.clone();
-        let mut fits = None;
+        let (mut fits, mut fits_exactly) = (None, false);
+        let nothing = Touched::default();
         let mut differences = vec![];
         for upto in 0..=self.history.len() {
             if upto > 0 {
@@ -129,7 +135,9 @@ impl Run {
                 ops.iter().for_each(|op| state.apply(op));
             }
             if upto >= least && upto <= most.max(least) {
-                match self.differs(&state.clone().started(contents.clean), &found) {
+                let state = state.clone().started(contents.clean);
+                fits_exactly |= differs(&state, &found, &nothing).is_none();
+                match differs(&state, &found, &self.tainted) {
                     None => fits = Some(upto),
                     Some(difference) if differences.len() < 6 => {
                         differences.push(format!("after {upto}: {difference}"))
@@ -150,14 +158,26 @@ impl Run {
                 differences.join("\n")
             )
         };
+        assert!(
+            fits_exactly || may_be_silent,
+            "something is missing, and nobody says so: {report:?}, in the state after {upto} {:?}",
+            differs(&self.state_after(upto).started(contents.clean), &found, &nothing)
+        );
         self.say(|| format!("{upto} of {} submissions are there", self.history.len()));
         self.hash = crate::rng::mix(self.hash ^ upto as u64).wrapping_add(found.bytes());
         self.begin_life(found, contents.term);
     }
 
-    /// All that the lane holds.
-    fn read_everything(&mut self, lane: &mut Lane, contents: &Contents) -> State {
+    fn state_after(&self, upto: usize) -> State {
+        let mut state = self.base.clone();
+        self.history[..upto].iter().flat_map(|(_, ops)| ops).for_each(|op| state.apply(op));
+        state
+    }
+
+    /// All that the lane holds, and how many messages are lost that it believed to have.
+    fn read_everything(&mut self, lane: &mut Lane, contents: &Contents) -> (State, u64) {
         let mut found = State::default();
+        let mut lost_in_all = 0;
         for (id, bytes) in &contents.definitions {
             assert!(found.definitions.insert(id.0, bytes.clone()).is_none(), "defined twice: {id:?}");
         }
@@ -189,14 +209,21 @@ impl Run {
                 lost += fetched.lost;
                 from = fetched.next;
             }
-            assert_eq!(row.ready, queue.alive.len() as u64 + lost, "the count of queue {id}");
+            // What is damaged may be found so by ageing, too.
+            let found_so = queue.alive.len() as u64 + lost;
+            let as_counted = if self.tainted.has_queue(id) { row.ready >= found_so } else { row.ready == found_so };
+            assert!(as_counted, "queue {id} has {} messages, and {found_so} are there", row.ready);
+            let lost = row.ready - queue.alive.len() as u64;
+            lost_in_all += lost;
             if lost == 0 && !queue.alive.is_empty() {
                 let first = queue.alive.first_key_value().map(|(position, _)| *position);
                 assert_eq!(Some(row.first), first, "the first message of queue {id}");
             }
             assert!(found.queues.insert(id, queue).is_none(), "two rows of queue {id}");
         }
-        found
+        // Each is told, to whom it was read for or by the keeper.
+        assert!(lane.keeper.state().lost >= lost_in_all, "{lost_in_all} are not there, and it says nothing");
+        (found, lost_in_all)
     }
 
     fn fetch_now(&mut self, lane: &mut Lane, fetch: Fetch) -> Fetched {
@@ -216,36 +243,35 @@ impl Run {
         }
         panic!("never answered at {} ms: {what}; {lane:?}", self.now_ms)
     }
+}
 
-    /// How what was found differs from what should be, damage aside.
-    fn differs(&self, should: &State, found: &State) -> Option<String> {
-        let tainted = &self.tainted;
-        let ids = should.definitions.keys().chain(found.definitions.keys());
-        for id in ids.filter(|id| !tainted.has_id(**id)) {
-            let (a, b) = (should.definitions.get(id), found.definitions.get(id));
-            if a != b {
-                return Some(format!("definition of {id}: {b:?}, not {a:?}"));
-            }
+/// How what was found differs from what should be, but for what may be damaged.
+fn differs(should: &State, found: &State, tainted: &Touched) -> Option<String> {
+    let ids = should.definitions.keys().chain(found.definitions.keys());
+    for id in ids.filter(|id| !tainted.has_id(**id)) {
+        let (a, b) = (should.definitions.get(id), found.definitions.get(id));
+        if a != b {
+            return Some(format!("definition of {id}: {b:?}, not {a:?}"));
         }
-        let known = |id: &u64| *id < PREDEFINED || !tainted.has_id(*id);
-        let mut bindings = should.bindings.symmetric_difference(&found.bindings);
-        if let Some(binding) = bindings.find(|(from, to, _)| known(from) && known(to)) {
-            return Some(format!("binding {binding:?}, found: {}", found.bindings.contains(binding)));
-        }
-        let nothing = Queue::default();
-        let ids = should.queues.keys().chain(found.queues.keys());
-        for id in ids.filter(|id| !tainted.has_id(**id)) {
-            let (a, b) = (should.queues.get(id).unwrap_or(&nothing), found.queues.get(id).unwrap_or(&nothing));
-            if b.end < a.end && !tainted.has_queue(*id) {
-                return Some(format!("queue {id} ends at {}, not {}", b.end, a.end));
-            }
-            for position in a.alive.keys().chain(b.alive.keys()) {
-                let (a, b) = (a.alive.get(position), b.alive.get(position));
-                if a != b && !tainted.has(*id, *position) {
-                    return Some(format!("queue {id} position {position}: {b:?}, not {a:?}"));
-                }
-            }
-        }
-        None
     }
+    let known = |id: &u64| *id < PREDEFINED || !tainted.has_id(*id);
+    let mut bindings = should.bindings.symmetric_difference(&found.bindings);
+    if let Some(binding) = bindings.find(|(from, to, _)| known(from) && known(to)) {
+        return Some(format!("binding {binding:?}, found: {}", found.bindings.contains(binding)));
+    }
+    let nothing = Queue::default();
+    let ids = should.queues.keys().chain(found.queues.keys());
+    for id in ids.filter(|id| !tainted.has_id(**id)) {
+        let (a, b) = (should.queues.get(id).unwrap_or(&nothing), found.queues.get(id).unwrap_or(&nothing));
+        if b.end < a.end && !tainted.has_queue(*id) {
+            return Some(format!("queue {id} ends at {}, not {}", b.end, a.end));
+        }
+        for position in a.alive.keys().chain(b.alive.keys()) {
+            let (a, b) = (a.alive.get(position), b.alive.get(position));
+            if a != b && !tainted.has(*id, *position) {
+                return Some(format!("queue {id} position {position}: {b:?}, not {a:?}"));
+            }
+        }
+    }
+    None
 }

@@ -1,9 +1,14 @@
 //! Rot between two lives: flipped bits, files that are short, gone or foreign, bytes that cannot be read.
 
-use super::run::Run;
+use super::run::{Placed, Run};
 use crate::disk::SimDisk;
+use crate::lane::LANE;
 use crate::rng::Rng;
+use leveret::store::batch::{BATCH_HEADER_BYTES, BatchHeader};
 use std::ops::Range;
+
+/// What a disk reads and loses as a whole.
+const BLOCK: u64 = 4096;
 
 /// Damages something of a file; returns which bytes are wrong.
 fn damage_file(disk: &SimDisk, rng: &mut Rng, name: &str, len: u64) -> Range<u64> {
@@ -17,9 +22,9 @@ fn damage_file(disk: &SimDisk, rng: &mut Rng, name: &str, len: u64) -> Range<u64
             at..at + 1
         }
         6 => {
-            let to = (at + rng.range(1, 5000) as u64).min(len);
-            disk.spoil(name, at, to);
-            at..to
+            let (from, to) = (at / BLOCK * BLOCK, (at / BLOCK + rng.range(1, 3) as u64) * BLOCK);
+            disk.spoil(name, from, to);
+            from..to
         }
         7 => {
             disk.cut_short(name, at);
@@ -74,17 +79,28 @@ impl Run {
             self.tainted.everything |= self.checkpoints_damaged.len() > 1;
             return;
         }
-        let hit = |from: u64, to: u64| wrong.start < 4096 || (wrong.start < to && from < wrong.end);
-        let hits: Vec<u64> =
-            self.placed.iter().filter(|p| p.file == name && hit(p.from, p.to)).map(|p| p.index).collect();
-        let Some(first) = hits.first().copied() else { return };
-        // Without a sound batch that tells how far all was synced, it is taken for the tail.
-        let told = self.placed.iter().filter(|p| !hits.contains(&p.index)).map(|p| p.knows).max().unwrap_or(0);
-        let last = if hits.iter().any(|hit| *hit > told) { u64::MAX } else { *hits.last().unwrap_or(&first) };
-        for placed in &self.placed {
-            if hits.contains(&placed.index) || (placed.index >= first && last == u64::MAX) {
-                self.tainted.extend(&placed.touched);
-            }
+        let hit = |from: u64, to: u64| wrong.start < BLOCK || (wrong.start < to && from < wrong.end);
+        for placed in self.placed.iter_mut().filter(|p| p.file == name && hit(p.from, p.to)) {
+            placed.hit = true;
+            self.tainted.extend(&placed.touched);
         }
+        // Without a sound batch that tells how far all was synced, it is taken for the tail, and all behind it as well.
+        let told = self.knows_synced();
+        let tail = self.placed.iter().filter(|p| p.hit && p.index > told).map(|p| p.index).min();
+        for placed in self.placed.iter().filter(|p| tail.is_some_and(|tail| p.index >= tail)) {
+            self.tainted.extend(&placed.touched);
+        }
+        self.tail_hit |= tail.is_some();
+    }
+
+    /// How far the journal was synced, as the headers say that are still there.
+    fn knows_synced(&self) -> u64 {
+        let sound = |placed: &&Placed| !placed.hit && self.disk.has(&placed.file);
+        let knows = |placed: &Placed| {
+            let file = self.disk.content(&placed.file);
+            let header = file.get(placed.from as usize..)?.get(..BATCH_HEADER_BYTES)?;
+            BatchHeader::decode(header, &LANE).filter(|header| header.index == placed.index).map(|header| header.synced)
+        };
+        self.placed.iter().filter(sound).filter_map(knows).max().unwrap_or(0)
     }
 }

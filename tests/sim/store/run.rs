@@ -19,8 +19,8 @@ pub struct Placed {
     pub to: u64,
     pub index: u64,
     pub touched: Touched,
-    /// It says that everything up to this batch is synced.
-    pub knows: u64,
+    /// Something in it is wrong, or was.
+    pub hit: bool,
 }
 
 /// Whether the life before ended in order.
@@ -70,7 +70,14 @@ pub struct Run {
     pub placed: Vec<Placed>,
     /// What damage may have changed.
     pub tainted: Touched,
+    /// The disk rots.
+    pub rots: bool,
     pub checkpoints_damaged: BTreeSet<String>,
+    /// The newest of the journal is damaged, and nothing behind it tells that it was durable: it looks like a write that
+    /// was interrupted, or like nothing at all.
+    pub tail_hit: bool,
+    /// Something was said to be lost since the last open.
+    pub told_of_loss: bool,
     /// The power went since the last open that succeeded.
     pub power_cut: bool,
     pub lives: usize,
@@ -123,7 +130,10 @@ fn lives(seed: u64, trace: bool, rot: usize) -> u64 {
         next_tag: 0,
         placed: vec![],
         tainted: Touched::default(),
+        rots: rot > 0,
         checkpoints_damaged: BTreeSet::new(),
+        tail_hit: false,
+        told_of_loss: false,
         power_cut: false,
         lives: 0,
         hash: 0,
@@ -138,7 +148,8 @@ fn lives(seed: u64, trace: bool, rot: usize) -> u64 {
         drop(lane);
         if run.rng.chance(rot) {
             run.damage();
-            clean = if clean == Clean::No { Clean::No } else { Clean::Perhaps };
+            // Without a trace of what followed, an earlier stop is the last that is known.
+            clean = Clean::Perhaps;
         }
     }
     let mut lane = run.open(clean);
@@ -195,6 +206,7 @@ impl Run {
         self.by_index.clear();
         (self.attempted, self.written, self.durable) = (0, 0, 0);
         self.power_cut = false;
+        (self.tail_hit, self.told_of_loss) = (false, false);
         self.asked.clear();
         self.next_id = (term << 40) + 1000;
         let count = self.rng.range(1, 4);
@@ -298,6 +310,7 @@ impl Run {
 
     /// Takes in what the lane did and says.
     pub fn listen(&mut self, lane: &mut Lane) {
+        self.told_of_loss |= !lane.keeper.report().is_sound();
         for fact in std::mem::take(&mut lane.facts) {
             match fact {
                 Fact::Attempted(names) => self.attempted = self.attempted.max(self.reach(&names)),
@@ -309,7 +322,7 @@ impl Run {
                     self.placed.retain(|p| p.file != file || (from > 4096 && p.to <= from));
                     let mut touched = Touched::default();
                     submissions.iter().for_each(|(_, bytes)| touched.add(bytes));
-                    self.placed.push(Placed { file, from, to, index, touched, knows: self.synced_index });
+                    self.placed.push(Placed { file, from, to, index, touched, hit: false });
                 }
                 Fact::Synced(index) => {
                     self.synced_index = index;
@@ -324,7 +337,7 @@ impl Run {
                     let at = self.order[&(shard, seq)];
                     assert!(at <= self.durable, "told durable, and not written and synced");
                 }
-                Completion::Fetched(fetched) => self.fetched(fetched),
+                Completion::Fetched(fetched) => self.fetched(lane, fetched),
                 other => panic!("the lane says {other:?}"),
             }
         }

@@ -249,6 +249,21 @@ fn a_segment_that_is_gone_costs_its_messages() {
 }
 
 #[test]
+fn the_number_of_a_segment_that_is_gone_is_not_used_again() {
+    let mut lane = filled();
+    lane.sync();
+    let newest = lane.keeper.state().segments.all.back().map(|one| (one.slot, one.number)).unwrap();
+    let disk = lane.disk.copy();
+    crate::store::disk::Disk::remove(&disk, &newest.0.name()).unwrap();
+    let mut lane = Lane::on(disk, limits());
+    assert!(!lane.report.is_sound());
+    lane.publish(&[1000], 10, 0);
+    lane.sync();
+    let number = lane.keeper.state().segments.all.back().unwrap().number;
+    assert!(number > newest.1, "{number} after {}", newest.1);
+}
+
+#[test]
 fn a_later_version_is_refused() {
     let lane = filled();
     let disk = lane.disk.copy();
