@@ -7,7 +7,11 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use super::entries::Entries;
+use super::queue_arguments::{QueueType, is_single_active};
 use super::topology::{QueueKey, QueueSpec};
+use single_active::SingleActive;
+
+mod single_active;
 
 /// Priorities kept without a consumer in their ring.
 const EMPTY_RINGS_MAX: usize = 8;
@@ -23,6 +27,8 @@ pub enum Standing {
     Stalled,
     /// Waits for a grant from its channel's prefetch limit.
     AwaitsGrant,
+    /// Waits for the place of the single active consumer.
+    Waiting,
     /// No consumer (any more): cancelled, or stands for a channel's basic.get; it may hold entries.
     Gone,
 }
@@ -89,11 +95,15 @@ pub struct Queue {
     consumers: u32,
     exclusive: Option<u32>,
     had_consumer: bool,
+    /// Only one consumer at a time gets messages.
+    single: Option<Box<SingleActive>>,
 }
 
 impl Queue {
     /// A queue without messages and consumers.
     pub fn new(key: QueueKey, spec: Arc<QueueSpec>) -> Queue {
+        let single = || Box::new(SingleActive::new(QueueType::of_queue(&spec) == QueueType::Quorum));
+        let single = is_single_active(&spec).then(single);
         Queue {
             key,
             spec,
@@ -105,6 +115,7 @@ impl Queue {
             consumers: 0,
             exclusive: None,
             had_consumer: false,
+            single,
         }
     }
 
@@ -155,7 +166,16 @@ impl Queue {
         if exclusive {
             self.exclusive = Some(id);
         }
-        self.rejoin(id);
+        match &mut self.single {
+            None => {
+                self.rejoin(id);
+            }
+            Some(single) => {
+                single.add(id);
+                self.set_aside(id, Standing::Waiting);
+                self.choose_active();
+            }
+        }
         id
     }
 
@@ -190,6 +210,24 @@ impl Queue {
         self.consumers -= 1;
         if self.exclusive == Some(taker) {
             self.exclusive = None;
+        }
+        if let Some(single) = &mut self.single {
+            single.remove(taker);
+            self.choose_active();
+        }
+    }
+
+    /// Has the right one of the consumers be the active one.
+    fn choose_active(&mut self) {
+        let Some((before, now)) = self.single.as_mut().and_then(|single| single.next(&self.takers)) else { return };
+        if let Some(before) = before {
+            self.set_aside(before, Standing::Waiting);
+        }
+        if let Some(now) = now {
+            if let Some(taker) = self.takers.get_mut(now as usize) {
+                taker.standing = Standing::OutOfCredit;
+            }
+            self.rejoin(now);
         }
     }
 
@@ -284,7 +322,9 @@ impl Queue {
         let Some(state) = self.takers.get_mut(taker as usize) else {
             return false;
         };
-        if state.standing == Standing::Gone && (state.tag.is_empty() || state.prefix.is_empty()) {
+        if state.standing == Standing::Gone && (state.tag.is_empty() || state.prefix.is_empty())
+            || state.standing == Standing::Waiting
+        {
             return false;
         }
         if !state.has_credit() {
@@ -315,6 +355,10 @@ impl Queue {
         match state.standing {
             Standing::OutOfCredit => {
                 self.rejoin(taker);
+                None
+            }
+            Standing::Waiting => {
+                self.choose_active();
                 None
             }
             Standing::Gone if state.unacked == 0 && !state.tag.is_empty() => {

@@ -1,6 +1,7 @@
 //! Arguments of queues and of their consumers: which there are, for which type of queue, and what they may be
 //! (reference section 8; RabbitMQ's `rabbit_amqqueue`, `rabbit_classic_queue`, `rabbit_quorum_queue`).
 
+use super::topology::QueueSpec;
 use crate::amqp::{Table, Value};
 
 /// What a queue is (`x-queue-type`).
@@ -40,9 +41,19 @@ impl QueueType {
         }
     }
 
+    /// That of a queue.
+    pub fn of_queue(queue: &QueueSpec) -> QueueType {
+        QueueType::of(queue.table())
+    }
+
     fn bit(self) -> u8 {
         1 << self as u8
     }
+}
+
+/// Whether one consumer of a queue at a time gets messages (`x-single-active-consumer`).
+pub fn is_single_active(queue: &QueueSpec) -> bool {
+    queue.table().find("x-single-active-consumer") == Some(Value::Bool(true))
 }
 
 /// Why an argument is refused, as RabbitMQ prints it.

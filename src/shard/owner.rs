@@ -10,6 +10,7 @@ use super::delivery::deliver_prefix;
 use super::mesh::{Caller, ChannelWire, ConsumeRequest, QueueRequest, Record, Reply};
 use super::{ConnectionId, Shard};
 use crate::broker::queue::{Life, Queue, Standing, Taker};
+use crate::broker::queue_arguments::{QueueType, is_single_active};
 use crate::broker::topology::{Map, QueueKey};
 
 /// A channel that has, or had, something to do with queues here.
@@ -297,7 +298,9 @@ impl Shard {
 
     fn consume(&mut self, caller: Caller, key: QueueKey, request: ConsumeRequest) {
         let Some(queue) = self.living_mut(key) else { return };
-        if queue.is_exclusively_consumed() || request.exclusive && queue.consumer_count() > 0 {
+        let exclusive = request.exclusive && QueueType::of_queue(&queue.spec) == QueueType::Classic;
+        if queue.is_exclusively_consumed() || exclusive && (queue.consumer_count() > 0 || is_single_active(&queue.spec))
+        {
             return self.reply(caller, Reply::ExclusiveUse);
         }
         // The answer goes out before the first delivery.
@@ -315,7 +318,7 @@ impl Shard {
                 unacked: 0,
                 standing: Standing::InRing,
             },
-            request.exclusive,
+            exclusive,
         );
         if !queue.entries.is_idle() {
             self.owner.activate(&mut queue);
@@ -341,6 +344,14 @@ impl Shard {
                     if let Some(holder) = self.owner.holders.get_mut(holder as usize) {
                         holder.takers.retain(|taker| *taker != (key, id));
                     }
+                }
+                // Another consumer may have its place now.
+                let is_due = |queue: &Queue| !queue.entries.is_idle() && queue.is_wanted();
+                if self.living(key).is_some_and(is_due)
+                    && let Some(mut queue) = self.lift(key)
+                {
+                    self.owner.activate(&mut queue);
+                    self.put_back(queue);
                 }
                 if self.living(key).is_some_and(Queue::is_abandoned) {
                     return self.begin_removal(key, Waiter::Answer(caller, Answered::Done));
@@ -400,9 +411,10 @@ impl Shard {
             if unacked > 0 {
                 let (ledger, stored_as) = (&mut self.ledger, queue.spec.id);
                 queue.entries.requeue_all(id, unacked as usize, |position| ledger.returned(stored_as, position));
-                if queue.is_wanted() {
-                    self.owner.activate(&mut queue);
-                }
+            }
+            // Another consumer may have its place now.
+            if !queue.entries.is_idle() && queue.is_wanted() {
+                self.owner.activate(&mut queue);
             }
             queue.forget_taker(id);
         }

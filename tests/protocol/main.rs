@@ -33,6 +33,7 @@ mod s11_confirms;
 mod s12_consuming;
 mod s12_settling;
 mod s13_queue_life;
+mod s13_single_active;
 mod s14_reply_to;
 mod s15_to_s20;
 mod shards;

@@ -99,10 +99,11 @@ scripts! {
 
     s7_3_a_quorum_queue_is_deleted_without_conditions(t) {
         t.peer().queue(of_type("q", "quorum", &[]));
-        for (if_unused, if_empty, flag) in [(true, false, "if-unused"), (false, true, "if-empty"), (true, true, "if-unused")] {
+        let flags = [(true, false, "if-unused"), (false, true, "if-empty"), (true, true, "if-unused")];
+        for (if_unused, if_empty, flag) in flags {
             let text = format!(
-                "cannot delete queue 'q' in vhost '/'. queue.delete operations with {flag} flag set are not supported by \
-                 quorum queues"
+                "cannot delete queue 'q' in vhost '/'. queue.delete operations with {flag} flag set are not \
+                 supported by quorum queues"
             );
             t.peer().send(QueueDelete { if_unused, if_empty, ..delete("q") }).dies(540, &text, QueueDelete::ID);
         }

@@ -80,7 +80,6 @@ scripts! {
         b.send(exclusively("q", "d")).expect(BasicConsumeOk { consumer_tag: "d" });
     }
 
-    #[ignore = "single active consumers come with section 8"]
     s12_1_exclusive_on_a_single_active_consumer_queue(t) {
         let a = t.peer();
         a.queue(declare_with("q", &[("x-single-active-consumer", Value::Bool(true))]));

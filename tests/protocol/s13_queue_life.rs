@@ -1,14 +1,9 @@
-//! Section 13: auto-delete, exclusive, single active consumer, counts.
+//! Section 13: auto-delete, exclusive, counts.
 
-use leveret::amqp::Value;
 use leveret::amqp::method::*;
 
 use crate::net::scripts;
 use crate::say::*;
-
-fn single_active(queue: &str) -> QueueDeclare<'_> {
-    declare_with(queue, &[("x-single-active-consumer", Value::Bool(true))])
-}
 
 scripts! {
     s13_auto_delete_when_the_last_consumer_cancels(t) {
@@ -103,45 +98,6 @@ scripts! {
         let (a, b) = (t.peer(), t.peer());
         a.queue(durable("q")).queue(declare("t")).fill("q", &["1"]).fill("t", &["2"]).quit();
         b.holds("q", &["1"]).holds("t", &["2"]);
-    }
-
-    #[ignore = "single active consumers come with section 8"]
-    s13_a_single_active_consumer_gets_everything(t) {
-        let (a, b) = (t.peer(), t.peer());
-        t.peer().queue(single_active("q"));
-        a.consume("q", "c");
-        b.consume("q", "d").fill("q", &["1", "2", "3"]);
-        for (tag, body) in [(1, "1"), (2, "2"), (3, "3")] {
-            a.delivered("c", tag, body);
-        }
-        b.silent().counts("q", 0, 2);
-    }
-
-    #[ignore = "single active consumers come with section 8"]
-    s13_the_next_single_active_consumer_is_the_next_registered(t) {
-        let (a, b, c) = (t.peer(), t.peer(), t.peer());
-        t.peer().queue(single_active("q"));
-        a.consume("q", "a");
-        b.consume("q", "b");
-        c.consume("q", "c").fill("q", &["1"]);
-        a.delivered("a", 1, "1");
-        a.cancel("a").send(ack(1));
-        c.fill("q", &["2"]);
-        b.delivered("b", 1, "2");
-        b.hang_up();
-        assert!(c.delivered("c", 1, "2").redelivered);
-    }
-
-    #[ignore = "single active consumers come with section 8"]
-    s13_a_lost_single_active_consumer_hands_its_messages_on(t) {
-        let (a, b) = (t.peer(), t.peer());
-        t.peer().queue(single_active("q"));
-        a.consume("q", "a");
-        b.consume("q", "b").fill("q", &["1", "2"]);
-        a.delivery();
-        a.delivery();
-        a.hang_up();
-        assert!(b.delivered("b", 1, "1").redelivered && b.delivered("b", 2, "2").redelivered);
     }
 
     s13_message_count_is_what_is_ready(t) {

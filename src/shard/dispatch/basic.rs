@@ -8,7 +8,8 @@ use crate::amqp::method::{
     BasicCancel, BasicCancelOk, BasicConsume, BasicConsumeOk, BasicGet, BasicQos, BasicQosOk, BasicRecoverOk,
 };
 use crate::amqp::{Exception, MethodId, ReplyCode};
-use crate::broker::queue_arguments;
+use crate::broker::queue_arguments::{self, QueueType};
+use crate::broker::topology::QueueRecord;
 use crate::shard::Shard;
 use crate::shard::member::{After, GlobalQos, ReplyConsumer};
 use crate::shard::mesh::{Caller, ConsumeRequest, QueueRequest, Record, Verdict};
@@ -146,6 +147,15 @@ impl Shard {
         let Some((key, owner)) = found else {
             return Err(self.no_queue(caller, &name, BasicGet::ID));
         };
+        let is_single = |queue: &QueueRecord| queue_arguments::is_single_active(&queue.spec);
+        if self.topology.queue(key).is_some_and(is_single) && self.queue_type(key) == QueueType::Quorum {
+            let text = format!(
+                "cannot obtain access to locked {}. basic.get operations are not supported by <<\"quorum\">> queues with \
+                 single active consumer",
+                self.queue_name(caller, &name)
+            );
+            return Err(Exception::new(ReplyCode::ResourceLocked, BasicGet::ID, text));
+        }
         self.wait(caller, After::Get, &name, m);
         let wire = self.channel_wire(caller);
         self.ask_owner(caller, key, owner, QueueRequest::Get { wire, no_ack: m.no_ack });

@@ -91,7 +91,7 @@ impl Shard {
 
     /// What a queue is.
     pub(super) fn queue_type(&self, key: QueueKey) -> QueueType {
-        self.topology.queue(key).map_or(QueueType::Classic, |queue| QueueType::of(queue.spec.table()))
+        self.topology.queue(key).map_or(QueueType::Classic, |queue| QueueType::of_queue(&queue.spec))
     }
 
     /// Sends a command to the queue's owner, on the path of this connection's publishes.
