@@ -17,6 +17,7 @@ use super::Keeper;
 use super::fetch::sound_messages;
 use super::index::{self, Unread};
 use super::ordering;
+use super::recent::Recent;
 use super::runs::{Segment, Slot, record_bytes};
 use super::upkeep::STEP_BYTES;
 use crate::store::disk::Disk;
@@ -28,8 +29,6 @@ use crate::store::{Position, QueueId};
 /// Publishers write fast: more bytes than this were written in one window.
 const PRESSED_BYTES: u64 = 4 << 20;
 const WINDOW_MS: u64 = 100;
-/// What was done last so long ago is not done any more.
-const QUIET_MS: u64 = 2_000;
 /// After a failure it is tried again so much later.
 const RETRY_MS: u64 = 3_000;
 /// So often. Then the segment is left alone until more of it is dead.
@@ -52,30 +51,6 @@ struct Source {
     window_at: u64,
     /// Copied by queue: everything up to here is in the window before the first is copied.
     whole_to: Option<u64>,
-}
-
-/// Whether something was done not long ago.
-#[derive(Debug, Default)]
-pub(super) struct Recent {
-    /// Since the last look.
-    is_noted: bool,
-    /// When it is long enough ago.
-    quiet_ms: Option<u64>,
-}
-
-impl Recent {
-    /// It is done.
-    pub fn note(&mut self) {
-        self.is_noted = true;
-    }
-
-    /// Whether it was done in the last seconds.
-    pub fn is_recent(&mut self, now_ms: u64) -> bool {
-        if std::mem::take(&mut self.is_noted) {
-            self.quiet_ms = Some(now_ms + QUIET_MS);
-        }
-        self.quiet_ms.is_some_and(|at| at > now_ms)
-    }
 }
 
 /// What is under way.
@@ -128,8 +103,8 @@ impl Ageing {
         let times = [
             (self.retry_at_ms > now_ms).then_some(self.retry_at_ms),
             pressed.then_some(self.window_ms + 2 * WINDOW_MS),
-            self.writing.quiet_ms.filter(|at| *at > now_ms),
-            self.reading.quiet_ms.filter(|at| *at > now_ms),
+            self.writing.until_ms(now_ms),
+            self.reading.until_ms(now_ms),
         ];
         times.into_iter().flatten().min()
     }
