@@ -57,6 +57,8 @@ struct Source {
 #[derive(Debug, Default)]
 pub struct Ageing {
     source: Option<Source>,
+    /// What survives in the segment that may be the next.
+    gathered: Option<(u64, Vec<Survivor>)>,
     /// The submission that was not applied yet.
     in_flight: Option<u64>,
     /// Bytes of others in this window of time.
@@ -157,7 +159,10 @@ impl<D: Disk> Keeper<D> {
         let number = source.as_ref().map(|source| source.number).or_else(|| self.next_to_age());
         let did = match source {
             Some(source) => self.copy_some(source),
-            None => self.begin_to_age(),
+            None => match self.ageing.gathered.take() {
+                Some((number, survivors)) => self.go_on_to_age(number, survivors),
+                None => self.begin_to_age(),
+            },
         };
         match did {
             Ok(did) => did,
@@ -198,12 +203,26 @@ impl<D: Disk> Keeper<D> {
         };
         let survivors = match self.survivors(number) {
             Ok(survivors) => survivors,
-            Err(Unread::Disk(error)) if error.kind() != ErrorKind::UnexpectedEof => return Err(error),
+            Err(Unread::Disk(error)) if error.kind() != ErrorKind::UnexpectedEof => {
+                // Not tried again and again for the sake of order.
+                self.ageing.ordered.insert(number);
+                return Err(error);
+            }
             Err(_) => {
                 self.rebuild(number, "its index is damaged");
                 return Ok(true);
             }
         };
+        // They may be many: what is done with them is a step of its own.
+        self.ageing.gathered = Some((number, survivors));
+        Ok(true)
+    }
+
+    /// Looks whether these survivors are to be copied, and how.
+    fn go_on_to_age(&mut self, number: u64, mut survivors: Vec<Survivor>) -> Result<bool> {
+        // Two runs of a queue may meet in one slot.
+        survivors.sort_unstable_by_key(|(queue, slot)| (slot.at, *queue));
+        survivors.dedup();
         let bytes = self.count_bytes(&survivors);
         let is_forced = self.ageing.forced.remove(&number);
         let Some(segment) = self.state.segments.find_mut(number) else { return Ok(true) };
@@ -222,7 +241,7 @@ impl<D: Disk> Keeper<D> {
         Ok(true)
     }
 
-    /// The slots of a segment in which something lives, as they lie.
+    /// The slots of a segment in which something lives.
     fn survivors(&mut self, number: u64) -> std::result::Result<Vec<Survivor>, Unread> {
         let Some(segment) = self.state.segments.find(number) else { return Ok(Vec::new()) };
         let mut queues = match segment.index {
@@ -244,9 +263,6 @@ impl<D: Disk> Keeper<D> {
                 super::fetch::run_slots(&mut self.files, &mut self.pages, segment, run, run.first.max(row.head), each)?;
             }
         }
-        // Two runs of a queue may meet in one slot.
-        survivors.sort_unstable_by_key(|(queue, slot)| (slot.at, *queue));
-        survivors.dedup();
         Ok(survivors)
     }
 
