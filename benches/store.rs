@@ -93,16 +93,20 @@ impl Bench {
         self.sync();
     }
 
-    /// Gives the keeper time.
-    fn rest(&mut self) {
+    /// Gives the keeper time. Returns how long its longest step took, in milliseconds.
+    fn rest(&mut self) -> f64 {
+        let mut longest = 0.0_f64;
         loop {
-            match self.keeper.step(self.now_ms) {
+            let begun = Instant::now();
+            let step = self.keeper.step(self.now_ms);
+            longest = longest.max(begun.elapsed().as_secs_f64() * 1000.0);
+            match step {
                 Step::More => {
                     self.write(vec![]);
                     self.sync();
                 }
                 Step::Idle { again_at_ms: Some(at) } => self.now_ms = at,
-                Step::Idle { .. } => break,
+                Step::Idle { .. } => return longest,
             }
         }
     }
@@ -192,9 +196,10 @@ fn main() {
     println!("as they were written");
     bench.measure_all();
     let begun = Instant::now();
-    bench.rest();
+    let longest = bench.rest();
     let counts = bench.keeper.counts();
-    println!("after {:.2} s of upkeep, {} copied", begun.elapsed().as_secs_f64(), counts.copied);
+    let seconds = begun.elapsed().as_secs_f64();
+    println!("after {seconds:.2} s of upkeep, in steps of at most {longest:.0} ms, {} copied", counts.copied);
     println!("  {:.1} B written for each, {} segments", each(written() - before), counts.segments);
     bench.measure_all();
     drop(bench);

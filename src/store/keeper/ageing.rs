@@ -17,6 +17,7 @@ use super::Keeper;
 use super::fetch::sound_messages;
 use super::index::{self, Unread};
 use super::ordering;
+use super::recent::Recent;
 use super::runs::{Segment, Slot, record_bytes};
 use super::upkeep::STEP_BYTES;
 use crate::store::disk::Disk;
@@ -28,8 +29,6 @@ use crate::store::{Position, QueueId};
 /// Publishers write fast: more bytes than this were written in one window.
 const PRESSED_BYTES: u64 = 4 << 20;
 const WINDOW_MS: u64 = 100;
-/// What was done last so long ago is not done any more.
-const QUIET_MS: u64 = 2_000;
 /// After a failure it is tried again so much later.
 const RETRY_MS: u64 = 3_000;
 /// So often. Then the segment is left alone until more of it is dead.
@@ -54,34 +53,12 @@ struct Source {
     whole_to: Option<u64>,
 }
 
-/// Whether something was done not long ago.
-#[derive(Debug, Default)]
-pub(super) struct Recent {
-    /// Since the last look.
-    is_noted: bool,
-    /// When it is long enough ago.
-    quiet_ms: Option<u64>,
-}
-
-impl Recent {
-    /// It is done.
-    pub fn note(&mut self) {
-        self.is_noted = true;
-    }
-
-    /// Whether it was done in the last seconds.
-    pub fn is_recent(&mut self, now_ms: u64) -> bool {
-        if std::mem::take(&mut self.is_noted) {
-            self.quiet_ms = Some(now_ms + QUIET_MS);
-        }
-        self.quiet_ms.is_some_and(|at| at > now_ms)
-    }
-}
-
 /// What is under way.
 #[derive(Debug, Default)]
 pub struct Ageing {
     source: Option<Source>,
+    /// What survives in the segment that may be the next.
+    gathered: Option<(u64, Vec<Survivor>)>,
     /// The submission that was not applied yet.
     in_flight: Option<u64>,
     /// Bytes of others in this window of time.
@@ -128,8 +105,8 @@ impl Ageing {
         let times = [
             (self.retry_at_ms > now_ms).then_some(self.retry_at_ms),
             pressed.then_some(self.window_ms + 2 * WINDOW_MS),
-            self.writing.quiet_ms.filter(|at| *at > now_ms),
-            self.reading.quiet_ms.filter(|at| *at > now_ms),
+            self.writing.until_ms(now_ms),
+            self.reading.until_ms(now_ms),
         ];
         times.into_iter().flatten().min()
     }
@@ -182,7 +159,10 @@ impl<D: Disk> Keeper<D> {
         let number = source.as_ref().map(|source| source.number).or_else(|| self.next_to_age());
         let did = match source {
             Some(source) => self.copy_some(source),
-            None => self.begin_to_age(),
+            None => match self.ageing.gathered.take() {
+                Some((number, survivors)) => self.go_on_to_age(number, survivors),
+                None => self.begin_to_age(),
+            },
         };
         match did {
             Ok(did) => did,
@@ -223,12 +203,26 @@ impl<D: Disk> Keeper<D> {
         };
         let survivors = match self.survivors(number) {
             Ok(survivors) => survivors,
-            Err(Unread::Disk(error)) if error.kind() != ErrorKind::UnexpectedEof => return Err(error),
+            Err(Unread::Disk(error)) if error.kind() != ErrorKind::UnexpectedEof => {
+                // Not tried again and again for the sake of order.
+                self.ageing.ordered.insert(number);
+                return Err(error);
+            }
             Err(_) => {
                 self.rebuild(number, "its index is damaged");
                 return Ok(true);
             }
         };
+        // They may be many: what is done with them is a step of its own.
+        self.ageing.gathered = Some((number, survivors));
+        Ok(true)
+    }
+
+    /// Looks whether these survivors are to be copied, and how.
+    fn go_on_to_age(&mut self, number: u64, mut survivors: Vec<Survivor>) -> Result<bool> {
+        // Two runs of a queue may meet in one slot.
+        survivors.sort_unstable_by_key(|(queue, slot)| (slot.at, *queue));
+        survivors.dedup();
         let bytes = self.count_bytes(&survivors);
         let is_forced = self.ageing.forced.remove(&number);
         let Some(segment) = self.state.segments.find_mut(number) else { return Ok(true) };
@@ -247,7 +241,7 @@ impl<D: Disk> Keeper<D> {
         Ok(true)
     }
 
-    /// The slots of a segment in which something lives, as they lie.
+    /// The slots of a segment in which something lives.
     fn survivors(&mut self, number: u64) -> std::result::Result<Vec<Survivor>, Unread> {
         let Some(segment) = self.state.segments.find(number) else { return Ok(Vec::new()) };
         let mut queues = match segment.index {
@@ -269,9 +263,6 @@ impl<D: Disk> Keeper<D> {
                 super::fetch::run_slots(&mut self.files, &mut self.pages, segment, run, run.first.max(row.head), each)?;
             }
         }
-        // Two runs of a queue may meet in one slot.
-        survivors.sort_unstable_by_key(|(queue, slot)| (slot.at, *queue));
-        survivors.dedup();
         Ok(survivors)
     }
 

@@ -15,6 +15,7 @@ pub mod index;
 pub mod ordering;
 pub mod parts;
 pub mod positions;
+pub mod recent;
 pub mod regions;
 pub mod rescue;
 pub mod rows;
