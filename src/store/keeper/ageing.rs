@@ -11,7 +11,7 @@
 //! [`ordering`]: super::ordering
 
 use std::collections::BTreeSet;
-use std::io::{Error, ErrorKind, Result};
+use std::io::{ErrorKind, Result};
 
 use super::Keeper;
 use super::fetch::sound_messages;
@@ -31,8 +31,6 @@ const PRESSED_BYTES: u64 = 4 << 20;
 const WINDOW_MS: u64 = 100;
 /// After a failure it is tried again so much later.
 const RETRY_MS: u64 = 3_000;
-/// So often. Then the segment is left alone until more of it is dead.
-const ATTEMPTS: u32 = 5;
 
 /// A slot of a queue, to be copied.
 pub(super) type Survivor = (QueueId, Slot);
@@ -67,10 +65,12 @@ pub struct Ageing {
     /// The window before was one of much writing.
     was_pressed: bool,
     retry_at_ms: u64,
-    /// The segment that could not be read, and how often.
-    failed: (u64, u32),
+    /// The segment that is looked at.
+    pub(super) number: u64,
+    /// The one that could not be read, and how often.
+    pub(super) failed: (u64, u32),
     /// Segments that are to be emptied, however much lives in them.
-    forced: BTreeSet<u64>,
+    pub(super) forced: BTreeSet<u64>,
     /// Segments that were looked at, and are as ordered as they need be.
     pub(super) ordered: BTreeSet<u64>,
     /// Others than the keeper write.
@@ -155,9 +155,7 @@ impl<D: Disk> Keeper<D> {
         if self.ageing.is_pressed(now) && !self.needs_space() {
             return false;
         }
-        let source = self.ageing.source.take();
-        let number = source.as_ref().map(|source| source.number).or_else(|| self.next_to_age());
-        let did = match source {
+        let did = match self.ageing.source.take() {
             Some(source) => self.copy_some(source),
             None => match self.ageing.gathered.take() {
                 Some((number, survivors)) => self.go_on_to_age(number, survivors),
@@ -169,25 +167,9 @@ impl<D: Disk> Keeper<D> {
             Err(error) => {
                 self.ageing.source = None;
                 self.ageing.retry_at_ms = now + RETRY_MS;
-                self.cannot_read(number.unwrap_or_default(), &error);
+                self.read_failed(&error);
                 false
             }
-        }
-    }
-
-    /// A segment that is to be emptied cannot be read. What lives in it is not given up: that is for who wants to have
-    /// it.
-    fn cannot_read(&mut self, number: u64, error: &Error) {
-        let failures = if self.ageing.failed.0 == number { self.ageing.failed.1 + 1 } else { 1 };
-        self.ageing.failed = (number, failures % ATTEMPTS);
-        let Some(segment) = self.state.segments.find_mut(number) else { return };
-        let file = segment.slot.name();
-        if failures < ATTEMPTS {
-            self.report.note(file, None, format!("cannot be read: {error}; tried again"));
-        } else {
-            segment.counted_at = segment.live;
-            self.ageing.forced.remove(&number);
-            self.report.damage(file, None, format!("cannot be read: {error}; left as it is"), Lost::NOTHING);
         }
     }
 
@@ -201,6 +183,7 @@ impl<D: Disk> Keeper<D> {
                 None => return Ok(false),
             },
         };
+        self.ageing.number = number;
         let survivors = match self.survivors(number) {
             Ok(survivors) => survivors,
             Err(Unread::Disk(error)) if error.kind() != ErrorKind::UnexpectedEof => {

@@ -1,6 +1,6 @@
 //! What the keeper does between batches: indexes of sealed segments, and checkpoints.
 
-use std::io::Result;
+use std::io::{Error, Result};
 
 use super::Keeper;
 use super::checkpoint::{self, CHUNK_BYTES, Header, NAMES};
@@ -13,6 +13,8 @@ use crate::store::report::Lost;
 pub const STEP_BYTES: usize = 1 << 20;
 /// After a failure it is tried again so much later.
 const RETRY_MS: u64 = 3_000;
+/// A segment that cannot be read is tried so often. Then it is left alone until more of it is dead.
+const ATTEMPTS: u32 = 5;
 /// A checkpoint that would free something is cut so long after the last one.
 const FREEING_MS: u64 = 1_000;
 /// Slots of sealed segments that may stay in memory before they go to an index: 24 bytes each.
@@ -122,9 +124,27 @@ impl<D: Disk> Keeper<D> {
     }
 
     /// Says that something could not be written, and is tried again.
-    pub(super) fn write_failed(&mut self, file: &str, what: &str, error: &std::io::Error) -> u64 {
+    pub(super) fn write_failed(&mut self, file: &str, what: &str, error: &Error) -> u64 {
         self.report.damage(file, None, format!("{what}: {error}; tried again"), Lost::NOTHING);
         self.now_ms + RETRY_MS
+    }
+
+    /// A segment that is to be written again cannot be read. What lives in it is not given up: that is for who wants to
+    /// have it.
+    pub(super) fn read_failed(&mut self, error: &Error) {
+        let number = self.ageing.number;
+        let failures = if self.ageing.failed.0 == number { self.ageing.failed.1 + 1 } else { 1 };
+        self.ageing.failed = (number, failures % ATTEMPTS);
+        let Some(segment) = self.state.segments.find_mut(number) else { return };
+        let file = segment.slot.name();
+        if failures < ATTEMPTS {
+            self.report.note(file, None, format!("cannot be read: {error}; tried again"));
+        } else {
+            segment.counted_at = segment.live;
+            self.ageing.forced.remove(&number);
+            self.ageing.ordered.insert(number);
+            self.report.damage(file, None, format!("cannot be read: {error}; left as it is"), Lost::NOTHING);
+        }
     }
 
     // ---- checkpoints
@@ -222,7 +242,7 @@ impl<D: Disk> Keeper<D> {
         }
     }
 
-    fn checkpoint_failed(&mut self, error: &std::io::Error) {
+    fn checkpoint_failed(&mut self, error: &Error) {
         let name = NAMES[self.checkpoints.next];
         self.checkpoints.writing = None;
         self.checkpoints.cut_index = u64::MAX;
@@ -241,7 +261,7 @@ impl<D: Disk> Keeper<D> {
         self.cut_checkpoint()?;
         while self.write_checkpoint()? {}
         if self.checkpoints.writing.is_some() {
-            return Err(std::io::Error::other("the journal is not synced"));
+            return Err(Error::other("the journal is not synced"));
         }
         Ok(())
     }

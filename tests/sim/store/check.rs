@@ -116,9 +116,9 @@ impl Run {
             Clean::Perhaps => {}
         }
         assert!(self.rots || report.is_sound(), "damage where there was none: {report}");
-        // One was damaged, and the other one was being written.
+        // Nobody knows then which segments are gone and which were used again: less is found than is there, or more.
         let rescued = report.findings.iter().any(|finding| finding.what.starts_with("there is no good checkpoint"));
-        self.tainted.everything |= rescued && !self.checkpoints_damaged.is_empty();
+        self.tainted.everything |= rescued;
         let (found, lost) = self.read_everything(lane, &contents);
         self.told_of_loss |= lost > 0 || !report.is_sound() || (self.tail_hit && !report.findings.is_empty());
         // What nobody knew to be durable may go without a word: a write that was not begun leaves nothing either.
@@ -139,10 +139,7 @@ impl Run {
                 fits_exactly |= differs(&state, &found, &nothing).is_none();
                 match differs(&state, &found, &self.tainted) {
                     None => fits = Some(upto),
-                    Some(difference) if differences.len() < 6 => {
-                        differences.push(format!("after {upto}: {difference}"))
-                    }
-                    Some(_) => {}
+                    Some(difference) => differences.push(format!("after {upto}: {difference}")),
                 }
             }
         }
@@ -155,7 +152,7 @@ impl Run {
                 self.written,
                 self.attempted,
                 self.power_cut,
-                differences.join("\n")
+                differences[differences.len().saturating_sub(6)..].join("\n")
             )
         };
         assert!(

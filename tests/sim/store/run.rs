@@ -73,8 +73,8 @@ pub struct Run {
     /// The disk rots.
     pub rots: bool,
     pub checkpoints_damaged: BTreeSet<String>,
-    /// The newest of the journal is damaged, and nothing behind it tells that it was durable: it looks like a write that
-    /// was interrupted, or like nothing at all.
+    /// The newest of the journal is damaged, and nothing behind it tells that it was durable: it looks like a write
+    /// that was interrupted, or like nothing at all.
     pub tail_hit: bool,
     /// Something was said to be lost since the last open.
     pub told_of_loss: bool,
