@@ -150,8 +150,8 @@ impl Shard {
         let is_single = |queue: &QueueRecord| queue_arguments::is_single_active(&queue.spec);
         if self.topology.queue(key).is_some_and(is_single) && self.queue_type(key) == QueueType::Quorum {
             let text = format!(
-                "cannot obtain access to locked {}. basic.get operations are not supported by <<\"quorum\">> queues with \
-                 single active consumer",
+                "cannot obtain access to locked {}. basic.get operations are not supported by <<\"quorum\">> queues \
+                 with single active consumer",
                 self.queue_name(caller, &name)
             );
             return Err(Exception::new(ReplyCode::ResourceLocked, BasicGet::ID, text));
