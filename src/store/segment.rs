@@ -22,6 +22,8 @@ use super::{u32_at, u64_at};
 
 /// Bytes of the header.
 pub const HEADER_BYTES: usize = 4096;
+/// Where its numbers end: the rest is zeros.
+pub const HEADER_NUMBERS_END: usize = 56;
 /// The version of the format of segments.
 pub const VERSION: u32 = 1;
 

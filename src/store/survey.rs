@@ -8,7 +8,7 @@ use super::batch::{BATCH_ALIGN, BATCH_HEADER_BYTES, BatchHeader};
 use super::disk::Disk;
 use super::reader::Reader;
 use super::report::{Lost, Report};
-use super::segment::{FileSlot, HEADER_BYTES, LaneId, NoHeader, SegmentHeader};
+use super::segment::{FileSlot, HEADER_BYTES, HEADER_NUMBERS_END, LaneId, NoHeader, SegmentHeader};
 
 const A_FILE: Lost = Lost { files: 1, ..Lost::NOTHING };
 
@@ -147,6 +147,10 @@ pub fn survey<D: Disk>(
                     }
                     found.segments.push(SegmentFile { slot: one.slot, header, len: one.len, sound: false });
                 }
+                None if was_begun(disk, &one, &lane) => {
+                    report.note(one.slot.name(), 0, "a header that was not finished, and nothing behind it");
+                    found.blank.push(one.slot);
+                }
                 None => found.put_useless(&one, report),
             },
         }
@@ -213,6 +217,22 @@ fn rebuilt<D: Disk>(disk: &D, one: &Seen, lane: &LaneId) -> Option<(SegmentHeade
         }
     }
     found.map(|found| (found, was_synced))
+}
+
+/// Whether a file has the beginning of a header in it and nothing else: the first write to it was interrupted.
+fn was_begun<D: Disk>(disk: &D, one: &Seen, lane: &LaneId) -> bool {
+    let end = one.block.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    // Its checksum is not as it will be, and the numbers are anything.
+    let known = SegmentHeader { lane: *lane, number: 0, term: 0, first: 0 }.encode();
+    let is_known = |at: &usize| !(12..16).contains(at) && *at < 32;
+    let begins = (0..end).filter(is_known).all(|at| one.block.get(at) == known.get(at));
+    if end == 0 || end > HEADER_NUMBERS_END || !begins {
+        return false;
+    }
+    let Ok(mut reader) = Reader::open(disk, &one.slot.name()) else { return false };
+    let places = (HEADER_BYTES as u64..one.len).step_by(HEADER_BYTES);
+    places.into_iter().all(|at| reader.bytes(at, HEADER_BYTES).iter().all(|byte| *byte == 0))
+        && !reader.has_unreadable()
 }
 
 impl Survey {

@@ -111,6 +111,32 @@ fn what_is_no_segment_is_kept_apart() {
 }
 
 #[test]
+fn a_header_that_was_not_finished_is_no_damage() {
+    let disk = written(LANE, 5);
+    let header = SegmentHeader { lane: LANE, number: 13, term: 5, first: 6 }.encode();
+    let kept = |len: usize, change: fn(&mut Vec<u8>)| {
+        let disk = disk.copy();
+        disk.edit("segment-00000003", |bytes| {
+            bytes.fill(0);
+            bytes[..len].copy_from_slice(&header[..len]);
+            change(bytes);
+        });
+        let (found, report) = seen(&disk, None);
+        assert_eq!(found.segments.len(), 3);
+        (found.blank == [FileSlot(3)], found.useless == [FileSlot(3)], report.is_sound())
+    };
+    for len in 1..49 {
+        assert_eq!(kept(len, |_| ()), (true, false, true), "{len} bytes");
+    }
+    // But for what is something else, and what has something behind it.
+    let changes: [fn(&mut Vec<u8>); 4] =
+        [|bytes| bytes[0] ^= 1, |bytes| bytes[17] ^= 1, |bytes| bytes[57] = 1, |bytes| bytes[8000] = 1];
+    for change in changes {
+        assert_eq!(kept(40, change), (false, true, false));
+    }
+}
+
+#[test]
 fn of_two_copies_the_fuller_one_counts() {
     let disk = written(LANE, 2);
     let full = disk.bytes("segment-00000000").unwrap();
