@@ -153,10 +153,18 @@ fn read_checkpoints<D: Disk>(disk: &D) -> Result<Found, OpenError> {
 /// If the directory cannot be listed or written, or was written by a later version.
 pub fn open<D: Disk>(disk: D, limits: &Limits, fresh_lane: LaneId, now_ms: u64) -> Result<Opened<D>, OpenError> {
     let mut report = Report::default();
-    let Loaded { good, mut state, files, number_max, next_index, unsynced, .. } = load(&disk, fresh_lane, &mut report)?;
-    for (name, header) in NAMES.iter().zip(&good) {
-        if let Some(header) = header {
-            checkpoint::make_durable(&disk, name, header).map_err(OpenError::Disk)?;
+    let Loaded { mut good, mut state, files, number_max, next_index, unsynced, .. } =
+        load(&disk, fresh_lane, &mut report)?;
+    // The older one was durable before this one was begun.
+    let newest = NAMES.iter().zip(&mut good).max_by_key(|(_, header)| header.map_or(0, |header| header.generation));
+    let mut generation = 0;
+    if let Some((name, place)) = newest
+        && let Some(header) = *place
+    {
+        generation = header.generation;
+        if let Err(error) = checkpoint::make_durable(&disk, name, &header) {
+            report.note(*name, None, format!("cannot be made durable: {error}; the next one takes its place"));
+            *place = None;
         }
     }
     let mut free = set_aside(&disk, &files);
@@ -187,7 +195,8 @@ pub fn open<D: Disk>(disk: D, limits: &Limits, fresh_lane: LaneId, now_ms: u64) 
     })
     .map_err(OpenError::Disk)?;
     let contents = contents(&state, term, clean);
-    let checkpoints = Checkpoints::new(good.map(|good| good.map(|header| (header.generation, header.index))), now_ms);
+    let good = good.map(|good| good.map(|header| (header.generation, header.index)));
+    let checkpoints = Checkpoints::new(generation, good, now_ms);
     let keeper = Keeper::new(disk, state, settings, checkpoints);
     Ok(Opened { journal, keeper, contents, report })
 }

@@ -226,7 +226,8 @@ fn was_begun<D: Disk>(disk: &D, one: &Seen, lane: &LaneId) -> bool {
     let known = SegmentHeader { lane: *lane, number: 0, term: 0, first: 0 }.encode();
     let is_known = |at: &usize| !(12..16).contains(at) && *at < 32;
     let begins = (0..end).filter(is_known).all(|at| one.block.get(at) == known.get(at));
-    if end == 0 || end > HEADER_NUMBERS_END || !begins {
+    // A file has its whole length before its header.
+    if end == 0 || end > HEADER_NUMBERS_END || one.len < HEADER_BYTES as u64 || !begins {
         return false;
     }
     let Ok(mut reader) = Reader::open(disk, &one.slot.name()) else { return false };

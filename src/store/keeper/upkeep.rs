@@ -66,11 +66,12 @@ struct Writing<F> {
 }
 
 impl<F> Checkpoints<F> {
-    /// After a start: the generation and the last batch of each checkpoint that is good, and the time.
-    pub fn new(found: [Option<(u64, u64)>; 2], now_ms: u64) -> Checkpoints<F> {
+    /// After a start: the generation of the newest checkpoint, generation and last batch of each that is good, and the
+    /// time.
+    pub fn new(newest: u64, found: [Option<(u64, u64)>; 2], now_ms: u64) -> Checkpoints<F> {
         let generation = |at: usize| found.get(at).copied().flatten().map(|(generation, _)| generation);
         Checkpoints {
-            generation: generation(0).max(generation(1)).unwrap_or(0),
+            generation: newest,
             good: found.map(|found| found.map(|(_, index)| index)),
             // The older one, or the one that is not good.
             next: usize::from(generation(0) >= generation(1) && found[0].is_some()),

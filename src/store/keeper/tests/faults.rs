@@ -132,19 +132,26 @@ fn a_checkpoint_that_was_found_is_durable_before_the_other_one_is_written() {
         assert!(!lane.keeper.report().is_sound());
         lane.disk.mend();
     };
-    let mut lane = busy(&mut Random(7));
-    lane.rest(60_000);
-    assert!(lane.keeper.counts().checkpoints >= 2);
-    let disk = lane.disk.clone();
-    // Killed when all of a checkpoint was written and before its last sync: the next start finds it good.
-    dies_at_sync(&mut lane, 1);
-    drop(lane);
-    let mut lane = Lane::on(disk.clone(), limits());
-    // Then the power goes while the other one is written.
-    dies_at_sync(&mut lane, 0);
-    let disk = disk.cut(|len| if len == checkpoint::HEADER_BYTES { 0 } else { len });
-    let report = Lane::on(disk, limits()).report;
-    assert!(report.is_sound(), "{report}");
+    for is_full in [false, true] {
+        let mut lane = busy(&mut Random(7));
+        lane.rest(60_000);
+        assert!(lane.keeper.counts().checkpoints >= 2);
+        let disk = lane.disk.clone();
+        // Killed when all of a checkpoint was written and before its last sync: the next start finds it good.
+        dies_at_sync(&mut lane, 1);
+        drop(lane);
+        // One that cannot be made durable keeps nobody from starting.
+        if is_full {
+            disk.fail_once(Operation::Write, 0, ErrorKind::StorageFull);
+        }
+        let mut lane = Lane::on(disk.clone(), limits());
+        assert_eq!(lane.report.findings.len(), usize::from(is_full), "{}", lane.report);
+        // Then the power goes while the next one is written.
+        dies_at_sync(&mut lane, 0);
+        let disk = disk.cut(|len| if len == checkpoint::HEADER_BYTES { 0 } else { len });
+        let report = Lane::on(disk, limits()).report;
+        assert!(report.is_sound(), "{report}");
+    }
 }
 
 #[test]
