@@ -22,7 +22,16 @@ const PROCESS_BYTES_MAX: u64 = 20;
 /// A data directory of our own, until this is dropped.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child process that was just forked has the file open, too, until it runs its program.
+        if let Err(error) = flock(&self.file, FlockOperation::Unlock) {
+            log::warn!("cannot unlock {LOCK_NAME}: {error}");
+        }
+    }
 }
 
 /// Who has a directory.
@@ -50,7 +59,7 @@ pub fn lock(path: &Path) -> Result<Holder> {
             {
                 log::warn!("cannot write the number of this process into {LOCK_NAME}: {error}");
             }
-            Ok(Holder::Us(Lock { _file: file }))
+            Ok(Holder::Us(Lock { file }))
         }
         Err(error) => match std::io::Error::from(error) {
             error if error.kind() == ErrorKind::WouldBlock => Ok(Holder::Other(process_in(file))),
@@ -63,4 +72,20 @@ fn process_in(file: File) -> Option<u32> {
     let mut text = String::new();
     file.take(PROCESS_BYTES_MAX).read_to_string(&mut text).ok()?;
     text.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::tests::Scratch;
+
+    #[test]
+    fn a_directory_is_free_although_a_child_process_has_its_lock_open() {
+        let scratch = Scratch::new();
+        let Holder::Us(lock) = super::lock(scratch.path()).unwrap() else { panic!("it is free") };
+        let childs = lock.file.try_clone().unwrap();
+        drop(lock);
+        assert!(matches!(super::lock(scratch.path()), Ok(Holder::Us(_))));
+        drop(childs);
+    }
 }
