@@ -231,6 +231,7 @@ pub(super) fn load<D: Disk>(disk: &D, fresh_lane: LaneId, report: &mut Report) -
     let number_max = known.max(files.number_max());
     let (state, next_index, unsynced, complete_after) = match state {
         Some(mut state) => {
+            forgive_free(&state, &files, report);
             find_segments(&mut state, &files, report);
             let after = Some(state.index);
             let mut scan = Scan::new(disk, &files, after);
@@ -282,6 +283,18 @@ fn replay<D: Disk>(state: &mut State, scan: &mut Scan<'_, D>, report: &mut Repor
             }
         }
         scan.give(batch.submissions.into_iter().map(|submission| submission.bytes).collect());
+    }
+}
+
+/// A segment in which nothing lives is free: its header may be bad because it was about to be written anew.
+fn forgive_free(state: &State, files: &Survey, report: &mut Report) {
+    let newest = state.segments.all.back().map_or(0, |segment| segment.number);
+    for file in files.segments.iter().filter(|file| !file.sound && file.header.number < newest) {
+        if state.segments.find(file.header.number).is_none_or(|segment| segment.live == 0) {
+            let name = file.slot.name();
+            report.retain(|finding| finding.file != name);
+            report.note(name, 0, "bad header; nothing lives in it");
+        }
     }
 }
 

@@ -124,7 +124,9 @@ pub fn survey<D: Disk>(
     found.lane = lane.or_else(|| most(&seen)).or_else(|| seen.iter().find_map(|one| lane_by_batch(disk, one)));
     let Some(lane) = found.lane else {
         for one in seen {
-            found.put_useless(&one, report);
+            // The first of all may have been interrupted, too: then the lane is what it says.
+            let lane = one.block.get(16..).and_then(|rest| rest.first_chunk()).copied().unwrap_or_default();
+            found.put_unused(disk, &one, &lane, report);
         }
         return Ok(found);
     };
@@ -147,11 +149,7 @@ pub fn survey<D: Disk>(
                     }
                     found.segments.push(SegmentFile { slot: one.slot, header, len: one.len, sound: false });
                 }
-                None if was_begun(disk, &one, &lane) => {
-                    report.note(one.slot.name(), 0, "a header that was not finished, and nothing behind it");
-                    found.blank.push(one.slot);
-                }
-                None => found.put_useless(&one, report),
+                None => found.put_unused(disk, &one, &lane, report),
             },
         }
     }
@@ -226,8 +224,8 @@ fn was_begun<D: Disk>(disk: &D, one: &Seen, lane: &LaneId) -> bool {
     let known = SegmentHeader { lane: *lane, number: 0, term: 0, first: 0 }.encode();
     let is_known = |at: &usize| !(12..16).contains(at) && *at < 32;
     let begins = (0..end).filter(is_known).all(|at| one.block.get(at) == known.get(at));
-    // A file has its whole length before its header.
-    if end == 0 || end > HEADER_NUMBERS_END || one.len < HEADER_BYTES as u64 || !begins {
+    // Room is there before the header is: a file that is shorter was cut.
+    if one.len < HEADER_BYTES as u64 || end == 0 || end > HEADER_NUMBERS_END || !begins {
         return false;
     }
     let Ok(mut reader) = Reader::open(disk, &one.slot.name()) else { return false };
@@ -237,8 +235,12 @@ fn was_begun<D: Disk>(disk: &D, one: &Seen, lane: &LaneId) -> bool {
 }
 
 impl Survey {
-    fn put_useless(&mut self, one: &Seen, report: &mut Report) {
+    /// A file without a batch.
+    fn put_unused<D: Disk>(&mut self, disk: &D, one: &Seen, lane: &LaneId, report: &mut Report) {
         if one.header == Err(NoHeader::Blank) {
+            self.blank.push(one.slot);
+        } else if was_begun(disk, one, lane) {
+            report.note(one.slot.name(), 0, "a header that was not finished, and nothing behind it");
             self.blank.push(one.slot);
         } else {
             report.damage(one.slot.name(), None, "nothing in it is sound", A_FILE);

@@ -128,13 +128,21 @@ fn a_header_that_was_not_finished_is_no_damage() {
     for len in 1..49 {
         assert_eq!(kept(len, |_| ()), (true, false, true), "{len} bytes");
     }
-    // But for what is something else, what has something behind it, and what was cut.
+    // Also if it is the only one.
+    let alone = MemoryDisk::default();
+    alone.edit("segment-00000000", |bytes| {
+        bytes.extend_from_slice(&header[..40]);
+        bytes.resize(8192, 0);
+    });
+    let (found, report) = seen(&alone, None);
+    assert_eq!((found.blank, report.is_sound()), (vec![FileSlot(0)], true), "{report}");
+    // But for what is something else, and what has something behind it.
     let changes: [fn(&mut Vec<u8>); 5] = [
         |bytes| bytes[0] ^= 1,
         |bytes| bytes[17] ^= 1,
         |bytes| bytes[57] = 1,
         |bytes| bytes[8000] = 1,
-        |bytes| bytes.truncate(100),
+        |bytes| bytes.truncate(4000),
     ];
     for change in changes {
         assert_eq!(kept(40, change), (false, true, false));

@@ -109,7 +109,8 @@ impl DiskFile for SimFile {
         state.tell(|| format!("allocate {} to {len:#x}", self.name));
         let done = match verdict {
             Verdict::Done => len,
-            Verdict::Part(_) => state.rng.below(len as usize + 1) as u64,
+            // Room is found in whole blocks.
+            Verdict::Part(_) => state.rng.below(len as usize + 1) as u64 / super::BLOCK * super::BLOCK,
         };
         let fits = state.grow(self.inode, done);
         let file = state.files.get_mut(&self.inode).expect("an inode");

@@ -264,6 +264,30 @@ fn the_number_of_a_segment_that_is_gone_is_not_used_again() {
 }
 
 #[test]
+fn a_bad_header_is_damage_where_something_lives() {
+    let mut lane = filled();
+    let last = lane.model[&1000].end - 100;
+    let positions: Vec<u64> = lane.model[&1000].alive.range(..last).map(|(at, _)| *at).collect();
+    let disk = lane.disk.clone();
+    let (alive, _) = segment_of(&lane, 1000, last);
+    let (dead, _) = segment_of(&lane, 1000, 300);
+    positions.iter().for_each(|at| lane.settle(1000, *at, *at));
+    lane.settle(1001, 0, 340);
+    // The segment is free, and not used again yet.
+    let before = disk.bytes(&dead.name()).unwrap();
+    lane.rest(30_000);
+    for (slot, is_sound) in [(dead, true), (alive, false)] {
+        let disk = disk.copy();
+        if slot == dead {
+            disk.edit(&slot.name(), |bytes| *bytes = before.clone());
+        }
+        disk.edit(&slot.name(), |bytes| bytes[32] ^= 0xff);
+        let report = Lane::on(disk, limits()).report;
+        assert_eq!((report.is_sound(), report.findings.len()), (is_sound, 1), "{report}");
+    }
+}
+
+#[test]
 fn a_later_version_is_refused() {
     let lane = filled();
     let disk = lane.disk.copy();
