@@ -27,7 +27,7 @@ pub struct Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Closing is not enough: a child process that was just forked has the file open, too, until it runs its program.
+        // Closing is not enough: a child process that was just forked has the file open until it runs its program.
         if let Err(error) = flock(&self.file, FlockOperation::Unlock) {
             log::warn!("cannot unlock {LOCK_NAME}: {error}");
         }
