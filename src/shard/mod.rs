@@ -281,6 +281,7 @@ impl Shard {
     /// Ends a turn: deliveries under credit. Batches and connections to write are listed afterwards.
     pub fn end_turn(&mut self, now: Now) {
         self.settle_ledger();
+        self.release_spent();
         self.keep_up(now);
         self.deliver_active();
         for caller in std::mem::take(&mut self.granting) {

@@ -43,6 +43,8 @@ pub(super) struct Reading {
     sweep_left: usize,
     /// Credit for publishes of other shards that is given back when the journal has caught up.
     withheld: Vec<(ShardId, i64)>,
+    /// Messages that queues have sent away, to be released.
+    spent: Vec<MessageRef>,
 }
 
 impl Reading {
@@ -55,6 +57,7 @@ impl Reading {
             sweep_at: 0,
             sweep_left: 0,
             withheld: Vec::new(),
+            spent: Vec::new(),
         }
     }
 }
@@ -93,13 +96,20 @@ impl Shard {
                 self.ledger.message(index, queue.spec.id, queue.entries.end(), content, survives);
             }
             if room == Room::Away {
-                let blocks = &mut self.blocks;
-                queue.entries.push_away(|message| blocks.release(message));
+                // Not let go yet: another queue may be about to get one of them, too.
+                let spent = &mut self.reading.spent;
+                queue.entries.push_away(|message| spent.push(message));
                 return;
             }
         }
         let message = self.blocks.store_once(content, kept);
         queue.entries.push(message, journalled);
+    }
+
+    /// Lets go of messages that queues have sent away while others got them.
+    #[inline]
+    pub(super) fn release_spent(&mut self) {
+        self.reading.spent.drain(..).for_each(|message| self.blocks.release(message));
     }
 
     /// When memory is short: messages that the journal has are forgotten here, some queues at a time.

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use leveret::amqp::Table;
 use leveret::amqp::frame::{write_body, write_content_header, write_method};
 use leveret::amqp::method::*;
 use leveret::config::store::Fsync;
@@ -62,10 +63,11 @@ fn declare_durable(client: &mut Client, queue: &str) -> u32 {
     }
 }
 
-/// The frames of a persistent message.
+/// The frames of a persistent message; to a queue, or to `amq.fanout` when none is named.
 fn persistent(queue: &str, body: &[u8]) -> Vec<u8> {
     let mut out = vec![];
-    let method = BasicPublish { reserved_1: 0, exchange: "", routing_key: queue, mandatory: false, immediate: false };
+    let exchange = if queue.is_empty() { "amq.fanout" } else { "" };
+    let method = BasicPublish { reserved_1: 0, exchange, routing_key: queue, mandatory: false, immediate: false };
     write_method(&mut out, 1, &method);
     write_content_header(&mut out, 1, body.len() as u64, &[0x10, 0, 2]);
     write_body(&mut out, 1, body, 131_072);
@@ -126,6 +128,38 @@ fn a_server_finds_again_what_was_confirmed() {
     let server = start(&directory, 1);
     let mut client = Client::open(server.local_addr());
     assert_eq!(client.declare("a", true), 0, "they were taken");
+}
+
+#[test]
+fn what_one_queue_sends_away_another_gets_all_the_same() {
+    let scratch = Scratch::new();
+    let mut config = config(&scratch.path("data"), 1);
+    let limits = &mut config.settings.limits;
+    (limits.block_bytes, limits.stored_messages_bytes_max) = (16 << 10, 64 << 10);
+    let server = Server::start(config).unwrap();
+    let mut client = confirming(&server);
+    for queue in ["a", "b"] {
+        declare_durable(&mut client, queue);
+        let (exchange, arguments) = ("amq.fanout", Table::EMPTY);
+        let bind = QueueBind { reserved_1: 0, queue, exchange, routing_key: "", no_wait: false, arguments };
+        client.expect(1, bind, QueueBindOk::ID);
+    }
+    // Small ones, until most of both queues is on the disk, then large ones: memory is short in the middle of a batch.
+    let bodies = |from: u64, to: u64, len: usize| {
+        (from..to).map(move |number| [&number.to_be_bytes()[..], &vec![number as u8; len]].concat())
+    };
+    publish_confirmed(&mut client, "", bodies(0, 3_000, 8), 3_000);
+    for round in 0..20 {
+        let from = 3_000 + round * 64;
+        publish_confirmed(&mut client, "", bodies(from, from + 64, 900), from + 64);
+    }
+    for queue in ["b", "a"] {
+        let mut reader = Client::open(server.local_addr());
+        reader.consume(queue);
+        for body in bodies(0, 3_000, 8).chain(bodies(3_000, 3_000 + 20 * 64, 900)) {
+            assert!(reader.delivered() == body, "{queue}: {:?} is not what came", &body[..8]);
+        }
+    }
 }
 
 #[test]
