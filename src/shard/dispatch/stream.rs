@@ -42,7 +42,7 @@ impl Shard {
         let mut stream = Stream::new(names, input, frame_max, asks_nothing, &self.settings.limits);
         let count;
         if let Some(key) = cached.single {
-            count = self.stream_into(key, &mut [], || stream.next_publish());
+            count = self.stream_into(key, &mut [], &mut SmallVec::new(), || stream.next_publish());
         } else {
             let caller = Caller { shard: self.id.0, connection: id, channel: slot, generation };
             count = self.stream_along(caller, &cached.route, &mut stream);
@@ -146,10 +146,13 @@ impl Shard {
             some.push(content);
         }
         let mut kept = [None; BATCH_MAX];
+        // A queue may send away what it was given before the next one comes to have it.
+        let mut held = SmallVec::new();
         for key in keys {
             let mut contents = some.iter().copied();
-            self.stream_into(*key, &mut kept, || contents.next());
+            self.stream_into(*key, &mut kept, &mut held, || contents.next());
         }
+        held.into_iter().for_each(|message| self.blocks.release(message));
         self.ledger.write_fan(&some);
         some.len() as u64
     }
@@ -159,24 +162,26 @@ impl Shard {
         let mut taken = Taken::new(frames);
         let keys: SmallVec<[QueueKey; 8]> = keys.collect();
         if let [key] = keys[..] {
-            self.stream_into(key, &mut [], || taken.next_publish());
+            self.stream_into(key, &mut [], &mut SmallVec::new(), || taken.next_publish());
             return;
         }
         while self.stream_some(&keys, || taken.next_publish()) > 0 {}
     }
 
-    /// Puts publishes into one queue of this shard, each kept where `kept` says when it goes to others, too. Returns
-    /// how many there were.
+    /// Puts publishes into one queue of this shard, each kept where `kept` says when it goes to others, too; `held`
+    /// gets references to these, to be released at the end. Returns how many there were.
     fn stream_into<'a>(
         &mut self,
         key: QueueKey,
         kept: &mut [Option<MessageRef>],
+        held: &mut SmallVec<[MessageRef; BATCH_MAX]>,
         mut next: impl FnMut() -> Option<Content<'a>>,
     ) -> u64 {
         let Some(mut queue) = self.lift(key) else { return 0 };
         let mut count = 0;
         let several = !kept.is_empty();
         while let Some(content) = next() {
+            let begun = count;
             match queue.next_taker() {
                 Some(id) if queue.life == Life::Alive && queue.entries.is_idle() && queue.is_sole(id) => {
                     count += self.stream_to(&mut queue, id, content, kept, count, &mut next);
@@ -187,6 +192,12 @@ impl Shard {
                     count += 1;
                 }
             };
+            if self.ledger.on {
+                for message in kept.get(begun..count).unwrap_or(&[]).iter().flatten() {
+                    self.blocks.retain(*message);
+                    held.push(*message);
+                }
+            }
         }
         self.put_back(queue);
         count as u64
