@@ -64,6 +64,28 @@ const SCENARIOS: &[Scenario] = &[
     ("rotten_store", store::rot),
 ];
 
+/// Seeds that found something once.
+const FOUND: &[(&str, u64)] = &[
+    ("stopped_in_order", 0xb371_1dd8_a51b_5fd7),
+    ("stopped_in_order", 0x927c_6779_1402_bcec),
+    ("transactions_and_crashes", 0xfd79_ab52_aca7_8f63),
+    ("durable", 0xe08f_7459_8cd7_2b90),
+    ("store", 0x9cf9_8bef_667b_018b),
+    ("store", 0xc9ea_13c4_47b4_7d87),
+    ("store", 0x12bb_4d57_e86a_3bae),
+    ("store", 0x50a_14b6_3dd7_9cb9),
+    ("store", 0xd902_9068_a2a5_3f77),
+    ("rotten_store", 0x129e_99d2_bee8_2b27),
+    ("rotten_store", 0x16bc_470f_587e_8ed5),
+];
+
+#[test]
+fn what_was_found_once_is_not_found_again() {
+    for (name, seed) in FOUND {
+        scenario(name).1(*seed, false);
+    }
+}
+
 fn scenario(name: &str) -> &'static Scenario {
     SCENARIOS.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("no scenario {name}"))
 }
