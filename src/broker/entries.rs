@@ -184,10 +184,16 @@ impl Entries {
         position
     }
 
+    /// Where the first ready message lies, if there is one.
+    #[inline]
+    fn first_ready(&self) -> Position {
+        self.returned.first().copied().unwrap_or(self.cursor)
+    }
+
     /// The first ready message, without taking it.
     #[inline]
     pub fn peek(&self) -> Option<Taken> {
-        let position = self.returned.first().copied().unwrap_or(self.cursor);
+        let position = self.first_ready();
         let Entry { message, redelivered, stored, .. } = self.entry(position)?;
         Some(Taken { position, message, redelivered, stored })
     }
@@ -195,7 +201,7 @@ impl Entries {
     /// Hands the first ready message to `taker`.
     #[inline]
     pub fn take(&mut self, taker: u32) -> Option<Taken> {
-        let position = self.returned.first().copied().unwrap_or(self.cursor);
+        let position = self.first_ready();
         let entry = self.entry_mut(position)?;
         entry.taker = taker;
         let Entry { message, redelivered, stored, .. } = *entry;

@@ -12,7 +12,7 @@ use super::Taker;
 #[derive(Debug)]
 pub(super) struct SingleActive {
     /// Priorities count.
-    pub(super) by_priority: bool,
+    by_priority: bool,
     /// All consumers, as they came.
     order: Vec<u32>,
     active: Option<u32>,
