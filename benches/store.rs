@@ -40,7 +40,7 @@ struct Bench {
 }
 
 fn id(queue: u64) -> QueueId {
-    QueueId(1 << 40 | queue)
+    QueueId(1 << 32 | queue)
 }
 
 fn written() -> u64 {
@@ -120,6 +120,7 @@ impl Bench {
             to: self.each,
             bytes_max: self.limits.fetch_bytes_max,
             count_max: COUNT_MAX,
+            only: vec![],
             buffer: std::mem::take(&mut self.buffer),
         };
         self.keeper.fetch(fetch);

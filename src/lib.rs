@@ -22,7 +22,8 @@ pub mod store;
 pub mod time;
 
 pub use config::Config;
-pub use server::{Server, StartError};
+pub use server::{Administrator, Server, StartError};
+pub use shard::admin;
 
 /// The examples of the README, run as tests.
 #[cfg(doctest)]

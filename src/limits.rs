@@ -66,6 +66,10 @@ pub struct Limits {
     pub mesh_bytes_max: i64,
     /// Routes that a shard remembers, by exchange and routing key.
     pub route_cache_max: usize,
+    /// Messages that an exchange of type x-recent-history remembers, whatever its arguments say.
+    pub history_messages_max: u64,
+    /// Bytes of their bodies.
+    pub history_bytes_max: u64,
     /// Time for a connection to get from the first byte to connection.open-ok.
     pub handshake_ms: u64,
     /// Silence before the socket of a refused log-in is closed; slows guessing down.
@@ -128,6 +132,8 @@ impl Default for Limits {
             publish_credit_bytes: 4 << 20,
             mesh_bytes_max: 1 << 30,
             route_cache_max: 16 << 10,
+            history_messages_max: 16 << 10,
+            history_bytes_max: 16 << 20,
             handshake_ms: 10_000,
             refusal_delay_ms: 3_000,
             close_wait_ms: 30_000,

@@ -49,6 +49,8 @@ pub struct Plan {
     /// Queues, each with one consumer that has a connection of its own.
     pub queues: usize,
     pub exchange: Exchange,
+    /// Arguments of the queues.
+    pub arguments: &'static [(&'static str, Value<'static>)],
     /// Bytes of each body.
     pub size: usize,
     /// With many properties and a header table, or none.
@@ -72,6 +74,7 @@ const BASE: Plan = Plan {
     publishers: 1,
     queues: 1,
     exchange: Exchange::Direct,
+    arguments: &[],
     size: 16,
     has_properties: false,
     batch: 100,
@@ -101,6 +104,24 @@ pub const PLANS: &[Plan] = &[
     Plan { name: "ack-confirm-1k", what: "1 KiB, acks of 100, confirms", size: 1024, ..ACKED },
     Plan { name: "single-ack", what: "an ack for each message, confirms", take: Take::Ack(1), ..ACKED },
     Plan { name: "transaction", what: "acks of 100, a commit for each 100", commits: true, confirms: false, ..ACKED },
+    Plan {
+        name: "quorum-ack-confirm",
+        what: "a quorum queue, acks of 100, confirms",
+        arguments: &[("x-queue-type", Value::LongStr(b"quorum"))],
+        ..ACKED
+    },
+    Plan {
+        name: "ttl-auto-ack",
+        what: "a queue with a TTL, automatic acknowledgement",
+        arguments: &[("x-message-ttl", Value::I32(60_000))],
+        ..BASE
+    },
+    Plan {
+        name: "quorum-drain",
+        what: "a backlog of a quorum queue is taken, acks of 100",
+        arguments: &[("x-queue-type", Value::LongStr(b"quorum"))],
+        ..DRAINED
+    },
     Plan { name: "get", what: "basic.get without acknowledgement", take: Take::Get, ..BASE },
     Plan { name: "properties", what: "many properties and three headers", has_properties: true, ..BASE },
     Plan { name: "default-exchange", what: "by the default exchange", exchange: Exchange::Default, ..BASE },
@@ -241,7 +262,11 @@ impl Plan {
     pub fn declare(&self, queue: usize) -> Vec<u8> {
         let (exchange, name) = (self.exchange_name(), format!("queue-{queue:02}"));
         let mut out = vec![];
-        say::declare_queue(&mut out, &name);
+        let mut arguments = TableWriter::new();
+        for (key, value) in self.arguments {
+            arguments.put(key, *value);
+        }
+        say::declare_queue(&mut out, &name, arguments.table());
         if self.exchange != Exchange::Default {
             say::declare_exchange(&mut out, exchange, exchange);
         }

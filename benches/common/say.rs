@@ -34,8 +34,9 @@ pub fn method<M: Encode>(out: &mut Vec<u8>, method: M) {
     write_method(out, 1, &method);
 }
 
-pub fn declare_queue(out: &mut Vec<u8>, queue: &str) {
-    method(out, QueueDeclare { no_wait: true, ..short::declare(queue) });
+pub fn declare_queue(out: &mut Vec<u8>, queue: &str, arguments: Table<'_>) {
+    let durable = !arguments.is_empty();
+    method(out, QueueDeclare { no_wait: true, durable, arguments, ..short::declare(queue) });
 }
 
 pub fn declare_exchange(out: &mut Vec<u8>, exchange: &str, kind: &str) {

@@ -13,7 +13,7 @@ pub mod reply_code;
 pub mod table;
 
 pub use codec::{DecodeError, LongStr, Reader};
-pub use content::Content;
+pub use content::{Content, Stamp};
 pub use frame::{Frame, FrameHeader, FrameKind};
 pub use method::Method;
 pub use properties::{Properties, PropertyFlags};

@@ -15,6 +15,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 mod away;
+mod held;
 
 use super::message::MessageRef;
 use away::Away;
@@ -23,6 +24,8 @@ pub use away::{Brought, KEPT, Room};
 /// A place in a queue: counts up by one per enqueued message, never reused.
 pub type Position = u64;
 
+/// Holds entries that wait before they are ready again.
+pub const RESTS: u32 = u32::MAX - 3;
 /// Holds entries that a transaction has settled whose commit is under way: they are out of reach for everybody else.
 pub const HELD: u32 = u32::MAX - 2;
 const NO_TAKER: u32 = u32::MAX;
@@ -98,6 +101,11 @@ pub struct Entries {
 }
 
 impl Entries {
+    /// None, and the first will have this position.
+    pub fn starting_at(position: Position) -> Entries {
+        Entries { base: position, cursor: position, ..Entries::default() }
+    }
+
     /// Ready messages.
     #[inline]
     pub fn ready(&self) -> usize {
@@ -245,12 +253,6 @@ impl Entries {
         Some((message, stored))
     }
 
-    /// Has [`HELD`] hold an entry that `taker` holds. Returns whether the taker held it.
-    pub fn hold(&mut self, position: Position, taker: u32) -> bool {
-        let entry = self.entry_mut(position).filter(|entry| entry.taker == taker);
-        entry.map(|entry| entry.taker = HELD).is_some()
-    }
-
     /// Makes an entry that `taker` holds ready again, in its old place; it counts as redelivered. Returns whether the
     /// journal has the message and does not know this; `None` when the taker holds no such entry.
     pub fn requeue(&mut self, position: Position, taker: u32) -> Option<bool> {
@@ -322,7 +324,7 @@ impl Entries {
         if let Some(away) = &mut self.away {
             removed.list.append(&mut away.tail);
         }
-        *self = Entries { base: end, cursor: end, ..Entries::default() };
+        *self = Entries::starting_at(end);
         removed
     }
 

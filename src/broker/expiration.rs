@@ -3,6 +3,11 @@
 /// The longest expiration: ten years, in milliseconds.
 const EXPIRATION_MAX_MS: u64 = 315_360_000_000;
 
+/// An expiration in milliseconds, if it is one.
+pub fn parse(text: &str) -> Option<u64> {
+    if error(text).is_some() { None } else { text.trim_start_matches(['+', '-']).parse().ok() }
+}
+
 /// What is wrong with an expiration property (rabbitmq-semantics.md section 9, number 7).
 pub fn error(text: &str) -> Option<String> {
     let (sign, digits) = match text.as_bytes().first() {

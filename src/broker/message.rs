@@ -19,6 +19,18 @@ pub struct MessageRef {
     offset: u32,
 }
 
+impl MessageRef {
+    /// Block and offset.
+    pub fn parts(self) -> (u32, u32) {
+        (self.block, self.offset)
+    }
+
+    /// From what [`parts`](MessageRef::parts) gave.
+    pub fn of(block: u32, offset: u32) -> MessageRef {
+        MessageRef { block, offset }
+    }
+}
+
 #[derive(Debug)]
 enum Memory {
     /// Appended to until full.

@@ -8,9 +8,15 @@ use smallvec::SmallVec;
 
 use super::entries::Entries;
 use super::queue_arguments::{QueueType, is_single_active};
+use super::rules::Rules;
 use super::topology::{QueueKey, QueueSpec};
+use crate::time::Now;
+use ruled::Ruled;
 use single_active::SingleActive;
 
+pub mod delays;
+mod messages;
+pub mod ruled;
 mod single_active;
 
 /// Priorities kept without a consumer in their ring.
@@ -84,8 +90,10 @@ pub struct Queue {
     pub key: QueueKey,
     /// What it was declared as.
     pub spec: Arc<QueueSpec>,
-    /// Its messages.
+    /// Its messages; those of the common priority, where priorities are told apart.
     pub entries: Entries,
+    /// What it has beside them when it goes by rules.
+    pub ruled: Option<Box<Ruled>>,
     /// Alive or dying.
     pub life: Life,
     /// Listed among the queues that may have something to deliver.
@@ -108,6 +116,7 @@ impl Queue {
             key,
             spec,
             entries: Entries::default(),
+            ruled: None,
             life: Life::Alive,
             active: false,
             takers: Slab::new(),
@@ -116,6 +125,32 @@ impl Queue {
             exclusive: None,
             had_consumer: false,
             single,
+        }
+    }
+
+    /// Has it go by these rules from now on.
+    pub fn set_rules(&mut self, rules: Rules, now: Now) {
+        match &mut self.ruled {
+            Some(ruled) => ruled.set(&self.spec, rules),
+            None if rules.is_plain() => {}
+            None => self.ruled = Some(Box::new(Ruled::new(&self.spec, rules, now))),
+        }
+    }
+
+    /// What it has beside its entries, made if need be.
+    pub fn ruled_or_new(&mut self, now: Now) -> &mut Ruled {
+        self.ruled.get_or_insert_with(|| Box::new(Ruled::new(&self.spec, Rules::default(), now)))
+    }
+
+    /// Has what it delivers copied from now on, or not.
+    pub fn set_traced(&mut self, traced: bool, now: Now) {
+        if traced {
+            self.ruled_or_new(now).traced = true;
+        } else if let Some(ruled) = &mut self.ruled {
+            ruled.traced = false;
+            if ruled.is_spare() {
+                self.ruled = None;
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! Arguments of queues and of their consumers: which there are, for which type of queue, and what they may be
 //! (reference section 8; RabbitMQ's `rabbit_amqqueue`, `rabbit_classic_queue`, `rabbit_quorum_queue`).
 
+use super::deduplication::SIZE_MAX;
 use super::topology::QueueSpec;
 use crate::amqp::{Table, Value};
 
@@ -32,6 +33,15 @@ impl QueueType {
         name.and_then(QueueType::named).unwrap_or(QueueType::Classic)
     }
 
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            QueueType::Classic => "classic",
+            QueueType::Quorum => "quorum",
+            QueueType::Stream => "stream",
+        }
+    }
+
     /// RabbitMQ's name for it in texts.
     pub fn module(self) -> &'static str {
         match self {
@@ -46,7 +56,8 @@ impl QueueType {
         QueueType::of(queue.table())
     }
 
-    fn bit(self) -> u8 {
+    /// A bit of its own.
+    pub const fn bit(self) -> u8 {
         1 << self as u8
     }
 }
@@ -130,7 +141,18 @@ const OF_QUEUES: &[Argument] = &[
     Argument("x-queue-type", C | Q | S, queue_type),
     Argument("x-quorum-initial-group-size", Q, positive),
     Argument("x-initial-cluster-size", S, positive),
-    Argument("x-delivery-limit", Q, whole),
+    // A classic queue knows it beside retries only: see `check`.
+    Argument("x-delivery-limit", C | Q, whole),
+    // RabbitMQ has retries for quorum queues, LavinMQ for classic ones, without a type and with a multiplier.
+    Argument("x-delayed-retry-type", C | Q, |value, _| {
+        one_of(value, &["disabled", "all", "failed", "returned"], "invalid_delayed_retry_type")
+    }),
+    Argument("x-delayed-retry-min", C | Q, |value, _| duration(value, 0)),
+    Argument("x-delayed-retry-max", C | Q, |value, _| duration(value, 0)),
+    Argument("x-delayed-retry-multiplier", C | Q, |value, _| match at_least(value, 1)? {
+        factor if factor > i32::MAX.into() => said(format!("{{value_too_large,{factor}}}")),
+        _ => Ok(()),
+    }),
     Argument("x-consumer-timeout", Q, count),
     Argument("x-consumer-disconnected-timeout", Q, count),
     Argument("x-max-age", S, max_age),
@@ -148,6 +170,29 @@ const OF_QUEUES: &[Argument] = &[
     Argument("x-queue-leader-locator", C | Q | S, locator),
     Argument("x-queue-master-locator", C, locator),
 ];
+
+/// Those of de-duplication, which exchanges have, too (the RabbitMQ plugin of that name, LavinMQ).
+const OF_DEDUPLICATION: &[Argument] = &[
+    Argument("x-message-deduplication", C | Q, |value, _| match value {
+        Value::Bool(_) => Ok(()),
+        _ => unacceptable(value),
+    }),
+    Argument("x-cache-size", C | Q, |value, _| match at_least(value, 1)? {
+        size if size > SIZE_MAX.into() => said(format!("{{max_value_exceeded,{size}}}")),
+        _ => Ok(()),
+    }),
+    Argument("x-cache-ttl", C | Q, |value, _| duration(value, 1)),
+    Argument("x-deduplication-header", C | Q, |value, _| text(value).and(Ok(()))),
+];
+
+/// Checks the arguments of de-duplication that a queue or an exchange has.
+///
+/// # Errors
+///
+/// The first that is refused.
+pub fn check_deduplication(arguments: Table<'_>) -> Result<(), Refusal> {
+    check_all(OF_DEDUPLICATION, arguments, QueueType::Classic)
+}
 
 const OF_CONSUMERS: &[Argument] = &[
     Argument("x-priority", C | Q, whole),
@@ -168,6 +213,11 @@ pub fn check(arguments: Table<'_>) -> Result<QueueType, Refusal> {
     }
     let queue_type = QueueType::of(arguments);
     check_all(OF_QUEUES, arguments, queue_type)?;
+    check_deduplication(arguments)?;
+    let has = |key| arguments.find(key).is_some();
+    if queue_type == QueueType::Classic && has("x-delivery-limit") && !has("x-delayed-retry-min") {
+        return Err(Refusal::Type("x-delivery-limit", queue_type.module()));
+    }
     Ok(queue_type)
 }
 
@@ -286,12 +336,16 @@ fn locator(value: Value<'_>, _: Table<'_>) -> Result<(), Fault> {
     one_of(value, &names, "invalid_queue_locator_arg")
 }
 
-/// Digits and a unit.
 fn max_age(value: Value<'_>, _: Table<'_>) -> Result<(), Fault> {
-    match text(value)? {
-        [digits @ .., b'Y' | b'M' | b'D' | b'h' | b'm' | b's'] if is_number(digits) => Ok(()),
-        _ => said("invalid_max_age".to_owned()),
+    match is_max_age(text(value)?) {
+        true => Ok(()),
+        false => said("invalid_max_age".to_owned()),
     }
+}
+
+/// Whether a text is an age: digits and a unit.
+pub fn is_max_age(text: &[u8]) -> bool {
+    matches!(text, [digits @ .., b'Y' | b'M' | b'D' | b'h' | b'm' | b's'] if is_number(digits))
 }
 
 fn is_number(digits: &[u8]) -> bool {

@@ -2,7 +2,10 @@
 
 use smallvec::SmallVec;
 
-use super::exchange::Destination;
+use super::deduplication::Deduplication;
+use super::delay;
+use super::exchange::{Asked, Destination, recent_history};
+use super::queue::ruled::history_of;
 use super::topology::{Exchange, QueueKey, Topology};
 use crate::amqp::{Properties, Table, Value};
 
@@ -18,14 +21,25 @@ pub struct Route {
     pub remote: SmallVec<[(u8, Keys); 1]>,
     /// Other shards with a durable queue among theirs, by bit.
     pub remote_durable: u64,
+    /// Whether one of the queues has all of its messages survive.
+    pub keeps: bool,
+    /// Whether one of the queues may refuse a publish.
+    pub may_reject: bool,
     /// Whether it depends on nothing but the key and the exchange's epoch.
     pub cacheable: bool,
+    /// How many of the queues are those of exchanges that remember: they are no destinations.
+    pub histories: u32,
 }
 
 impl Route {
     /// Whether it leads nowhere.
     pub fn is_empty(&self) -> bool {
         self.local.is_empty() && self.remote.is_empty()
+    }
+
+    /// Whether it leads to nobody: to no queue but where exchanges remember. Then a message may have to be returned.
+    pub fn is_unroutable(&self) -> bool {
+        self.is_empty() || self.histories > 0 && self.len() == self.histories as usize
     }
 
     /// How many queues it leads to.
@@ -36,22 +50,45 @@ impl Route {
 
 impl Topology {
     /// Routes a message published to `exchange` under `keys` (the routing key, then CC and BCC), seen from shard `me`.
+    /// Of the properties, exchanges look at the headers, correlation-id, message-id and timestamp.
     ///
     /// Exchanges reached by bindings are visited once each, so cycles end; an alternate exchange is asked where its
     /// exchange matched nothing at all.
-    pub fn route(&self, exchange: &Exchange, keys: &[&str], headers: Option<Table<'_>>, me: u8) -> Route {
-        let mut route = Route { cacheable: keys.len() == 1, ..Route::default() };
+    pub fn route(&self, exchange: &Exchange, keys: &[&str], properties: &Properties<'_>, me: u8) -> Route {
+        self.route_from(exchange, keys, properties, me, None)
+    }
+
+    /// Routes a message that has waited in the queue of `exchange`, and was not taken before.
+    pub fn route_on(&self, exchange: &Exchange, keys: &[&str], properties: &Properties<'_>, me: u8) -> Route {
+        self.route_from(exchange, keys, properties, me, Some(exchange.key.slot))
+    }
+
+    fn route_from(
+        &self,
+        exchange: &Exchange,
+        keys: &[&str],
+        properties: &Properties<'_>,
+        me: u8,
+        passed: Option<u32>,
+    ) -> Route {
+        // What is traced goes by the slow path.
+        let cacheable = keys.len() == 1 && !self.is_traced(exchange.spec.vhost);
+        let mut route = Route { cacheable, ..Route::default() };
         let mut queues: SmallVec<[u32; 8]> = SmallVec::new();
         if exchange.spec.name.is_empty() {
             // The default exchange: whoever caches this asks whether the queue still lives.
             self.route_default(exchange, keys, &mut queues);
         } else {
-            self.route_through(exchange, keys, headers, &mut queues, &mut route.cacheable);
+            let asked = Asked { keys, properties, shard: me, lots: &self.lots };
+            self.route_through(exchange, &asked, passed, &mut queues, &mut route.cacheable);
         }
         queues.sort_unstable();
         queues.dedup();
         for slot in queues {
             let Some(record) = self.queue_at(slot) else { continue };
+            route.may_reject |= self.may_reject(record);
+            route.keeps |= record.keeps;
+            route.histories += u32::from(history_of(&record.spec).is_some());
             if record.spec.owner == me {
                 route.local.push(record.key);
                 continue;
@@ -68,15 +105,16 @@ impl Topology {
 
     fn route_default(&self, exchange: &Exchange, keys: &[&str], queues: &mut SmallVec<[u32; 8]>) {
         for key in keys {
-            queues.extend(self.find_queue(exchange.spec.vhost, key).map(|queue| queue.key.slot));
+            let queue = self.find_queue(exchange.spec.vhost, key).filter(|queue| !queue.is_internal);
+            queues.extend(queue.map(|queue| queue.key.slot));
         }
     }
 
     fn route_through(
         &self,
         exchange: &Exchange,
-        keys: &[&str],
-        headers: Option<Table<'_>>,
+        asked: &Asked<'_>,
+        passed: Option<u32>,
         queues: &mut SmallVec<[u32; 8]>,
         cacheable: &mut bool,
     ) {
@@ -88,17 +126,30 @@ impl Topology {
                 continue;
             };
             if exchange.spec.name.is_empty() {
-                self.route_default(exchange, keys, queues);
+                self.route_default(exchange, asked.keys, queues);
                 *cacheable = false;
                 continue;
             }
-            *cacheable &= !exchange.table.needs_headers();
-            let mut found: SmallVec<[Destination; 8]> = SmallVec::new();
-            for key in keys {
-                exchange.table.route(key, headers, &mut found);
+            if let Some(delays) = exchange.delays {
+                *cacheable = false;
+                let is_named = |rule: &Deduplication| rule.name(asked.properties).is_some();
+                let tells = passed != Some(slot) && exchange.deduplication.as_deref().is_some_and(is_named);
+                if tells || delay::of(asked.properties.headers) > 0 {
+                    queues.push(delays.slot);
+                    continue;
+                }
             }
+            if let Some(history) = exchange.history {
+                *cacheable = false;
+                if recent_history::is_remembered(asked.properties.headers) {
+                    queues.push(history.slot);
+                }
+            }
+            *cacheable &= exchange.table.is_cacheable();
+            let mut found: SmallVec<[Destination; 8]> = SmallVec::new();
+            exchange.table.route(asked, &mut found);
             if found.is_empty()
-                && let Some(alternate) = &exchange.spec.alternate
+                && let Some(alternate) = &exchange.alternate
                 && let Some(alternate) = self.find_exchange(exchange.spec.vhost, alternate)
                 && !visited.contains(&alternate.key.slot)
             {

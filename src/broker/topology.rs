@@ -3,14 +3,24 @@
 //! Slots are handed out by the tables themselves. As all copies apply the same log, a slot means the same object on
 //! every shard that has applied the same version; a generation tells an object from others that had its slot.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ahash::RandomState;
 use slab::Slab;
 use smallvec::SmallVec;
 
-use super::exchange::{Destination, ExchangeKind, RoutingTable};
+use super::deduplication::Deduplication;
+use super::exchange::{Destination, ExchangeKind, Lots, RoutingTable, Target};
+use super::parameters::{Parameter, ParameterKey, UserLimits};
+use super::queue::ruled::{delays_of, history_of, is_internal};
+use super::queue_arguments::QueueType;
+use super::rules::Rules;
 use crate::amqp::Table;
+pub use vhosts::{Vhost, VhostSpec};
+
+mod cascade;
+mod vhosts;
 
 /// A hash map with the shard's seed.
 pub type Map<K, V> = std::collections::HashMap<K, V, RandomState>;
@@ -75,8 +85,12 @@ pub struct ExchangeSpec {
     pub vhost: VhostId,
     /// Its name.
     pub name: Arc<str>,
-    /// Its type.
+    /// Its type; that by which messages are routed in the end, if it delays them.
     pub kind: ExchangeKind,
+    /// It delays messages (type x-delayed-message).
+    pub delayed: bool,
+    /// It takes each message once (type x-message-deduplication).
+    pub unique: bool,
     /// Survives a restart (with a store).
     pub durable: bool,
     /// Goes with its last binding as a source.
@@ -89,7 +103,32 @@ pub struct ExchangeSpec {
     pub alternate: Option<Arc<str>>,
 }
 
+/// The name of the type of exchanges that delay messages.
+pub const DELAYED: &str = "x-delayed-message";
+/// The name of the type of exchanges that take each message once.
+pub const UNIQUE: &str = "x-message-deduplication";
+
 impl ExchangeSpec {
+    /// The name of its type.
+    pub fn type_name(&self) -> &'static str {
+        match (self.delayed, self.unique) {
+            (true, _) => DELAYED,
+            (_, true) => UNIQUE,
+            _ => self.kind.name(),
+        }
+    }
+
+    /// How it tells messages apart, if it does. It has no messages of its own to go by.
+    pub fn deduplication(&self) -> Option<Deduplication> {
+        let rule = Deduplication::of(self.table(), self.unique)?;
+        Some(Deduplication { by_content: false, ..rule })
+    }
+
+    /// Whether messages may wait at it, in a queue of its own, before they are routed.
+    pub fn has_queue(&self) -> bool {
+        self.delayed || self.deduplication().is_some()
+    }
+
     /// The arguments.
     pub fn table(&self) -> Table<'_> {
         Table::check(&self.arguments).unwrap_or_default()
@@ -135,6 +174,20 @@ pub enum Change {
     Bound(BindingSpec),
     /// A binding goes.
     Unbound(BindingSpec),
+    /// A new virtual host, without any names.
+    VhostAdded(Arc<VhostSpec>),
+    /// A virtual host is something else now.
+    VhostUpdated(VhostId, Arc<VhostSpec>),
+    /// A virtual host is to go: it takes no names any more.
+    VhostClosing(VhostId),
+    /// A virtual host without names goes, with its parameters.
+    VhostDeleted(VhostId),
+    /// A parameter is new, or has a new value.
+    ParameterSet(Arc<Parameter>),
+    /// A parameter goes.
+    ParameterCleared(ParameterKey),
+    /// What happens in a virtual host is copied to its trace exchange from now on, or not any more.
+    Traced(VhostId, bool),
 }
 
 /// What an applied change means for the shard.
@@ -144,6 +197,17 @@ pub enum Applied {
     QueueDeclared(QueueKey, Arc<QueueSpec>),
     /// This queue is gone from the tables.
     QueueDeleted(QueueKey),
+    /// This virtual host is to go.
+    VhostClosing(VhostId),
+    /// This virtual host is traced now, or not any more.
+    Traced(VhostId),
+    /// The policies of a virtual host are others now.
+    Policies {
+        /// The virtual host.
+        vhost: VhostId,
+        /// Queues may refuse publishes that did not before, or the other way round.
+        routes: bool,
+    },
     /// Nothing that concerns queues.
     Other,
 }
@@ -155,6 +219,12 @@ pub struct QueueRecord {
     pub key: QueueKey,
     /// What it is.
     pub spec: Arc<QueueSpec>,
+    /// Its arguments have it refuse publishes when it is full.
+    rejects: bool,
+    /// All its messages survive: it is a quorum queue.
+    pub keeps: bool,
+    /// It is the queue of an exchange that delays or remembers: nobody's but the exchange's.
+    pub is_internal: bool,
     /// Exchanges that have, or had, bindings to it.
     sources: SmallVec<[u32; 2]>,
 }
@@ -168,82 +238,77 @@ pub struct Exchange {
     pub spec: Arc<ExchangeSpec>,
     /// Its bindings as a source.
     pub table: RoutingTable,
+    /// Where messages go that match nothing: what its argument says, or a policy.
+    pub alternate: Option<Arc<str>>,
+    /// How it tells messages apart, if it does.
+    pub deduplication: Option<Box<Deduplication>>,
+    /// Where its messages wait before they are routed, if they do.
+    pub delays: Option<QueueKey>,
+    /// Where its last messages are, if it remembers them.
+    pub history: Option<QueueKey>,
     /// Raised whenever what it routes to may have changed; unique over all exchanges and times.
     pub epoch: u64,
     sources: SmallVec<[u32; 2]>,
-}
-
-/// A virtual host's names.
-#[derive(Debug)]
-pub struct Vhost {
-    /// Its name.
-    pub name: Arc<str>,
-    exchanges: Map<Arc<str>, u32>,
-    queues: Map<Arc<str>, u32>,
-    /// Exchanges by the name of their alternate exchange.
-    alternates: Map<Arc<str>, Vec<u32>>,
 }
 
 /// The tables of all names and bindings.
 #[derive(Debug)]
 pub struct Topology {
     version: u64,
-    vhosts: Vec<Vhost>,
+    /// Those that are gone stay empty.
+    vhosts: Vec<Option<Box<Vhost>>>,
+    /// Virtual hosts by name.
+    names: Map<Arc<str>, VhostId>,
+    parameters: BTreeMap<ParameterKey, Arc<Parameter>>,
+    /// The users that have limits.
+    users: BTreeMap<Arc<str>, UserLimits>,
     queues: Slab<QueueRecord>,
     exchanges: Slab<Exchange>,
     /// Numbers of durable exchanges that have gone with the last binding that held them.
     abandoned: Vec<u64>,
+    /// The epoch of the change that is being made.
+    epochs: u64,
+    /// Queues of exchanges that delayed or remembered messages and are gone.
+    orphans: Vec<QueueKey>,
+    /// For exchanges that leave it to chance; unlike all else, not the same on every copy.
+    pub(super) lots: Lots,
     hash: RandomState,
 }
 
 impl Topology {
-    /// Tables with the virtual hosts' pre-declared exchanges (rabbitmq-semantics.md section 5).
+    /// Tables with these virtual hosts and their pre-declared exchanges (rabbitmq-semantics.md section 5).
     pub fn new(vhosts: &[String], hash: RandomState) -> Topology {
+        Topology::with_vhosts(&VhostSpec::configured(vhosts), hash)
+    }
+
+    /// The same for virtual hosts that may be more than names.
+    pub fn with_vhosts(vhosts: &[Arc<VhostSpec>], hash: RandomState) -> Topology {
         let mut topology = Topology {
             version: 0,
             vhosts: Vec::new(),
+            names: Map::with_hasher(hash.clone()),
+            parameters: BTreeMap::new(),
+            users: BTreeMap::new(),
             queues: Slab::new(),
             exchanges: Slab::new(),
             abandoned: Vec::new(),
+            epochs: 0,
+            orphans: Vec::new(),
+            lots: Lots::default(),
             hash,
         };
-        for name in vhosts {
-            topology.add_vhost(name);
+        for (vhost, spec) in (0..).zip(vhosts) {
+            topology.add_vhost(spec);
+            if spec.predeclared != 0 {
+                topology.predeclare(vhost, spec.predeclared);
+            }
         }
         topology
     }
 
-    fn add_vhost(&mut self, name: &str) {
-        let vhost = self.vhosts.len() as VhostId;
-        let map = || Map::with_hasher(self.hash.clone());
-        let names = Vhost {
-            name: name.into(),
-            exchanges: map(),
-            queues: map(),
-            alternates: Map::with_hasher(self.hash.clone()),
-        };
-        self.vhosts.push(names);
-        for (name, kind, internal) in [
-            ("", ExchangeKind::Direct, false),
-            ("amq.direct", ExchangeKind::Direct, false),
-            ("amq.fanout", ExchangeKind::Fanout, false),
-            ("amq.topic", ExchangeKind::Topic, false),
-            ("amq.headers", ExchangeKind::Headers, false),
-            ("amq.match", ExchangeKind::Headers, false),
-            ("amq.rabbitmq.trace", ExchangeKind::Topic, true),
-        ] {
-            self.apply(&Change::ExchangeDeclared(Arc::new(ExchangeSpec {
-                id: self.version + 1,
-                vhost,
-                name: name.into(),
-                kind,
-                durable: true,
-                auto_delete: false,
-                internal,
-                arguments: Box::default(),
-                alternate: None,
-            })));
-        }
+    /// The same tables, whose exchanges draw other lots.
+    pub fn with_lots(self, seed: u64) -> Topology {
+        Topology { lots: Lots::new(seed), ..self }
     }
 
     /// The number of changes applied.
@@ -257,20 +322,15 @@ impl Topology {
         std::mem::take(&mut self.abandoned)
     }
 
-    /// The virtual host of this name.
-    pub fn find_vhost(&self, name: &str) -> Option<VhostId> {
-        self.vhosts.iter().position(|vhost| &*vhost.name == name).map(|at| at as VhostId)
-    }
-
-    /// A virtual host's name.
-    pub fn vhost_name(&self, vhost: VhostId) -> &str {
-        self.vhosts.get(vhost as usize).map_or("", |vhost| &vhost.name)
+    /// Takes the queues of exchanges that delayed or remembered messages and are gone.
+    pub fn take_orphans(&mut self) -> Vec<QueueKey> {
+        std::mem::take(&mut self.orphans)
     }
 
     /// The queue of this name.
     #[inline]
     pub fn find_queue(&self, vhost: VhostId, name: &str) -> Option<&QueueRecord> {
-        let slot = *self.vhosts.get(vhost as usize)?.queues.get(name)?;
+        let slot = *self.vhost(vhost)?.queues.get(name)?;
         self.queues.get(slot as usize)
     }
 
@@ -289,7 +349,7 @@ impl Topology {
     /// The exchange of this name.
     #[inline]
     pub fn find_exchange(&self, vhost: VhostId, name: &str) -> Option<&Exchange> {
-        let slot = *self.vhosts.get(vhost as usize)?.exchanges.get(name)?;
+        let slot = *self.vhost(vhost)?.exchanges.get(name)?;
         self.exchanges.get(slot as usize)
     }
 
@@ -312,34 +372,58 @@ impl Topology {
     /// Whether a change still makes sense: names free, objects there. Only the writer of the log asks.
     pub fn admits(&self, change: &Change) -> bool {
         match change {
-            Change::QueueDeclared(spec) => self.find_queue(spec.vhost, &spec.name).is_none(),
-            Change::QueueDeleted(key) => self.queue(*key).is_some(),
-            Change::ExchangeDeclared(spec) => self.find_exchange(spec.vhost, &spec.name).is_none(),
-            Change::ExchangeDeleted(key) => self.exchange(*key).is_some(),
-            Change::Bound(spec) | Change::Unbound(spec) => {
-                self.exchange(spec.source).is_some()
-                    && match spec.destination {
-                        Destination::Queue(slot) => {
-                            self.queue(QueueKey { slot, generation: spec.destination_generation }).is_some()
-                        }
-                        Destination::Exchange(slot) => {
-                            self.exchange(ExchangeKey { slot, generation: spec.destination_generation }).is_some()
-                        }
-                    }
+            Change::QueueDeclared(spec) => {
+                self.is_open(spec.vhost) && self.find_queue(spec.vhost, &spec.name).is_none()
             }
+            Change::QueueDeleted(key) => self.queue(*key).is_some(),
+            Change::ExchangeDeclared(spec) => {
+                self.is_open(spec.vhost) && self.find_exchange(spec.vhost, &spec.name).is_none()
+            }
+            Change::ExchangeDeleted(key) => self.exchange(*key).is_some(),
+            Change::Bound(spec) => {
+                let arguments = Table::check(&spec.arguments).unwrap_or_default();
+                let source = self.exchange(spec.source);
+                self.has_destination(spec)
+                    && source.is_some_and(|source| source.table.takes(spec.destination, &spec.key, arguments))
+            }
+            Change::Unbound(spec) => self.exchange(spec.source).is_some() && self.has_destination(spec),
+            _ => self.admits_vhost_change(change),
+        }
+    }
+
+    fn has_destination(&self, spec: &BindingSpec) -> bool {
+        let generation = spec.destination_generation;
+        match spec.destination {
+            Destination::Queue(slot) => self.queue(QueueKey { slot, generation }).is_some(),
+            Destination::Exchange(slot) => self.exchange(ExchangeKey { slot, generation }).is_some(),
         }
     }
 
     /// Applies the next change of the log.
     pub fn apply(&mut self, change: &Change) -> Applied {
         self.version += 1;
+        self.epochs += 1;
         let generation = self.version as u32;
         match change {
             Change::QueueDeclared(spec) => {
                 let entry = self.queues.vacant_entry();
                 let key = QueueKey { slot: entry.key() as u32, generation };
-                entry.insert(QueueRecord { key, spec: spec.clone(), sources: SmallVec::new() });
-                if let Some(vhost) = self.vhosts.get_mut(spec.vhost as usize) {
+                let rejects = Rules::of(spec).rejects();
+                let (delays, history) = (delays_of(spec), history_of(spec));
+                let is_internal = is_internal(spec);
+                let keeps = QueueType::of_queue(spec) == QueueType::Quorum;
+                let (spec_here, sources) = (spec.clone(), SmallVec::new());
+                entry.insert(QueueRecord { key, spec: spec_here, rejects, keeps, is_internal, sources });
+                let exchange = delays.or(history).and_then(|exchange| self.find_exchange(spec.vhost, exchange));
+                if let Some(slot) = exchange.map(|exchange| exchange.key.slot)
+                    && let Some(exchange) = self.exchanges.get_mut(slot as usize)
+                {
+                    match delays {
+                        Some(_) => exchange.delays = Some(key),
+                        None => exchange.history = Some(key),
+                    }
+                }
+                if let Some(vhost) = self.vhost_mut(spec.vhost) {
                     vhost.queues.insert(spec.name.clone(), key.slot);
                 }
                 return Applied::QueueDeclared(key, spec.clone());
@@ -347,25 +431,37 @@ impl Topology {
             Change::QueueDeleted(key) => {
                 if self.queue(*key).is_some() {
                     let record = self.queues.remove(key.slot as usize);
-                    if let Some(vhost) = self.vhosts.get_mut(record.spec.vhost as usize) {
+                    if let Some(vhost) = self.vhost_mut(record.spec.vhost) {
                         vhost.queues.remove(&record.spec.name);
                     }
                     self.unbind_everywhere(Destination::Queue(key.slot), &record.sources);
+                    if record.is_internal {
+                        self.forget_internal(&record);
+                    }
                 }
                 return Applied::QueueDeleted(*key);
             }
             Change::ExchangeDeclared(spec) => {
-                let table = RoutingTable::new(spec.kind, self.hash.clone());
+                let table = RoutingTable::new(spec.kind, spec.table(), self.hash.clone());
                 let entry = self.exchanges.vacant_entry();
                 let key = ExchangeKey { slot: entry.key() as u32, generation };
                 let (spec, sources) = (spec.clone(), SmallVec::new());
-                entry.insert(Exchange { key, spec: spec.clone(), table, epoch: 0, sources });
-                if let Some(vhost) = self.vhosts.get_mut(spec.vhost as usize) {
+                entry.insert(Exchange {
+                    key,
+                    spec: spec.clone(),
+                    table,
+                    alternate: None,
+                    deduplication: spec.deduplication().map(Box::new),
+                    delays: None,
+                    history: None,
+                    epoch: 0,
+                    sources,
+                });
+                if let Some(vhost) = self.vhost_mut(spec.vhost) {
                     vhost.exchanges.insert(spec.name.clone(), key.slot);
-                    if let Some(alternate) = &spec.alternate {
-                        vhost.alternates.entry(alternate.clone()).or_default().push(key.slot);
-                    }
                 }
+                let alternate = self.alternate_of(&spec);
+                self.note_alternate(key.slot, alternate);
                 self.raise(key.slot);
             }
             Change::ExchangeDeleted(key) => {
@@ -376,8 +472,9 @@ impl Topology {
             Change::Bound(spec) => {
                 let arguments = Table::check(&spec.arguments).unwrap_or_default();
                 let source = spec.source.slot;
+                let target = self.target(spec.destination);
                 if let Some(exchange) = self.exchanges.get_mut(source as usize)
-                    && exchange.table.bind(spec.destination, &spec.key, arguments)
+                    && exchange.table.bind(target, &spec.key, arguments)
                 {
                     let sources = match spec.destination {
                         Destination::Queue(slot) => self.queues.get_mut(slot as usize).map(|queue| &mut queue.sources),
@@ -406,80 +503,28 @@ impl Topology {
                     }
                 }
             }
+            _ => return self.apply_vhost_change(change),
         }
         Applied::Other
     }
 
-    /// Undoes all bindings to a destination that goes, and deletes the auto-delete exchanges that lose their last one,
-    /// and so on. A list instead of recursion: a chain may be as long as there are exchanges.
-    fn unbind_everywhere(&mut self, destination: Destination, sources: &[u32]) {
-        let mut abandoned: Vec<u32> = Vec::new();
-        self.unbind_from(destination, sources, &mut abandoned);
-        while let Some(slot) = abandoned.pop() {
-            if let Some(exchange) = self.take_exchange(slot) {
-                self.unbind_from(Destination::Exchange(slot), &exchange.sources, &mut abandoned);
-            }
+    /// An exchange loses its queue, as when both go with their virtual host: another queue may get the slot.
+    fn forget_internal(&mut self, record: &QueueRecord) {
+        let exchange = delays_of(&record.spec).or(history_of(&record.spec));
+        let exchange = exchange.and_then(|exchange| self.find_exchange(record.spec.vhost, exchange));
+        let Some(slot) = exchange.map(|exchange| exchange.key.slot) else { return };
+        if let Some(exchange) = self.exchanges.get_mut(slot as usize) {
+            exchange.delays.take_if(|delays| *delays == record.key);
+            exchange.history.take_if(|history| *history == record.key);
         }
     }
 
-    fn unbind_from(&mut self, destination: Destination, sources: &[u32], abandoned: &mut Vec<u32>) {
-        for &source in sources {
-            let Some(exchange) = self.exchanges.get_mut(source as usize) else {
-                continue;
-            };
-            if exchange.table.remove_destination(destination) > 0 {
-                // An auto-delete exchange goes when it has lost its last binding as a source.
-                if exchange.spec.auto_delete && exchange.table.is_empty() {
-                    abandoned.push(source);
-                }
-                self.raise(source);
-            }
+    /// What a binding has to know of its destination.
+    fn target(&self, destination: Destination) -> Target {
+        match destination {
+            Destination::Queue(slot) => self.queue_at(slot).map(|queue| (&queue.spec.name, queue.spec.owner)),
+            Destination::Exchange(slot) => self.exchange_at(slot).map(|exchange| (&exchange.spec.name, 0)),
         }
-    }
-
-    fn delete_exchange(&mut self, slot: u32) {
-        if let Some(exchange) = self.take_exchange(slot) {
-            self.unbind_everywhere(Destination::Exchange(slot), &exchange.sources);
-        }
-    }
-
-    fn take_exchange(&mut self, slot: u32) -> Option<Exchange> {
-        self.raise(slot);
-        let exchange = self.exchanges.try_remove(slot as usize)?;
-        if exchange.spec.durable && exchange.spec.auto_delete {
-            self.abandoned.push(exchange.spec.id);
-        }
-        if let Some(vhost) = self.vhosts.get_mut(exchange.spec.vhost as usize) {
-            vhost.exchanges.remove(&exchange.spec.name);
-            if let Some(alternate) = &exchange.spec.alternate
-                && let Some(slots) = vhost.alternates.get_mut(alternate)
-            {
-                slots.retain(|other| *other != slot);
-                if slots.is_empty() {
-                    vhost.alternates.remove(alternate);
-                }
-            }
-        }
-        Some(exchange)
-    }
-
-    /// Gives a new epoch to an exchange and to all that route through it.
-    fn raise(&mut self, slot: u32) {
-        let mut pending: SmallVec<[u32; 8]> = SmallVec::from_slice(&[slot]);
-        while let Some(slot) = pending.pop() {
-            let Some(exchange) = self.exchanges.get_mut(slot as usize) else {
-                continue;
-            };
-            if exchange.epoch == self.version {
-                continue;
-            }
-            exchange.epoch = self.version;
-            pending.extend(exchange.sources.iter().copied());
-            let spec = exchange.spec.clone();
-            if let Some(slots) = self.vhosts.get(spec.vhost as usize).and_then(|vhost| vhost.alternates.get(&spec.name))
-            {
-                pending.extend(slots.iter().copied());
-            }
-        }
+        .map_or_else(|| Target::new(destination, "", 0), |(name, owner)| Target::new(destination, name, owner))
     }
 }

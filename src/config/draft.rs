@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::settings::Mechanism;
+use super::settings::{DefaultQueueType, Mechanism};
 use super::store::{DiskFree, Fsync};
 use super::value::{self, Kilo};
 use super::{Config, SHARDS_MAX};
@@ -240,6 +240,52 @@ pub fn advertise(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
         advertise.copyright = "Copyright (c) 2007-2025 Broadcom Inc and/or its subsidiaries".into();
         advertise.information = "Licensed under the MPL 2.0. Website: https://rabbitmq.com".into();
     }
+    Some(())
+}
+
+fn most(value: &str) -> Option<Option<u32>> {
+    match value {
+        "infinity" => Some(None),
+        _ => Some(Some(value::integer(value, 0, u32::MAX.into())? as u32)),
+    }
+}
+
+pub fn connection_max(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    draft.config.settings.node.connection_max = most(value)?;
+    Some(())
+}
+
+pub fn channel_max_per_node(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    draft.config.settings.node.channel_max_per_node = most(value)?;
+    Some(())
+}
+
+pub fn consumer_max_per_channel(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    draft.config.settings.node.consumer_max_per_channel = most(value)?;
+    Some(())
+}
+
+pub fn vhost_max(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    draft.config.settings.node.vhost_max = most(value)?;
+    Some(())
+}
+
+pub fn cluster_queue_limit(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    draft.config.settings.node.queue_max = most(value)?;
+    Some(())
+}
+
+pub fn cluster_exchange_limit(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    draft.config.settings.node.exchange_max = most(value)?;
+    Some(())
+}
+
+pub fn default_queue_type(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    draft.config.settings.default_queue_type = Some(match value {
+        "classic" => DefaultQueueType::Classic,
+        "quorum" => DefaultQueueType::Quorum,
+        _ => return None,
+    });
     Some(())
 }
 

@@ -14,6 +14,7 @@ const SHORT: &str = "1 to 255 bytes";
 const NUMBER_16: &str = "a number, 0 to 65535";
 const MECHANISM: &str = "PLAIN, AMQPLAIN, ANONYMOUS or RABBIT-CR-DEMO";
 const PRODUCT: &str = "a product and a version of three numbers, such as RabbitMQ 4.2.0";
+const MOST: &str = "a number, 0 to 4294967295, or infinity";
 const PERMIT_TRANSIENT: &str = "deprecated_features.permit.transient_nonexcl_queues";
 const PERMIT_GLOBAL_QOS: &str = "deprecated_features.permit.global_qos";
 
@@ -47,6 +48,13 @@ const KEYS: &[Key] = &[
     ("store.fsync", "always, interval or never", draft::store_fsync),
     ("store.fsync_interval", "milliseconds, 1 to 60000", draft::store_fsync_interval),
     ("store.memory_limit", "a size such as 1GiB, 1 MiB or more", draft::store_memory_limit),
+    ("connection_max", MOST, draft::connection_max),
+    ("channel_max_per_node", MOST, draft::channel_max_per_node),
+    ("consumer_max_per_channel", MOST, draft::consumer_max_per_channel),
+    ("vhost_max", MOST, draft::vhost_max),
+    ("cluster_queue_limit", MOST, draft::cluster_queue_limit),
+    ("cluster_exchange_limit", MOST, draft::cluster_exchange_limit),
+    ("default_queue_type", "classic or quorum", draft::default_queue_type),
     ("server.advertise", PRODUCT, draft::advertise),
     ("server.shards", "a number, 1 to 64", draft::shards),
 ];

@@ -71,6 +71,32 @@ pub struct Permit {
     pub global_qos: bool,
 }
 
+/// Limits of a broker as a whole; `None`: no limit.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NodeLimits {
+    /// Connections that are open (`connection_max`).
+    pub connection_max: Option<u32>,
+    /// Channels of all connections (`channel_max_per_node`).
+    pub channel_max_per_node: Option<u32>,
+    /// Consumers of a channel (`consumer_max_per_channel`).
+    pub consumer_max_per_channel: Option<u32>,
+    /// Virtual hosts (`vhost_max`).
+    pub vhost_max: Option<u32>,
+    /// Queues (`cluster_queue_limit`).
+    pub queue_max: Option<u32>,
+    /// Exchanges, the pre-declared ones counted (`cluster_exchange_limit`).
+    pub exchange_max: Option<u32>,
+}
+
+/// What a queue is that does not say so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DefaultQueueType {
+    /// `classic`
+    Classic,
+    /// `quorum`
+    Quorum,
+}
+
 /// The settings of a broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -96,6 +122,10 @@ pub struct Settings {
     pub advertise: Advertise,
     /// Deprecated features.
     pub permit: Permit,
+    /// Limits of the broker as a whole.
+    pub node: NodeLimits,
+    /// What queues are that do not say so, where their virtual host says nothing.
+    pub default_queue_type: Option<DefaultQueueType>,
 }
 
 impl Default for Settings {
@@ -119,6 +149,8 @@ impl Default for Settings {
                 cluster_name: "leveret@localhost".into(),
             },
             permit: Permit { transient_nonexcl_queues: true, global_qos: true },
+            node: NodeLimits::default(),
+            default_queue_type: None,
         }
     }
 }

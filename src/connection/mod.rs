@@ -9,7 +9,7 @@ use slab::Slab;
 
 use crate::amqp::frame::{END, Frame, FrameHeader, HEADER_BYTES, OVERHEAD_BYTES, PROTOCOL_HEADER};
 use crate::amqp::method::{ChannelOpen, decode_publish};
-use crate::amqp::{Content, DecodeError, Exception, FrameKind, Method, MethodId, Properties, ReplyCode};
+use crate::amqp::{Content, DecodeError, Exception, FrameKind, Method, MethodId, Properties, ReplyCode, Stamp};
 use crate::limits::Limits;
 use channel::{Channel, ChannelPhase, PUBLISH};
 use command::{Command, Next, Publish};
@@ -489,7 +489,7 @@ fn publish_in_place<'a>(input: &'a [u8], frame_max: u32, limits: &Limits) -> InP
             _ => return InPlace::Pieces,
         }
     };
-    let content = Content { names, properties, body, frames: &[] };
+    let content = Content { names, properties, body, frames: &[], stamp: Stamp::default() };
     InPlace::Whole(Publish { content, mandatory: bits & 1 != 0, immediate: bits & 2 != 0 }, rest)
 }
 

@@ -10,18 +10,33 @@ use crate::time::Now;
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     start: Instant,
+    /// The time of the day at the start, in milliseconds since 1970.
+    wall_ms: u64,
 }
 
 impl Clock {
     /// A clock that stands at zero now.
     pub fn start() -> Clock {
-        Clock { start: Instant::now() }
+        let system = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Clock { start: Instant::now(), wall_ms: system.as_millis() as u64 }
     }
 
     /// The time, in milliseconds since the start.
     #[inline]
     pub fn read(&self) -> Now {
         Now { ms: self.start.elapsed().as_millis() as u64 }
+    }
+
+    /// This clock, its time of the day no earlier than `wall_ms`: for what was there before the start.
+    pub fn no_earlier(self, wall_ms: u64) -> Clock {
+        Clock { wall_ms: self.wall_ms.max(wall_ms), ..self }
+    }
+
+    /// The time of the day at a moment, in milliseconds since 1970. What is done to the system's clock after the start
+    /// does not show.
+    #[inline]
+    pub fn wall_ms(&self, now: Now) -> u64 {
+        self.wall_ms + now.ms
     }
 
     /// How long it is until `then`; nothing when it has passed.

@@ -87,7 +87,7 @@ impl EventLoop {
             let now = self.common.clock.read();
             self.accept(now);
             self.admit(now);
-            self.sockets.begin_turn(now);
+            self.sockets.begin_turn(now, self.common.clock.wall_ms(now));
             next = turn(&mut self.shard, &mut self.sockets);
             if self.sockets.stop && self.is_over(now, &mut next) {
                 return;

@@ -15,6 +15,7 @@ use mio::{Registry, Waker};
 
 use super::token::{Target, encode};
 use crate::shard::Peer;
+use crate::shard::admin::{AdminAnswer, AdminRequest};
 use crate::shard::mesh::Batch;
 use crate::store::Completion;
 
@@ -29,6 +30,8 @@ pub enum Input {
     Taken,
     /// A socket that was accepted for this shard.
     Socket(TcpStream, Peer),
+    /// A request that is not AMQP, for shard 0, and where its answer goes.
+    Admin(Box<AdminRequest>, Sender<AdminAnswer>),
     /// The server stops.
     Stop,
 }
@@ -130,6 +133,7 @@ mod tests {
             Input::Stop => 3,
             Input::Completion(_) => 4,
             Input::Taken => 5,
+            Input::Admin(..) => 6,
         }
     }
 

@@ -29,12 +29,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use mio::Poll;
 
 use crate::config::{Config, SHARDS_MAX};
 use crate::shard::Shard;
+use crate::shard::admin::{AdminAnswer, AdminError, AdminRequest};
 use crate::store::open::OpenError;
 use clock::Clock;
 use disk::directory::{DataDirectory, DirectoryError};
@@ -107,6 +109,7 @@ impl Server {
         let busy = Arc::new(AtomicUsize::new(config.shards));
         let clock = Clock::start();
         let found = directory.map(|directory| durable::find(directory, &config.settings.limits)).transpose()?;
+        let clock = clock.no_earlier(found.as_ref().map_or(0, |found| found.contents().time_ms));
         let settings = Arc::new(config.settings);
         let contents = found.as_ref().map(|found| found.contents());
         let shards = Shard::mesh(config.shards, settings.clone(), seed, contents);
@@ -141,9 +144,57 @@ impl Server {
         &self.addresses
     }
 
+    /// Asks for something that is not AMQP: policies, virtual hosts, limits, runtime parameters. Returns when it is
+    /// done, and durable where the broker has a data directory.
+    ///
+    /// ```
+    /// use leveret::admin::{AdminRequest, Scope};
+    ///
+    /// # let mut config = leveret::Config::default();
+    /// # config.listen = vec!["127.0.0.1:0".parse()?];
+    /// let server = leveret::Server::start(config)?;
+    /// server.administer(AdminRequest::SetPolicy {
+    ///     scope: Scope::User,
+    ///     vhost: "/".into(),
+    ///     name: "short".into(),
+    ///     document: r#"{"pattern": "^cache", "definition": {"max-length": 1000}, "apply-to": "queues"}"#.into(),
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the request makes no sense, is about something that is not there, or a limit is reached; in RabbitMQ's
+    /// words, where it has some.
+    pub fn administer(&self, request: AdminRequest) -> AdminAnswer {
+        self.administrator().ask(request)
+    }
+
+    /// The same for other threads, also while the server is stopped: then every request fails.
+    pub fn administrator(&self) -> Administrator {
+        Administrator { inlet: self.inlets[0].clone() }
+    }
+
     /// Stops: tells all clients (320 CONNECTION_FORCED), closes, and returns when all is gone, in less than a second.
     pub fn shutdown(self) {
         drop(self);
+    }
+}
+
+/// A way to ask a broker for what is not AMQP, for any thread.
+#[derive(Debug, Clone)]
+pub struct Administrator {
+    inlet: Inlet,
+}
+
+impl Administrator {
+    /// Asks, and waits for the answer.
+    ///
+    /// # Errors
+    /// As [`Server::administer`], and when the server has stopped.
+    pub fn ask(&self, request: AdminRequest) -> AdminAnswer {
+        let (sender, receiver) = mpsc::channel();
+        self.inlet.put(Input::Admin(Box::new(request), sender));
+        receiver.recv().unwrap_or_else(|_| Err(AdminError::Unavailable("the broker has stopped".into())))
     }
 }
 

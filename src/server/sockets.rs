@@ -1,8 +1,9 @@
 //! The world of one shard: its sockets, its inbox and the inlets of the others.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 
 use mio::event::Event;
 use mio::net::TcpStream;
@@ -13,6 +14,7 @@ use super::lane::LaneInlet;
 use super::socket::{SliceList, Socket};
 use super::token::{Target, encode};
 use crate::connection::outbound::Outbound;
+use crate::shard::admin::{AdminAnswer, AdminRequest};
 use crate::shard::mesh::{Batch, ShardId};
 use crate::shard::turn::{CloseKind, ReadOutcome, World, WriteOutcome};
 use crate::shard::{ConnectionId, Peer};
@@ -24,6 +26,8 @@ use crate::time::Now;
 pub struct Sockets {
     /// The time of this turn.
     pub now: Now,
+    /// The time of the day, in milliseconds since 1970.
+    wall_ms: u64,
     /// Sockets accepted for this shard that are not connections yet.
     pub arrivals: VecDeque<(TcpStream, Peer)>,
     /// The server stops.
@@ -36,6 +40,12 @@ pub struct Sockets {
     lane: Option<LaneInlet>,
     /// What the store has said and the shard has not heard yet.
     completions: VecDeque<Completion>,
+    /// Requests that are not AMQP, and where their answers go.
+    requests: VecDeque<(AdminRequest, Sender<AdminAnswer>)>,
+    /// Where the answers go of requests that the shard has, by number.
+    askers: BTreeMap<u64, Sender<AdminAnswer>>,
+    /// The number last given to one.
+    asked: u64,
     /// By slot.
     table: Vec<Option<Socket>>,
     /// Sockets that may have something to read, each once, the longest waiting first. Ids of closed ones fall out.
@@ -53,12 +63,16 @@ impl Sockets {
     pub fn new(inbox: Inbox, inlets: Arc<[Inlet]>, lane: Option<LaneInlet>) -> Sockets {
         Sockets {
             now: Now::default(),
+            wall_ms: 0,
             arrivals: VecDeque::new(),
             stop: false,
             inbox,
             inlets,
             lane,
             completions: VecDeque::new(),
+            requests: VecDeque::new(),
+            askers: BTreeMap::new(),
+            asked: 0,
             table: vec![],
             ready: VecDeque::new(),
             ready_left: 0,
@@ -68,9 +82,10 @@ impl Sockets {
         }
     }
 
-    /// To be called before each turn, with its time.
-    pub fn begin_turn(&mut self, now: Now) {
+    /// To be called before each turn, with its time and the time of the day.
+    pub fn begin_turn(&mut self, now: Now, wall_ms: u64) {
         self.now = now;
+        self.wall_ms = wall_ms;
         self.turn += 1;
         self.ready_left = self.ready.len();
     }
@@ -131,6 +146,10 @@ impl World for Sockets {
         self.now
     }
 
+    fn wall_ms(&mut self) -> u64 {
+        self.wall_ms
+    }
+
     fn next_readable(&mut self) -> Option<ConnectionId> {
         let turn = self.turn;
         while self.ready_left > 0 {
@@ -174,6 +193,7 @@ impl World for Sockets {
                 Input::Completion(completion) => self.completions.push_back(completion),
                 // To run is all that is asked for.
                 Input::Taken => {}
+                Input::Admin(request, answer) => self.requests.push_back((*request, answer)),
                 Input::Socket(stream, peer) => self.arrivals.push_back((stream, peer)),
                 Input::Stop => self.stop = true,
             }
@@ -196,6 +216,20 @@ impl World for Sockets {
 
     fn completion(&mut self) -> Option<Completion> {
         self.completions.pop_front()
+    }
+
+    fn admin_request(&mut self) -> Option<(u64, AdminRequest)> {
+        let (request, asker) = self.requests.pop_front()?;
+        self.asked += 1;
+        self.askers.insert(self.asked, asker);
+        Some((self.asked, request))
+    }
+
+    fn admin_answer(&mut self, ticket: u64, answer: AdminAnswer) {
+        if let Some(asker) = self.askers.remove(&ticket) {
+            // Whoever does not listen for the answer does not get it.
+            drop(asker.send(answer));
+        }
     }
 
     fn push(&mut self, to: ShardId, batch: Batch) {

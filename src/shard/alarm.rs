@@ -34,6 +34,8 @@ pub enum Hold {
     None,
     /// Until the journal has caught up.
     Pressure,
+    /// It waits for shard 0 to say whether it may have a channel, or be open at all.
+    Asks,
     /// Until there is no alarm any more.
     Alarm {
         /// Its client was told.

@@ -2,11 +2,18 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::definitions;
 use super::mesh::{Caller, NamesRequest, Record, Reply};
 use super::owner::Waiter;
 use super::{ConnectionId, Shard};
+use crate::amqp::method::{ExchangeDeclare, QueueDeclare};
+use crate::amqp::{Exception, ReplyCode};
+use crate::broker::deduplication::Seen;
+use crate::broker::exchange::ExchangeKind;
 use crate::broker::queue::Queue;
+use crate::broker::queue::ruled::{DELAYS_PREFIX, UNIQUE_PREFIX, delays_of, is_internal};
 use crate::broker::topology::{Applied, Change, ExchangeSpec, QueueKey, QueueSpec};
 use crate::connection::Phase;
 use crate::store::QueueId;
@@ -32,6 +39,9 @@ impl Shard {
         {
             return self.reply(caller, Reply::InUse);
         }
+        if let Some(exception) = self.over_limit(&request.change) {
+            return self.reply(caller, Reply::Refused(Box::new(exception)));
+        }
         match &mut request.change {
             Change::QueueDeclared(spec) => {
                 let owner = if request.place { self.place(spec.owner) } else { spec.owner };
@@ -49,17 +59,73 @@ impl Shard {
             }
             _ => {}
         }
-        if self.append(request.change) {
+        let mut queues: SmallVec<[QueueSpec; 1]> = SmallVec::new();
+        if let Change::ExchangeDeclared(spec) = &request.change {
+            if spec.has_queue() {
+                queues.push(self.delays_for(spec));
+            }
+            if spec.kind == ExchangeKind::RecentHistory {
+                queues.push(self.history_for(spec));
+            }
+        }
+        let mut stays = self.append(request.change);
+        for queue in queues {
+            stays |= self.append(Change::QueueDeclared(Arc::new(queue)));
+        }
+        if stays {
             self.reply_when_durable(caller, Reply::Done);
         } else {
             self.reply(caller, Reply::Done);
         }
     }
 
+    /// The queue in which the messages of an exchange wait.
+    fn delays_for(&mut self, exchange: &ExchangeSpec) -> QueueSpec {
+        let owner = self.place(self.id.0);
+        if let Some(count) = self.placed.get_mut(owner as usize) {
+            *count += 1;
+        }
+        QueueSpec {
+            id: self.next_id(),
+            vhost: exchange.vhost,
+            name: format!("{}{}", if exchange.delayed { DELAYS_PREFIX } else { UNIQUE_PREFIX }, exchange.name).into(),
+            durable: exchange.durable,
+            auto_delete: false,
+            exclusive: None,
+            arguments: Box::default(),
+            owner,
+        }
+    }
+
     /// A number that no queue or exchange of the store ever had: the term of this start, and a count.
-    fn next_id(&mut self) -> u64 {
+    pub(super) fn next_id(&mut self) -> u64 {
         self.ids += 1;
         self.ids
+    }
+
+    /// Why there may be no further queue or exchange.
+    fn over_limit(&self, change: &Change) -> Option<Exception> {
+        let over = |max: Option<u32>, count: usize| max.filter(|max| count as u64 >= u64::from(*max));
+        let (method, text) = match change {
+            Change::QueueDeclared(spec) => {
+                let vhost = self.topology.vhost(spec.vhost)?;
+                let (subject, max) = match over(vhost.limits.queues_max, vhost.queue_count()) {
+                    Some(max) => (format!("vhost '{}'", vhost.spec.name), max),
+                    None => ("cluster".to_owned(), over(self.settings.node.queue_max, self.topology.queue_count())?),
+                };
+                let text = format!("cannot declare queue '{}': queue limit in {subject} ({max}) is reached", spec.name);
+                (QueueDeclare::ID, text)
+            }
+            Change::ExchangeDeclared(spec) => {
+                let max = over(self.settings.node.exchange_max, self.topology.exchange_count())?;
+                let (name, vhost) = (&spec.name, self.topology.vhost_name(spec.vhost));
+                let text =
+                    format!("cannot declare exchange '{name}' in vhost '{vhost}': exchange limit of {max} is reached");
+                (ExchangeDeclare::ID, text)
+            }
+            _ => return None,
+        };
+        Some(Exception::new(ReplyCode::PreconditionFailed, method, text))
     }
 
     /// On the declarer's shard, unless that has over one queue more than the one with fewest.
@@ -72,8 +138,12 @@ impl Shard {
     }
 
     /// Makes a change. Returns whether it is to survive.
-    fn append(&mut self, change: Change) -> bool {
+    pub(super) fn append(&mut self, change: Change) -> bool {
         let mut stays = self.ledger.on && definitions::write(&self.topology, &change, self.ledger.records());
+        let replay = match &change {
+            Change::Bound(spec) => self.topology.exchange(spec.source).and_then(|exchange| exchange.history),
+            _ => None,
+        };
         // What shard 0 writes it has seen.
         if let Some(writer) = &mut self.writer {
             self.cursor = writer.append(change);
@@ -86,6 +156,17 @@ impl Shard {
             }
             if let Some(applied) = applied {
                 self.applied(applied);
+            }
+            if let Some(history) = replay {
+                let cursor = self.cursor.clone();
+                if let Some(Change::Bound(binding)) = cursor.change() {
+                    self.replay(history, binding);
+                }
+            }
+            for queue in self.topology.take_orphans() {
+                let owner = self.topology.queue(queue).map(|queue| queue.spec.owner);
+                stays |= self.ledger.on && owner.is_some();
+                owner.into_iter().for_each(|owner| self.queue_removal(queue, owner));
             }
         }
         stays
@@ -130,8 +211,22 @@ impl Shard {
                 if self.living.len() <= slot {
                     self.living.resize_with(slot + 1, || None);
                 }
+                let mut queue = Box::new(Queue::new(key, spec.clone()));
+                queue.set_rules(self.topology.rules(&spec), self.now);
+                if self.topology.is_traced(spec.vhost) && !is_internal(&spec) {
+                    queue.set_traced(true, self.now);
+                }
+                if is_internal(&spec) {
+                    queue.ruled_or_new(self.now);
+                }
+                if let Some(exchange) = delays_of(&spec) {
+                    let exchange = self.topology.find_exchange(spec.vhost, exchange);
+                    let rule = exchange.and_then(|exchange| exchange.deduplication.as_deref().cloned());
+                    queue.ruled_or_new(self.now).seen = rule.map(|rule| Box::new(Seen::new(rule)));
+                }
+                self.used(&mut queue);
                 if let Some(place) = self.living.get_mut(slot) {
-                    *place = Some(Box::new(Queue::new(key, spec.clone())));
+                    *place = Some(queue);
                 }
                 if let Some(exclusive) = spec.exclusive {
                     let id = ConnectionId { slot: exclusive.slot, generation: exclusive.generation };
@@ -143,6 +238,9 @@ impl Shard {
                 }
             }
             Applied::QueueDeleted(key) => self.removed(key),
+            Applied::Policies { vhost, routes } => self.policies_changed(vhost, routes),
+            Applied::Traced(vhost) => self.tracing_changed(vhost),
+            Applied::VhostClosing(vhost) => self.vhost_closing(vhost),
             _ => {}
         }
     }

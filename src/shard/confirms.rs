@@ -1,8 +1,8 @@
 //! Which publishes of a channel are confirmed, which are due, and which wait for the disk.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
-use crate::amqp::method::BasicAck;
+use crate::amqp::method::{BasicAck, BasicNack};
 
 /// Publishes that wait for a ticket of the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,6 +10,12 @@ struct Waiting {
     first: u64,
     last: u64,
     ticket: u64,
+}
+
+impl Waiting {
+    fn has(&self, number: u64) -> bool {
+        (self.first..=self.last).contains(&number)
+    }
 }
 
 /// Publisher confirms of a channel.
@@ -25,6 +31,22 @@ pub struct Confirms {
     pub due: bool,
     /// In order.
     waiting: VecDeque<Waiting>,
+    /// Those that a queue has refused, and whose publisher was not told.
+    refused: BTreeSet<u64>,
+}
+
+/// What a publisher is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confirm {
+    /// The broker has it.
+    Ack(BasicAck),
+    /// A queue has refused it.
+    Nack(BasicNack),
+}
+
+/// RabbitMQ leaves requeue at its default.
+fn nack(delivery_tag: u64) -> Confirm {
+    Confirm::Nack(BasicNack { delivery_tag, multiple: false, requeue: true })
 }
 
 impl Confirms {
@@ -44,39 +66,78 @@ impl Confirms {
         self.waiting.back().map(|waiting| waiting.ticket)
     }
 
-    fn up_to(&mut self, last: u64) -> Option<BasicAck> {
-        if last <= self.confirmed {
-            return None;
+    /// Whether a publish was confirmed, or refused and its publisher told.
+    fn is_over(&self, number: u64) -> bool {
+        number <= self.confirmed || number <= self.singly && !self.waiting.iter().any(|waiting| waiting.has(number))
+    }
+
+    /// A queue has refused this publish.
+    pub fn refuse(&mut self, number: u64) {
+        if !self.is_over(number) {
+            self.refused.insert(number);
         }
-        let multiple = last > self.confirmed + 1;
+    }
+
+    /// Tells of what was refused up to here, and returns how far acknowledgements may name the others: the last that
+    /// was not refused.
+    #[cold]
+    fn tell_refused(&mut self, last: u64, mut write: impl FnMut(Confirm)) -> u64 {
+        let later = self.refused.split_off(&(last + 1));
+        let refused = std::mem::replace(&mut self.refused, later);
+        refused.iter().for_each(|number| write(nack(*number)));
+        let mut end = last;
+        while end > self.confirmed && refused.contains(&end) {
+            end -= 1;
+        }
+        end
+    }
+
+    fn up_to(&mut self, last: u64, mut write: impl FnMut(Confirm)) {
+        if last <= self.confirmed {
+            return;
+        }
+        let end = if self.refused.is_empty() { last } else { self.tell_refused(last, &mut write) };
+        if end > self.confirmed {
+            write(Confirm::Ack(BasicAck { delivery_tag: end, multiple: end > self.confirmed + 1 }));
+        }
         self.confirmed = last;
-        Some(BasicAck { delivery_tag: last, multiple })
+    }
+
+    /// Tells of one that does not wait, behind others that do.
+    fn one(&mut self, delivery_tag: u64, mut write: impl FnMut(Confirm)) {
+        match self.refused.remove(&delivery_tag) {
+            true => write(nack(delivery_tag)),
+            false => write(Confirm::Ack(BasicAck { delivery_tag, multiple: false })),
+        }
     }
 
     /// What is to be confirmed at once: everything in front of what waits in one ack, what does not wait behind it one
     /// by one.
     #[inline]
-    pub fn now(&mut self, mut write: impl FnMut(BasicAck)) {
+    pub fn now(&mut self, mut write: impl FnMut(Confirm)) {
         let front = self.waiting.front().map_or(self.published, |waiting| waiting.first - 1);
-        if let Some(ack) = self.up_to(front) {
-            write(ack);
-        }
+        self.up_to(front, &mut write);
         if self.waiting.is_empty() {
             self.singly = self.published;
             return;
         }
         let mut next = self.singly.max(self.confirmed) + 1;
         let behind = next;
-        for waiting in self.waiting.iter().skip_while(|waiting| waiting.last < behind) {
-            (next..waiting.first).for_each(|delivery_tag| write(BasicAck { delivery_tag, multiple: false }));
+        let mut at = self.waiting.partition_point(|waiting| waiting.last < behind);
+        while let Some(&waiting) = self.waiting.get(at) {
+            (next..waiting.first).for_each(|delivery_tag| self.one(delivery_tag, &mut write));
             next = waiting.last + 1;
+            at += 1;
         }
-        (next..=self.published).for_each(|delivery_tag| write(BasicAck { delivery_tag, multiple: false }));
+        (next..=self.published).for_each(|delivery_tag| self.one(delivery_tag, &mut write));
         self.singly = self.published;
     }
 
     /// What is to be confirmed now that all tickets before `done` are.
-    pub fn done(&mut self, done: u64) -> Option<BasicAck> {
+    pub fn done(&mut self, done: u64, mut write: impl FnMut(Confirm)) {
+        if !self.refused.is_empty() {
+            return self.done_with_refused(done, write);
+        }
         let mut last = None;
         while let Some(front) = self.waiting.front()
             && front.ticket < done
@@ -84,13 +145,34 @@ impl Confirms {
             last = Some(front.last);
             self.waiting.pop_front();
         }
-        let last = last?;
+        let Some(last) = last else { return };
         // What did not wait in between is confirmed already, or is by this. Nothing is named that was confirmed before.
         let front = self.waiting.front().map_or(self.published, |waiting| waiting.first - 1);
-        let delivery_tag = if front > self.singly { front } else { last };
-        let multiple = delivery_tag > self.confirmed + 1;
+        self.up_to(if front > self.singly { front } else { last }, &mut write);
         self.confirmed = front;
-        Some(BasicAck { delivery_tag, multiple })
+    }
+}
+
+impl Confirms {
+    /// The same when some are refused: an ack that names the last of the others covers them all, and it must be one
+    /// that was not confirmed before.
+    #[cold]
+    fn done_with_refused(&mut self, done: u64, mut write: impl FnMut(Confirm)) {
+        let count = self.waiting.iter().take_while(|waiting| waiting.ticket < done).count();
+        let over: Vec<Waiting> = self.waiting.drain(..count).collect();
+        let Some(last) = over.last().map(|waiting| waiting.last) else { return };
+        let front = self.waiting.front().map_or(self.published, |waiting| waiting.first - 1);
+        // Behind what waited: confirmed one by one, or by this.
+        let behind = self.singly.max(last) + 1..=front;
+        let all = last.max(if behind.is_empty() { 0 } else { front });
+        let later = self.refused.split_off(&(all + 1));
+        let refused = std::mem::replace(&mut self.refused, later);
+        refused.iter().for_each(|number| write(nack(*number)));
+        let waited = over.iter().rev().flat_map(|waiting| (waiting.first..=waiting.last).rev());
+        if let Some(end) = behind.rev().chain(waited).find(|number| !refused.contains(number)) {
+            write(Confirm::Ack(BasicAck { delivery_tag: end, multiple: end > self.confirmed + 1 }));
+        }
+        self.confirmed = front;
     }
 }
 
@@ -98,14 +180,74 @@ impl Confirms {
 mod tests {
     use super::*;
 
+    fn told(confirm: Confirm) -> Option<(u64, bool)> {
+        match confirm {
+            Confirm::Ack(ack) => Some((ack.delivery_tag, ack.multiple)),
+            Confirm::Nack(_) => None,
+        }
+    }
+
     fn now(confirms: &mut Confirms) -> Vec<(u64, bool)> {
         let mut acks = vec![];
-        confirms.now(|ack| acks.push((ack.delivery_tag, ack.multiple)));
+        confirms.now(|confirm| acks.extend(told(confirm)));
         acks
     }
 
     fn done(confirms: &mut Confirms, before: u64) -> Option<(u64, bool)> {
-        confirms.done(before).map(|ack| (ack.delivery_tag, ack.multiple))
+        let mut acks = vec![];
+        confirms.done(before, |confirm| acks.extend(told(confirm)));
+        assert!(acks.len() <= 1);
+        acks.pop()
+    }
+
+    #[test]
+    fn what_was_refused_is_told_once_and_never_acknowledged() {
+        let mut out = vec![];
+        let mut write = |confirm| match confirm {
+            Confirm::Ack(ack) => out.push(format!("+{}{}", ack.delivery_tag, if ack.multiple { "m" } else { "" })),
+            Confirm::Nack(nack) => out.push(format!("-{}", nack.delivery_tag)),
+        };
+        let mut confirms = Confirms { published: 1, ..Confirms::default() };
+        confirms.refuse(1);
+        confirms.now(&mut write);
+        confirms.published = 5;
+        confirms.refuse(3);
+        confirms.refuse(5);
+        confirms.now(&mut write);
+        confirms.published = 7;
+        confirms.wait(2, 10); // 6, 7
+        confirms.published = 9;
+        confirms.refuse(8);
+        confirms.now(&mut write);
+        confirms.refuse(6);
+        confirms.done(11, &mut write);
+        confirms.refuse(6);
+        confirms.refuse(9);
+        confirms.published = 10;
+        confirms.now(&mut write);
+        assert_eq!(out.join(" "), "-1 -3 -5 +4m -8 +9 -6 +7m +10");
+    }
+
+    #[test]
+    fn what_was_confirmed_is_not_named_again_for_one_that_was_refused() {
+        let mut out = vec![];
+        let mut write = |confirm| match confirm {
+            Confirm::Ack(ack) => out.push(format!("+{}{}", ack.delivery_tag, if ack.multiple { "m" } else { "" })),
+            Confirm::Nack(nack) => out.push(format!("-{}", nack.delivery_tag)),
+        };
+        let mut confirms = Confirms::default();
+        for (number, ticket) in [(1, None), (2, Some(10)), (3, None), (4, Some(10)), (5, None), (6, Some(11))] {
+            confirms.published = number;
+            if let Some(ticket) = ticket {
+                confirms.wait(1, ticket);
+            }
+            confirms.now(&mut write);
+        }
+        confirms.refuse(4);
+        confirms.refuse(6);
+        confirms.done(11, &mut write);
+        confirms.done(12, &mut write);
+        assert_eq!(out.join(" "), "+1 +3 +5 -4 +2 -6");
     }
 
     #[test]

@@ -7,8 +7,9 @@ use super::delivery::{Delivery, get_prefix};
 use super::ledger::Ledger;
 use super::mesh::DeliveryKind;
 use super::outlet::{Marks, Outlet, Way, Ways};
-use crate::amqp::Content;
-use crate::amqp::properties::is_persistent;
+use crate::amqp::properties::{self, PropertyFlags, is_persistent};
+use crate::amqp::{Content, Properties};
+use crate::broker::death;
 use crate::broker::entries::{Entries, Taken};
 use crate::broker::message::{Blocks, MessageRef};
 use crate::broker::queue::{Life, Queue, Standing, Taker};
@@ -84,8 +85,13 @@ impl Shard {
     ) {
         let mut kept = None;
         let index = if keys.len() > 1 { Some(0) } else { None };
+        // The queue of a message that does not stay for ever goes by rules from then on.
+        let expires = properties::flags(content.properties) & PropertyFlags::EXPIRATION != 0;
         for key in keys {
             let Some(mut queue) = self.lift(key) else { continue };
+            if expires {
+                queue.ruled_or_new(self.now);
+            }
             self.enqueue_in(&mut queue, content, own, &mut kept, index);
             self.put_back(queue);
         }
@@ -105,6 +111,12 @@ impl Shard {
         kept: &mut Option<MessageRef>,
         index: Option<u32>,
     ) {
+        if queue.ruled.is_some() {
+            if queue.life == Life::Alive {
+                self.enqueue_ruled(queue, content, own, kept, index);
+            }
+            return;
+        }
         let is_idle = queue.entries.is_idle();
         if queue.life != Life::Alive || is_idle && self.pass_on(queue, content, own, kept, index) {
             return;
@@ -139,7 +151,7 @@ impl Shard {
     /// Hands a message to the consumer whose turn it is, from where it was received, if its connection takes more and
     /// only its own prefetch limit counts: the common case. Returns whether it did.
     #[inline]
-    fn pass_on(
+    pub(super) fn pass_on(
         &mut self,
         queue: &mut Queue,
         content: &Content<'_>,
@@ -149,6 +161,7 @@ impl Shard {
     ) -> bool {
         let marks = self.marks();
         let (key, stored_as) = (queue.key, self.ledger.stored_as(queue));
+        let keeps = queue.ruled.as_ref().is_some_and(|ruled| ruled.is_quorum());
         let Some(id) = queue.next_taker() else { return false };
         let Some((taker, entries)) = queue.taker_and_entries(id) else { return false };
         let (here, members, mesh, owner) = (self.id, &mut self.members, &mut self.mesh, &mut self.owner);
@@ -157,7 +170,7 @@ impl Shard {
         if !taker.no_ack {
             let message = self.blocks.keep_once(content, own, kept);
             own = self.blocks.own(message);
-            let stored_as = stored_as.filter(|_| is_persistent(content.properties));
+            let stored_as = stored_as.filter(|_| keeps || is_persistent(content.properties));
             position = entries.push_taken(message, id, stored_as.is_some());
             if let Some(stored_as) = stored_as {
                 self.ledger.message(index, stored_as, position, content, true);
@@ -173,6 +186,11 @@ impl Shard {
         true
     }
 
+    /// Delivers a message from where it was received.
+    pub(super) fn hand_over_now(&mut self, queue: &Queue, delivery: &Delivery<'_>) {
+        hand_over(self.ways(), queue, delivery);
+    }
+
     /// The ways for deliveries that are due, whatever waits for a socket.
     #[inline]
     fn ways(&mut self) -> Ways<'_> {
@@ -183,7 +201,20 @@ impl Shard {
     /// Delivers a kept message.
     #[inline]
     pub(super) fn hand_over_kept(&mut self, queue: &Queue, taker: u32, taken: Taken, kind: DeliveryKind) -> usize {
-        let (content, own) = self.blocks.content(taken.message);
+        let mut counts = None;
+        if let Some(ruled) = &queue.ruled {
+            counts = ruled.counts.get(&taken.position).copied();
+            if ruled.traced {
+                self.trace_kept(queue, taker, &taken, counts);
+            }
+        }
+        let (mut content, mut own) = self.blocks.content(taken.message);
+        let counted;
+        if let Some(counts) = counts {
+            let properties = Properties::decode(content.properties).unwrap_or_default();
+            counted = death::counted(&properties, counts.acquired, counts.failed);
+            (content.properties, own) = (&counted, None);
+        }
         let delivery = Delivery {
             content,
             own,
@@ -192,7 +223,7 @@ impl Shard {
             position: taken.position,
             redelivered: taken.redelivered,
             kind,
-            left: queue.entries.ready() as u32,
+            left: if kind.is_get() { queue.ready() as u32 } else { 0 },
         };
         let (here, members, mesh, owner) = (self.id, &mut self.members, &mut self.mesh, &mut self.owner);
         hand_over(Ways { here, members, mesh, owner, marks: Marks::NONE }, queue, &delivery)
@@ -201,7 +232,7 @@ impl Shard {
     /// The next consumer that can take a message now, and whether it does not acknowledge. Those that cannot are set
     /// aside on the way.
     #[inline]
-    fn choose_taker(&mut self, queue: &mut Queue) -> Option<(u32, bool)> {
+    pub(super) fn choose_taker(&mut self, queue: &mut Queue) -> Option<(u32, bool)> {
         loop {
             let id = queue.next_taker()?;
             let taker = queue.taker(id)?;
@@ -261,7 +292,7 @@ impl Shard {
             let ask = !std::mem::replace(&mut holder.asked, true);
             queue.set_aside(id, Standing::AwaitsGrant);
             if ask {
-                self.ask_grant(caller, (queue.entries.ready() as u32).saturating_add(1));
+                self.ask_grant(caller, (queue.ready() as u32).saturating_add(1));
             }
         }
         granted
@@ -293,7 +324,7 @@ impl Shard {
 
     /// Delivers to the one consumer whose turn it always is, until nothing is left, it can take no more, or `bytes_max`
     /// are delivered. Returns how many bytes were; none when more than its own limit counts.
-    fn deliver_run(&mut self, queue: &mut Queue, id: u32, bytes_max: usize) -> usize {
+    pub(super) fn deliver_run(&mut self, queue: &mut Queue, id: u32, bytes_max: usize) -> usize {
         let marks = self.marks();
         let (key, stored_as) = (queue.key, queue.spec.id);
         let Some((taker, entries)) = queue.taker_and_entries(id) else { return 0 };
@@ -320,6 +351,9 @@ impl Shard {
     }
 
     fn deliver_some(&mut self, queue: &mut Queue) -> (usize, bool) {
+        if queue.ruled.is_some() {
+            return self.deliver_ruled(queue);
+        }
         let mut bytes = 0;
         while !queue.entries.is_dry() {
             if bytes >= self.settings.limits.deliver_slice_bytes {

@@ -1,5 +1,10 @@
 //! Answers that wait for the disk: confirms, and whatever says that something is durable.
 
+use smallvec::SmallVec;
+
+use super::admin::AdminReply;
+use super::confirms::Confirm;
+use super::dispatch::write_confirm;
 use super::ledger::Waiter;
 use super::mesh::{Caller, Record, Reply};
 use super::{ConnectionId, Shard};
@@ -21,6 +26,8 @@ impl Shard {
                     self.confirm_durable(connection, slot, generation, before);
                 }
                 Waiter::Gate(connection) => self.open_gate(connection),
+                Waiter::Commit(caller) => self.answered(caller, Reply::Done),
+                Waiter::Admin(ticket) => self.admin.answer(ticket, Ok(AdminReply::Done)),
                 Waiter::Peer(shard, ticket) => self.mesh.send(shard, Record::Durable(ticket)),
             }
         }
@@ -79,9 +86,13 @@ impl Shard {
         let Some(member) = self.members.get_mut(id) else { return };
         let Some(channel) = member.channel_mut(slot).filter(|channel| channel.generation == generation) else { return };
         let number = channel.number;
-        let Some(ack) = channel.confirm.as_mut().and_then(|confirms| confirms.done(done)) else { return };
-        if let Some(out) = self.members.sink(id) {
-            crate::amqp::frame::write_method(out, number, &ack);
+        let mut told: SmallVec<[Confirm; 4]> = SmallVec::new();
+        let Some(confirms) = channel.confirm.as_mut() else { return };
+        confirms.done(done, |confirm| told.push(confirm));
+        if !told.is_empty()
+            && let Some(out) = self.members.sink(id)
+        {
+            told.iter().for_each(|confirm| write_confirm(out, number, confirm));
         }
     }
 }

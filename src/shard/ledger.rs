@@ -7,15 +7,16 @@
 //! to each other would wait for each other.
 
 mod fan;
+mod wanted;
 
 use std::collections::VecDeque;
 
 use super::ConnectionId;
-use crate::amqp::{Content, properties};
+use super::mesh::Caller;
+use crate::amqp::Content;
 use crate::broker::entries::{Position, Taken};
 use crate::broker::message::Blocks;
-use crate::broker::queue::Queue;
-use crate::store::record::{self, CONDITIONAL, Records, TRANSIENT};
+use crate::store::record::{self, CONDITIONAL, Note, Records, TRANSIENT};
 use crate::store::{QueueId, Submission};
 use crate::time::Now;
 use fan::Fan;
@@ -29,6 +30,10 @@ pub(super) enum Waiter {
     Peer(u8, u64),
     /// A connection whose outbound bytes are not to be written before.
     Gate(ConnectionId),
+    /// A channel whose transaction is committed when other shards have said what their queues refuse of it.
+    Commit(Caller),
+    /// Who has asked under this ticket for something that is not AMQP.
+    Admin(u64),
 }
 
 /// What is for the journal, and who waits for it.
@@ -101,18 +106,6 @@ impl Ledger {
         }
     }
 
-    /// A queue's number in the store, if the journal must have its persistent messages.
-    #[inline]
-    pub(super) fn stored_as(&self, queue: &Queue) -> Option<u64> {
-        (self.on && queue.spec.durable).then_some(queue.spec.id)
-    }
-
-    /// Whether the journal must have a message of a queue because it is to survive.
-    #[inline]
-    pub(super) fn must_have(&self, durable: bool, content: &Content<'_>) -> bool {
-        self.on && durable && properties::is_persistent(content.properties)
-    }
-
     /// Notes a message at its place in a queue, which it has to survive in or is only sent away from. `index`: which it
     /// is of some that go to several queues, and are written by [`write_fan`](Ledger::write_fan).
     #[inline]
@@ -156,6 +149,17 @@ impl Ledger {
     /// Whether the messages to come are of a transaction over several shards.
     pub(super) fn is_in_part(&self) -> bool {
         self.tx.is_some()
+    }
+
+    /// Notes the name of a message that a queue takes once; `keep_max`: no more of them are kept.
+    pub(super) fn noted(&mut self, queue: u64, keep_max: u32, note: Note) {
+        let mut flags = 0;
+        if self.tx.is_some() {
+            flags = CONDITIONAL;
+            self.name_part();
+        }
+        self.touched = true;
+        self.records.noted(QueueId(queue), keep_max, flags, note);
     }
 
     /// Once per submission and transaction.
@@ -236,8 +240,10 @@ impl Ledger {
     pub(super) fn wait(&mut self, waiter: Waiter) {
         self.wanted = true;
         match waiter {
-            Waiter::Confirms { .. } | Waiter::Gate(_) => self.for_all.push_back((self.open, waiter)),
-            Waiter::Peer(..) => self.for_own.push_back((self.open, waiter)),
+            Waiter::Confirms { .. } | Waiter::Gate(_) | Waiter::Commit(_) => {
+                self.for_all.push_back((self.open, waiter))
+            }
+            Waiter::Peer(..) | Waiter::Admin(_) => self.for_own.push_back((self.open, waiter)),
         }
     }
 
@@ -281,10 +287,7 @@ impl Ledger {
         // Somebody waits for what was submitted without hurry: an empty submission brings the sync.
         let must = is_forced || self.wanted && self.unhurried && !self.own.is_empty();
         if self.records.is_empty() && !must {
-            // A ticket that only peers have something for.
-            let is_asked = self.asked.iter().any(|asked| asked.back() == Some(&self.open));
-            self.open += u64::from(is_asked || self.wanted);
-            self.wanted = false;
+            self.end_page();
             return None;
         }
         let mut bytes = self.records.take(std::mem::take(&mut self.spare));
@@ -310,6 +313,13 @@ impl Ledger {
         let submission = Submission { from: shard, seq: self.open, bytes, sync };
         self.open += 1;
         Some(submission)
+    }
+
+    /// Ends a ticket that only peers have something for.
+    pub(super) fn end_page(&mut self) {
+        let is_asked = self.asked.iter().any(|asked| asked.back() == Some(&self.open));
+        self.open += u64::from(is_asked || self.wanted);
+        self.wanted = false;
     }
 
     /// Memory to go on with.

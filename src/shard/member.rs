@@ -1,23 +1,27 @@
 //! A connection of a shard, with what the broker knows about each and its channels.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use super::alarm::Hold;
+use super::census::Counted;
 use super::confirms::Confirms;
-use super::mesh::Caller;
+use super::mesh::{Caller, Verdict};
+use super::overdue::Patience;
 use super::pace::Held;
 use super::turn::CloseKind;
 use super::unacked::{Unacked, UnackedList};
 use super::{ConnectionId, Peer};
 use crate::amqp::MethodId;
+use crate::broker::entries::Position;
 use crate::broker::routing::Route;
 use crate::broker::topology::{QueueKey, VhostId};
 use crate::connection::Connection;
 use crate::connection::outbound::Outbound;
+use crate::time::Now;
 
 /// What the client said it can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -88,6 +92,8 @@ pub enum After {
         owner: u8,
         /// Without an answer.
         no_wait: bool,
+        /// How long its deliveries may wait, in milliseconds, if that is bounded.
+        timeout_ms: Option<u64>,
     },
     /// basic.cancel of this tag.
     Cancel {
@@ -129,6 +135,10 @@ pub struct ConsumerAt {
     pub key: QueueKey,
     /// Where it lives.
     pub owner: u8,
+    /// Which taker of it.
+    pub taker: u32,
+    /// How long its deliveries may wait, if that is bounded.
+    pub patience: Option<Box<Patience>>,
 }
 
 /// A publish in an open transaction.
@@ -149,21 +159,41 @@ pub struct Tx {
     pub publishes: Vec<TxPublish>,
     /// Bytes of their records.
     pub bytes: usize,
-    /// Acknowledgements in order, and whether to requeue instead.
-    pub settled: Vec<(Unacked, bool)>,
+    /// Acknowledgements and the like, in order.
+    pub settled: Vec<(Unacked, Verdict)>,
     /// How many of them are of deliveries to consumers.
     pub consumer_settled: u32,
+    /// A queue has refused something of the one whose commit is under way.
+    pub refused: bool,
 }
 
 /// A transaction over several shards whose commit is under way. It is completed whatever becomes of its channel.
 #[derive(Debug)]
 pub struct Committing {
-    /// Who is to be told.
-    pub caller: Caller,
-    /// Shards whose parts are not submitted yet, by bit.
+    /// Who is to be told; nobody when queues have moved messages.
+    pub caller: Option<Caller>,
+    /// Other shards that have a part of it, by bit.
+    pub owners: u64,
+    /// Those of them whose parts are not submitted yet.
     pub left: u64,
+    /// Transactions that are to be committed before it: what they have brought may be what it takes away.
+    pub behind: BTreeSet<u64>,
     /// Deliveries that it settles.
     pub settled: Vec<Unacked>,
+    /// Places, by the queues' numbers in the store, that it empties.
+    pub moved: Vec<(u64, Position)>,
+}
+
+impl Committing {
+    /// One of which other shards (by bit) have parts.
+    pub fn of(caller: Option<Caller>, owners: u64) -> Committing {
+        Committing { caller, owners, left: owners, behind: BTreeSet::new(), settled: Vec::new(), moved: Vec::new() }
+    }
+
+    /// Whether it can be committed.
+    pub fn is_ready(&self) -> bool {
+        self.left == 0 && self.behind.is_empty()
+    }
 }
 
 /// A prefetch limit over all consumers of a channel (basic.qos with global).
@@ -201,6 +231,8 @@ pub struct ChannelState {
     pub consumers: Vec<ConsumerAt>,
     /// prefetch_count for consumers to come.
     pub prefetch: u16,
+    /// When it is to be looked for deliveries that wait too long.
+    pub overdue_at: Option<Now>,
     /// The limit over all consumers, once one was set.
     pub global: Option<Box<GlobalQos>>,
     /// Publishes seen and confirmed since confirm.select.
@@ -269,6 +301,8 @@ pub struct Member {
     pub confirms_due: SmallVec<[u32; 4]>,
     /// The user.
     pub login: Login,
+    /// What it counts for at shard 0.
+    pub counted: Counted,
     /// The mechanism chosen, while it challenges.
     pub challenged: Option<Arc<str>>,
     /// The virtual host.

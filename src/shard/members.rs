@@ -6,6 +6,7 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use super::alarm::Hold;
+use super::census::Counted;
 use super::member::{ClientCapabilities, Heartbeat, Login, Member};
 use super::pace::Held;
 use super::turn::CloseKind;
@@ -80,6 +81,7 @@ impl Members {
             resuming: false,
             confirms_due: SmallVec::new(),
             login: Login::default(),
+            counted: Counted::default(),
             challenged: None,
             vhost: 0,
             capabilities: ClientCapabilities::default(),

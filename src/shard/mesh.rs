@@ -188,6 +188,26 @@ impl Mesh {
         peer.credit > 0
     }
 
+    /// Appends a message like [`publish`](Mesh::publish): publish number `number` of a channel, to be told if a queue
+    /// refuses it.
+    pub fn publish_asking(
+        &mut self,
+        to: u8,
+        keys: &Keys,
+        content: &Content<'_>,
+        own: Option<&Bytes>,
+        publish: (Caller, u64),
+    ) -> bool {
+        let credit = self.publish(to, keys, content, own);
+        let peer = self.peers.get_mut(to as usize);
+        if let Some(last) = peer.and_then(|peer| peer.records.last_mut())
+            && let Record::Publish { keys, at, len, own } = last
+        {
+            *last = Record::PublishAsking { publish, keys: *keys, at: *at, len: *len, own: own.take() };
+        }
+        credit
+    }
+
     /// Appends publishes of one stream for queues of `to`: `frames` of [`Stream`](crate::connection::stream::Stream),
     /// as they were received. Returns whether credit is left.
     pub fn publish_stream(&mut self, to: u8, keys: &Keys, frames: &[u8]) -> bool {

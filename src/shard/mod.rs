@@ -3,16 +3,23 @@
 //! A shard is a deterministic machine without I/O: [`turn::turn`] hands it bytes, time and what other shards say, and
 //! takes bytes and batches from it. One shard per core; they share nothing but immutable values.
 
+pub mod admin;
 pub mod alarm;
 mod authority;
+mod census;
 mod confirms;
+mod deaths;
 mod definitions;
+mod delayed;
 mod deliver;
 mod delivery;
 mod dispatch;
+mod due;
+mod firehose;
 mod gate;
 mod global_qos;
 mod heartbeat;
+mod history;
 mod ledger;
 mod log;
 mod member;
@@ -20,25 +27,29 @@ mod members;
 pub mod mesh;
 mod names;
 mod outlet;
+mod overdue;
 mod owner;
 mod pace;
 mod receive;
 mod record;
 mod reply_to;
 mod routes;
+mod ruled;
 mod settle;
 mod stored;
+mod sweeps;
 mod timer;
 pub mod turn;
 mod unacked;
 mod upkeep;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ahash::RandomState;
 
+use crate::amqp::Stamp;
 use crate::broker::message::Blocks;
 use crate::broker::queue::Queue;
 use crate::broker::topology::{Applied, Topology};
@@ -47,7 +58,10 @@ use crate::connection::outbound::Outbound;
 use crate::limits::Limits;
 use crate::store::Contents;
 use crate::time::Now;
+use admin::Admin;
 use alarm::Alarms;
+use census::Census;
+use deaths::Deaths;
 use ledger::Ledger;
 use log::{LogCursor, LogWriter, topology_log};
 use member::Committing;
@@ -57,6 +71,7 @@ use names::Names;
 use owner::Owner;
 use routes::Routes;
 use stored::Reading;
+use sweeps::Sweeps;
 use timer::{Timer, Timers};
 use turn::{CloseKind, NextTurn, WriteOutcome};
 use upkeep::Upkeep;
@@ -79,6 +94,9 @@ pub struct Peer {
     pub local: SocketAddr,
 }
 
+/// Queues that are looked at in one turn because something of them is due.
+const QUEUES_MAX: usize = 256;
+
 /// One shard.
 #[derive(Debug)]
 pub struct Shard {
@@ -86,6 +104,8 @@ pub struct Shard {
     count: u8,
     settings: Arc<Settings>,
     now: Now,
+    /// For messages published in this turn.
+    stamp: Stamp,
     names: Names,
     topology: Topology,
     cursor: LogCursor,
@@ -105,6 +125,8 @@ pub struct Shard {
     ids: u64,
     /// Transactions over several shards whose commit is under way, by number.
     committing: BTreeMap<u64, Committing>,
+    /// Transactions over several shards that have brought something here and are not known to be committed.
+    parts: BTreeSet<u64>,
     /// The number last given to one.
     txs: u64,
     mesh: Mesh,
@@ -114,6 +136,9 @@ pub struct Shard {
     upkeep: Upkeep,
     routes: Routes,
     alarms: Alarms,
+    admin: Admin,
+    census: Census,
+    sweeps: Sweeps,
     ring: Vec<u8>,
     /// Bytes at the ring's start that were left over from the connection's last read.
     prefix: usize,
@@ -121,6 +146,10 @@ pub struct Shard {
     handshakes: VecDeque<ConnectionId>,
     /// Shards whose publish credit the command just run has used up, by bit.
     exhausted: u64,
+    /// Messages that queues have let go of.
+    deaths: Deaths,
+    /// A queue has refused a message since this was last looked at.
+    refused: bool,
     /// A message was returned: what is outbound has grown.
     returned: bool,
     stopping: bool,
@@ -136,7 +165,8 @@ impl Shard {
         let mut hash_names = Names::new(seed, 0);
         let [a, b, c, d] = hash_names.numbers();
         let hash = RandomState::with_seeds(a, b, c, d);
-        let topology = Topology::new(&settings.vhosts, hash.clone());
+        let vhosts = definitions::vhosts(&settings.vhosts, contents);
+        let topology = Topology::with_vhosts(&vhosts, hash.clone());
         let base = topology.version();
         let restored = match contents {
             Some(contents) => definitions::restore(topology, contents, count),
@@ -147,12 +177,14 @@ impl Shard {
         let mut shards: Vec<Shard> = (0..count)
             .map(|id| {
                 let limits = &settings.limits;
+                let [lots, ..] = Names::new(seed, u64::MAX - id as u64).numbers();
                 Shard {
                     id: ShardId(id as u8),
                     count: count as u8,
                     now: Now::default(),
+                    stamp: Stamp::default(),
                     names: Names::new(seed, id as u64 + 1),
-                    topology: Topology::new(&settings.vhosts, hash.clone()),
+                    topology: Topology::with_vhosts(&vhosts, hash.clone()).with_lots(lots),
                     cursor: cursor.clone(),
                     writer: writer.take(),
                     placed: restored.placed.clone(),
@@ -162,8 +194,9 @@ impl Shard {
                     owner: Owner::new(&hash, pace::link_window(limits, count)),
                     ledger: Ledger::new(contents.is_some(), count),
                     reading: Reading::new(&hash),
-                    ids: contents.map_or(1 << 32, |contents| contents.term << 40),
+                    ids: contents.map_or(1 << 32, Contents::ids_from),
                     committing: BTreeMap::new(),
+                    parts: BTreeSet::new(),
                     // The term in between: a journal has each number once.
                     txs: (id as u64) << 56 | contents.map_or(0, |contents| (contents.term & 0xffff) << 40),
                     mesh: Mesh::new(ShardId(id as u8), count, pace::publish_credit(limits, count)),
@@ -172,10 +205,15 @@ impl Shard {
                     upkeep: Upkeep::default(),
                     routes: Routes::new(hash.clone(), limits.route_cache_max),
                     alarms: Alarms::default(),
+                    admin: Admin::default(),
+                    census: Census::default(),
+                    sweeps: Sweeps::default(),
                     ring: Vec::new(),
                     prefix: 0,
                     handshakes: VecDeque::new(),
                     exhausted: 0,
+                    deaths: Deaths::default(),
+                    refused: false,
                     returned: false,
                     stopping: false,
                     settings: settings.clone(),
@@ -184,24 +222,6 @@ impl Shard {
             .collect();
         shards.iter_mut().for_each(|shard| shard.restore(&restored));
         shards
-    }
-
-    /// Takes what the store has.
-    fn restore(&mut self, restored: &definitions::Restored) {
-        for change in &restored.changes {
-            let applied = self.topology.apply(change);
-            if let Applied::QueueDeclared(key, spec) = &applied
-                && spec.owner == self.id.0
-            {
-                let (key, id) = (*key, spec.id);
-                self.applied(applied);
-                if let Some(row) = restored.rows.get(&id) {
-                    self.restore_messages(key, row.first, row.end, row.ready);
-                }
-            }
-        }
-        // Everything restored is in the store already.
-        self.topology.take_abandoned();
     }
 
     /// Its number.
@@ -241,9 +261,10 @@ impl Shard {
         self.stopping && self.members.len() == 0 && self.members.is_quiet() && self.committing.is_empty()
     }
 
-    /// Begins a turn at `now`.
-    pub fn begin_turn(&mut self, now: Now) {
+    /// Begins a turn at `now`, which is `wall_ms` milliseconds after 1970 began.
+    pub fn begin_turn(&mut self, now: Now, wall_ms: u64) {
         self.now = now;
+        self.stamp = Stamp::at(wall_ms);
     }
 
     /// The socket takes bytes again.
@@ -269,8 +290,16 @@ impl Shard {
 
     /// Does what is due.
     pub fn advance(&mut self, now: Now) {
-        while let Some(timer) = self.timers.expired(now) {
+        let mut queues_left = QUEUES_MAX;
+        while queues_left > 0
+            && let Some(timer) = self.timers.expired(now)
+        {
             match timer {
+                Timer::Queue(key) => {
+                    queues_left -= 1;
+                    self.look_at(key);
+                }
+                Timer::Overdue(caller) => self.look_for_overdue(caller),
                 Timer::Handshake(id) => self.handshake_expired(id),
                 Timer::Heartbeat(id) => self.heartbeat_due(id),
                 Timer::Close(id) => self.close_expired(id),
@@ -280,6 +309,7 @@ impl Shard {
 
     /// Ends a turn: deliveries under credit. Batches and connections to write are listed afterwards.
     pub fn end_turn(&mut self, now: Now) {
+        self.bury();
         self.settle_ledger();
         self.release_spent();
         self.keep_up(now);
@@ -343,6 +373,8 @@ impl Shard {
         if !self.members.resumed.is_empty()
             || self.owner.has_work()
             || self.upkeep.has_work()
+            || self.admin_has_work()
+            || self.deaths.has_work()
             || !self.granting.is_empty()
             || self.mesh.has_output()
             || self.ledger.has_output() && self.ledger.due().is_none()

@@ -7,7 +7,7 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use super::delivery::deliver_prefix;
-use super::mesh::{Caller, ChannelWire, ConsumeRequest, QueueRequest, Record, Reply};
+use super::mesh::{Caller, ChannelWire, ConsumeRequest, QueueRequest, Record, Reply, Verdict};
 use super::{ConnectionId, Shard};
 use crate::broker::queue::{Life, Queue, Standing, Taker};
 use crate::broker::queue_arguments::{QueueType, is_single_active};
@@ -181,9 +181,7 @@ impl Shard {
     fn rejoin(&mut self, takers: Vec<(QueueKey, u32)>, from: Standing) {
         for (key, taker) in takers {
             let Some(mut queue) = self.lift(key) else { continue };
-            if queue.taker(taker).is_some_and(|taker| taker.standing == from)
-                && queue.rejoin(taker)
-                && !queue.entries.is_idle()
+            if queue.taker(taker).is_some_and(|taker| taker.standing == from) && queue.rejoin(taker) && !queue.is_idle()
             {
                 self.owner.activate(&mut queue);
             }
@@ -269,11 +267,18 @@ impl Shard {
         }
         match request {
             QueueRequest::Counts => {
-                let (messages, consumers) = (queue.entries.ready() as u32, queue.consumer_count());
+                let (messages, consumers) = (queue.ready() as u32, queue.consumer_count());
+                // Declared again: it was used, but for a quorum queue.
+                if queue.ruled.as_ref().is_some_and(|ruled| !ruled.is_quorum())
+                    && let Some(mut queue) = self.lift(key)
+                {
+                    self.used(&mut queue);
+                    self.put_back(queue);
+                }
                 self.reply(caller, Reply::Counts { messages, consumers });
             }
             QueueRequest::Purge => {
-                let count = queue.entries.ready() as u32;
+                let count = queue.ready() as u32;
                 if self.purge(key) {
                     self.reply_when_durable(caller, Reply::Count(count));
                 } else {
@@ -281,12 +286,12 @@ impl Shard {
                 }
             }
             QueueRequest::Delete { if_unused, if_empty } => {
-                if if_empty && queue.entries.ready() > 0 {
+                if if_empty && queue.ready() > 0 {
                     self.reply(caller, Reply::NotEmpty);
                 } else if if_unused && queue.consumer_count() > 0 {
                     self.reply(caller, Reply::InUse);
                 } else {
-                    let count = queue.entries.ready() as u32;
+                    let count = queue.ready() as u32;
                     self.begin_removal(key, Waiter::Answer(caller, Answered::Count(count)));
                 }
             }
@@ -303,8 +308,6 @@ impl Shard {
         {
             return self.reply(caller, Reply::ExclusiveUse);
         }
-        // The answer goes out before the first delivery.
-        self.reply(caller, Reply::Done);
         let holder = self.holder(caller, request.wire);
         let Some(mut queue) = self.lift(key) else { return };
         let taker = queue.add_consumer(
@@ -320,13 +323,15 @@ impl Shard {
             },
             exclusive,
         );
-        if !queue.entries.is_idle() {
+        if !queue.is_idle() {
             self.owner.activate(&mut queue);
         }
         self.put_back(queue);
         if let Some(holder) = self.owner.holders.get_mut(holder as usize) {
             holder.takers.push((key, taker));
         }
+        // The answer goes out before the first delivery, which is made at the end of the turn.
+        self.reply(caller, Reply::Consuming(taker));
     }
 
     fn cancel(&mut self, caller: Caller, key: QueueKey, tag: &str) {
@@ -346,11 +351,15 @@ impl Shard {
                     }
                 }
                 // Another consumer may have its place now.
-                let is_due = |queue: &Queue| !queue.entries.is_idle() && queue.is_wanted();
+                let is_due = |queue: &Queue| !queue.is_idle() && queue.is_wanted();
                 if self.living(key).is_some_and(is_due)
                     && let Some(mut queue) = self.lift(key)
                 {
                     self.owner.activate(&mut queue);
+                    self.put_back(queue);
+                }
+                if let Some(mut queue) = self.lift(key) {
+                    self.used(&mut queue);
                     self.put_back(queue);
                 }
                 if self.living(key).is_some_and(Queue::is_abandoned) {
@@ -408,15 +417,18 @@ impl Shard {
         let taker = queue.taker(id).filter(|taker| taker.holder == holder);
         if let Some(unacked) = taker.map(|taker| taker.unacked) {
             queue.cancel(id);
-            if unacked > 0 {
+            if unacked > 0 && queue.ruled.is_some() {
+                self.requeue_ruled(&mut queue, id, unacked, Verdict::Fail);
+            } else if unacked > 0 {
                 let (ledger, stored_as) = (&mut self.ledger, queue.spec.id);
                 queue.entries.requeue_all(id, unacked as usize, |position| ledger.returned(stored_as, position));
             }
             // Another consumer may have its place now.
-            if !queue.entries.is_idle() && queue.is_wanted() {
+            if !queue.is_idle() && queue.is_wanted() {
                 self.owner.activate(&mut queue);
             }
             queue.forget_taker(id);
+            self.used(&mut queue);
         }
         let abandoned = queue.is_abandoned();
         self.put_back(queue);
@@ -474,8 +486,10 @@ impl Shard {
     pub(super) fn removed(&mut self, key: QueueKey) {
         let Some(mut queue) = self.lift(key) else { return };
         self.forget_stored(&queue);
-        let messages = queue.entries.clear();
-        self.upkeep.release(messages);
+        if let Some(delays) = queue.delays_mut() {
+            delays.clear().into_iter().for_each(|message| self.blocks.release(message));
+        }
+        queue.clear().into_iter().for_each(|messages| self.upkeep.release(messages));
         for waiter in self.owner.dying.remove(&key).unwrap_or_default() {
             self.removed_for(waiter);
         }

@@ -212,6 +212,7 @@ impl Shard {
             return;
         };
         self.alarms.forget(id);
+        self.count_out(member.vhost, member.login.user.clone(), member.counted);
         if !member.ended {
             self.end_connection(id, member.touched, member.exclusive);
         }
@@ -245,7 +246,17 @@ impl Shard {
                 let content = Content::from_record(own.as_deref().unwrap_or_else(|| part(at, len)));
                 *published += content.record_bytes() as i64;
                 self.enqueue(keys_before(bytes, at, keys), &content, own.as_ref());
+                self.refused = false;
             }
+            Record::PublishAsking { publish: (caller, number), keys, at, len, own } => {
+                let content = Content::from_record(own.as_deref().unwrap_or_else(|| part(at, len)));
+                *published += content.record_bytes() as i64;
+                self.enqueue(keys_before(bytes, at, keys), &content, own.as_ref());
+                if std::mem::take(&mut self.refused) {
+                    self.mesh.send(from, Record::Refused(caller, number));
+                }
+            }
+            Record::Refused(caller, number) => self.publish_refused(caller, number),
             Record::Stream { keys, at, len } => {
                 *published += len as i64;
                 self.stream_from_afar(keys_before(bytes, at, keys), part(at, len));
@@ -257,14 +268,22 @@ impl Shard {
             Record::Settle { key, taker, from, to, verdict } => self.settle(key, taker, from, to, verdict),
             Record::Queue(caller, key, request) => self.queue_request(caller, key, *request),
             Record::Names(caller, request) => self.decide(caller, *request),
+            Record::Traced(delivery) => self.traced(&delivery),
             Record::RemoveQueue(key) => self.queue_removal(key, from),
             Record::Bounce(caller) => self.reply(caller, Reply::Retry),
             Record::Answer(caller, reply) => self.answered(caller, reply),
             Record::AnswerWhenDurable(caller, reply) => self.answered_when_durable(from, caller, reply),
             Record::Gone(caller) => self.gone(caller, Vec::new()),
             Record::GoneDone(caller) => self.gone_done(caller),
+            Record::Overdue(caller, key, taker) => self.consumer_overdue(caller, key, taker),
+            Record::Tally(tally) => self.tallied(&tally),
+            Record::Ask(question) => self.asked(*question),
+            Record::Admitted(admission) => self.admitted(*admission),
             Record::Cancelled(caller, tag) => self.consumer_lost(caller, &tag),
-            Record::TxBegin(tx) => self.ledger.begin_part(tx),
+            Record::TxBegin(tx) => {
+                self.parts.insert(tx);
+                self.ledger.begin_part(tx);
+            }
             Record::TxEnd(tx) => {
                 self.ledger.end_part();
                 // In the batch that is pushed behind this turn's submission.
@@ -272,11 +291,13 @@ impl Shard {
                 self.mesh.send(from, Record::TxSubmitted(tx));
             }
             Record::TxSubmitted(tx) => self.tx_submitted(tx, from),
+            Record::TxCommitted(tx) => self.part_committed(tx),
             Record::Durable(ticket) => {
                 self.ledger.answered(from, ticket);
                 self.settle_ledger();
             }
             Record::PublishCredit(bytes) => {
+                self.deaths.credited(from);
                 for id in self.mesh.credited(super::ShardId(from), bytes) {
                     if let Some(member) = self.members.get_mut(id) {
                         member.awaits_credit &= !(1 << from);

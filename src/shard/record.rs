@@ -5,6 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::ConnectionId;
+use super::census::{Admission, Question, Tally};
+use super::firehose::TracedDelivery;
 use crate::amqp::Exception;
 use crate::broker::entries::Position;
 use crate::broker::topology::{Change, QueueKey};
@@ -30,10 +32,14 @@ impl Caller {
 /// What becomes of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Acknowledged, or rejected for good.
+    /// Acknowledged.
     Settle,
+    /// Rejected for good.
+    Reject,
     /// Back to its place in the queue.
     Requeue,
+    /// Likewise, and its delivery has failed: it was rejected, or its consumer lost.
+    Fail,
     /// Acknowledged in a transaction over several shards: nobody gets it any more, and it is there until that is
     /// committed.
     Hold,
@@ -119,6 +125,8 @@ pub enum Reply {
         /// Consumers.
         consumers: u32,
     },
+    /// There is a new consumer, which is this taker of the queue.
+    Consuming(u32),
     /// Messages purged or deleted.
     Count(u32),
     /// basic.get found nothing.
@@ -206,6 +214,12 @@ pub enum DeliveryKind {
 }
 
 impl DeliveryKind {
+    /// Whether somebody asked for it by basic.get.
+    #[inline]
+    pub fn is_get(self) -> bool {
+        matches!(self, DeliveryKind::Get | DeliveryKind::GetNoAck)
+    }
+
     /// Whether an acknowledgement is due.
     #[inline]
     pub fn needs_ack(self) -> bool {
@@ -227,6 +241,21 @@ pub enum Record {
         /// The record by reference.
         own: Option<Bytes>,
     },
+    /// A message like that of [`Publish`](Record::Publish), about which the receiver says if a queue refuses it.
+    PublishAsking {
+        /// Which publish of which channel.
+        publish: (Caller, u64),
+        /// How many queues.
+        keys: usize,
+        /// Where the record lies in the batch.
+        at: usize,
+        /// Bytes of the record in the batch.
+        len: usize,
+        /// The record by reference.
+        own: Option<Bytes>,
+    },
+    /// A queue of the sender has refused this publish of this channel.
+    Refused(Caller, u64),
     /// Publishes of one stream for queues of the receiver.
     Stream {
         /// How many queues: their keys lie in the batch in front of the publishes.
@@ -255,6 +284,8 @@ pub enum Record {
     Queue(Caller, QueueKey, Box<QueueRequest>),
     /// A change of names.
     Names(Caller, Box<NamesRequest>),
+    /// A delivery of the sender to a connection of the receiver, to be copied.
+    Traced(Box<TracedDelivery>),
     /// Removes a queue of the sender from the tables.
     RemoveQueue(QueueKey),
     /// By way of shard 0, so behind what the sender had asked before: tell the caller to look again.
@@ -267,6 +298,14 @@ pub enum Record {
     Gone(Caller),
     /// All that followed from its end is done.
     GoneDone(Caller),
+    /// A consumer of the receiver's, by its queue and number, has let deliveries wait too long.
+    Overdue(Caller, QueueKey, u32),
+    /// Connections or channels of the sender have come or gone.
+    Tally(Box<Tally>),
+    /// Whether a connection of the sender may have what it wants.
+    Ask(Box<Question>),
+    /// The answer.
+    Admitted(Box<Admission>),
     /// A consumer lost its queue.
     Cancelled(Caller, Box<str>),
     /// What follows is of this transaction over several shards.
@@ -275,6 +314,8 @@ pub enum Record {
     TxEnd(u64),
     /// The sender's part of a transaction of the receiver was submitted.
     TxSubmitted(u64),
+    /// A transaction of the sender, of which the receiver had a part, is committed.
+    TxCommitted(u64),
     /// What a batch of the receiver asked for under this ticket is durable.
     Durable(u64),
     /// Bytes of publishes that were processed.

@@ -136,6 +136,11 @@ impl Routes {
         };
     }
 
+    /// Forgets all.
+    pub(super) fn clear(&mut self) {
+        self.places.iter_mut().for_each(|place| *place = None);
+    }
+
     /// Doubles the table once an eighth as many routes gave way as it has places.
     fn grow(&mut self) {
         if self.displaced * 8 < self.places.len() || self.places.len() >= self.places_max {

@@ -15,12 +15,17 @@ impl Shard {
         if queue.key != key {
             return;
         }
+        if let Some(ruled) = &queue.ruled
+            && !(verdict == Verdict::Settle && ruled.settles_plainly(from))
+        {
+            return self.settle_ruled(key, taker, from, to, verdict);
+        }
         let mut count = 0;
         // Neighbours that the journal has, not yet noted as settled: from one position to before another.
         let (mut stored_from, mut stored_to) = (from, from);
         for position in from..=to {
             match verdict {
-                Verdict::Settle => {
+                Verdict::Settle | Verdict::Reject => {
                     let Some((message, stored)) = queue.entries.settle(position, taker) else { continue };
                     self.blocks.release(message);
                     count += 1;
@@ -32,14 +37,14 @@ impl Shard {
                         stored_to = position + 1;
                     }
                 }
-                Verdict::Requeue => {
+                Verdict::Requeue | Verdict::Fail => {
                     let news = queue.entries.requeue(position, taker);
                     count += u32::from(news.is_some());
                     if news == Some(true) {
                         self.ledger.returned(queue.spec.id, position);
                     }
                 }
-                Verdict::Hold => count += u32::from(queue.entries.hold(position, taker)),
+                Verdict::Hold => count += u32::from(queue.entries.hold(position, taker, HELD)),
                 Verdict::Committed => {
                     if let Some((message, _)) = queue.entries.settle(position, HELD) {
                         self.blocks.release(message);
@@ -54,17 +59,25 @@ impl Shard {
             {
                 holder.takers.retain(|held| *held != (key, taker));
             }
-            if !queue.entries.is_idle() && queue.is_wanted() {
+            if !queue.is_idle() && queue.is_wanted() {
                 self.owner.activate(queue);
             }
         }
     }
 
     pub(super) fn get(&mut self, caller: Caller, key: QueueKey, wire: ChannelWire, no_ack: bool) {
-        match self.living(key).map(|queue| &queue.entries) {
-            Some(entries) if entries.is_idle() => return self.reply(caller, Reply::Empty),
-            Some(entries) if entries.is_dry() => return self.get_later(caller, key, wire, no_ack),
-            _ => {}
+        let Some(mut queue) = self.lift(key) else { return };
+        if queue.ruled.is_some() {
+            self.used(&mut queue);
+            while self.expire(&mut queue) {}
+        }
+        let (is_idle, is_dry) = (queue.is_idle(), queue.is_dry());
+        self.put_back(queue);
+        if is_idle {
+            return self.reply(caller, Reply::Empty);
+        }
+        if is_dry {
+            return self.get_later(caller, key, wire, no_ack);
         }
         let holder = self.holder(caller, wire);
         let Some(mut queue) = self.lift(key) else { return };
@@ -80,16 +93,18 @@ impl Shard {
             }
             getter
         });
-        let taken = if no_ack { queue.entries.pop() } else { queue.entries.take(getter) };
+        let taken = if no_ack { queue.pop() } else { queue.take(getter) };
         if let Some(taken) = taken {
+            self.weigh_gone(&mut queue, taken.message);
             let kind = if no_ack { DeliveryKind::GetNoAck } else { DeliveryKind::Get };
             self.hand_over_kept(&queue, getter, taken, kind);
             if no_ack {
-                self.ledger.spend(&mut self.blocks, queue.spec.id, &taken);
+                self.spend_ruled(&mut queue, &taken);
             } else if let Some(taker) = queue.taker_mut(getter) {
                 taker.unacked += 1;
             }
         }
+        self.look_after(&mut queue);
         self.put_back(queue);
         self.reply(caller, Reply::Got);
     }

@@ -1,22 +1,21 @@
 //! Queues and their messages on the disk: what is sent away when memory is short, and brought back when it is wanted.
 
+mod fetching;
+
 use super::Shard;
 use super::alarm::Alarm;
 use super::log::LogWriter;
 use super::mesh::{Caller, ChannelWire, Reply, ShardId};
 use crate::amqp::Content;
-use crate::broker::entries::{Brought, KEPT, Room};
-use crate::broker::message::{Blocks, MessageRef};
+use crate::broker::entries::{KEPT, Room};
+use crate::broker::message::MessageRef;
+use crate::broker::queue::ruled::{CLASS_SHIFT, stored_as};
 use crate::broker::queue::{Life, Queue};
 use crate::broker::topology::{Map, QueueKey};
-use crate::store::{Completion, Fetch, Fetched, QueueId, Submission};
+use crate::store::{Completion, Fetch, QueueId, QueueRow, Submission};
 
 /// A queue with consumers keeps so many ready messages in memory while memory is only short for what waits for nobody.
 const KEPT_WANTED: usize = 16 << 10;
-/// No more messages are brought back at once.
-const FETCH_COUNT_MAX: usize = 8 << 10;
-/// What part of it is brought back at once when memory is short.
-const TIGHT_PART: usize = 16;
 /// Queues looked at in one turn for messages to send away.
 const SWEEP_QUEUES: usize = 256;
 
@@ -31,8 +30,8 @@ struct Getter {
 /// What is asked of the store, and who waits for it.
 #[derive(Debug)]
 pub(super) struct Reading {
-    /// Wishes under way, by tag.
-    under_way: Map<u64, QueueKey>,
+    /// Wishes under way, by tag: for which queue, and which class of it.
+    under_way: Map<u64, (QueueKey, u8)>,
     /// To be handed out.
     wishes: Vec<Fetch>,
     getters: Map<QueueKey, Vec<Getter>>,
@@ -62,6 +61,25 @@ impl Reading {
     }
 }
 
+impl Reading {
+    /// A tag for a wish, which is for a class of a queue.
+    pub(super) fn next_tag(&mut self, of: (QueueKey, u8)) -> u64 {
+        self.tag += 1;
+        self.under_way.insert(self.tag, of);
+        self.tag
+    }
+
+    /// Has a wish handed out.
+    pub(super) fn wish(&mut self, fetch: Fetch) {
+        self.wishes.push(fetch);
+    }
+
+    /// Has a message released at the end of the turn: another queue may be about to get it, too.
+    pub(super) fn let_go(&mut self, message: MessageRef) {
+        self.spent.push(message);
+    }
+}
+
 /// How many ready messages of a queue stay in memory when that is short; `tight`: for any messages.
 fn stays(queue: &Queue, tight: bool) -> usize {
     if queue.consumer_count() > 0 && !tight { KEPT_WANTED } else { KEPT }
@@ -72,7 +90,7 @@ impl Shard {
 
     /// Whether memory is short: for messages that the journal has anyway, or for any.
     #[inline]
-    fn is_tight(&self, stored: bool) -> bool {
+    pub(super) fn is_tight(&self, stored: bool) -> bool {
         let limits = &self.settings.limits;
         let max = if stored { limits.stored_messages_bytes_max } else { limits.messages_bytes_max };
         self.blocks.bytes() > max / usize::from(self.count)
@@ -106,6 +124,36 @@ impl Shard {
         queue.entries.push(message, journalled);
     }
 
+    /// Appends a message of a class that nobody takes yet.
+    pub(super) fn store_in(
+        &mut self,
+        queue: &mut Queue,
+        class: u8,
+        content: &Content<'_>,
+        kept: &mut Option<MessageRef>,
+        index: Option<u32>,
+    ) {
+        let (survives, id) = (self.survives(queue, content), queue.spec.id);
+        let keep = (self.ledger.on && self.is_tight(survives)).then(|| stays(queue, self.is_tight(false)));
+        let entries = queue.class_entries(class);
+        let mut journalled = false;
+        if self.ledger.on {
+            let room = entries.room(keep);
+            journalled = survives || room != Room::Here;
+            if journalled {
+                let position = entries.end();
+                self.ledger.message(index, stored_as(id, position), position, content, survives);
+            }
+            if room == Room::Away {
+                let spent = &mut self.reading.spent;
+                entries.push_away(|message| spent.push(message));
+                return;
+            }
+        }
+        let message = self.blocks.store_once(content, kept);
+        entries.push(message, journalled);
+    }
+
     /// Lets go of messages that queues have sent away while others got them.
     #[inline]
     pub(super) fn release_spent(&mut self) {
@@ -127,10 +175,16 @@ impl Shard {
             let at = self.reading.sweep_at;
             self.reading.sweep_at = if at + 1 < self.living.len() { at + 1 } else { 0 };
             let Some(queue) = self.living.get_mut(at).and_then(Option::as_deref_mut) else { continue };
+            // What exchanges remember is bounded, and nowhere else.
+            if queue.ruled.as_ref().is_some_and(|ruled| ruled.history) {
+                continue;
+            }
             let keep = stays(queue, tight);
-            if queue.entries.ready_here() > keep {
-                let blocks = &mut self.blocks;
-                queue.entries.send_away(keep, |message| blocks.release(message));
+            for entries in queue.all_entries() {
+                if entries.ready_here() > keep {
+                    let blocks = &mut self.blocks;
+                    entries.send_away(keep, |message| blocks.release(message));
+                }
             }
         }
     }
@@ -138,110 +192,40 @@ impl Shard {
     /// Purges a queue. Returns whether the journal had something to note.
     pub(super) fn purge(&mut self, key: QueueKey) -> bool {
         let Some(mut queue) = self.lift(key) else { return false };
-        let removed = queue.entries.purge();
-        self.upkeep.release(removed);
-        let stored = queue.entries.is_journalled();
-        if stored {
-            let kept = queue.entries.stored_ranges();
-            self.ledger.records().purged(QueueId(queue.spec.id), queue.entries.end(), &kept);
+        if queue.delays().is_some() {
+            let stored = self.purge_delays(&mut queue);
+            self.reading.under_way.retain(|_, (of, _)| *of != key);
+            self.put_back(queue);
+            return stored;
+        }
+        let (id, mut stored) = (queue.spec.id, false);
+        for entries in queue.all_entries() {
+            self.upkeep.release(entries.purge());
+            if entries.is_journalled() {
+                stored = true;
+                let (kept, end) = (entries.stored_ranges(), entries.end());
+                self.ledger.records().purged(QueueId(stored_as(id, end)), end, &kept);
+            }
+        }
+        if let Some(ruled) = &mut queue.ruled {
+            ruled.ready_bytes = 0;
+            ruled.seen.iter_mut().filter(|seen| seen.rule.by_content).for_each(|seen| seen.clear());
         }
         self.put_back(queue);
-        self.reading.under_way.retain(|_, of| *of != key);
+        self.reading.under_way.retain(|_, (of, _)| *of != key);
         self.answer_getters(key);
         stored
     }
 
     /// A queue ends: the store forgets one that shard 0 has not told it of.
     pub(super) fn forget_stored(&mut self, queue: &Queue) {
-        if !queue.spec.durable && queue.entries.is_journalled() {
+        if !queue.spec.durable && queue.is_journalled() {
             self.ledger.records().undefined(QueueId(queue.spec.id));
         }
-        self.reading.under_way.retain(|_, of| *of != queue.key);
+        self.reading.under_way.retain(|_, (of, _)| *of != queue.key);
         for getter in self.reading.getters.remove(&queue.key).unwrap_or_default() {
             self.reply(getter.caller, Reply::Retry);
         }
-    }
-
-    // ---- what is brought back
-
-    /// Has messages of a queue brought back, if somebody wants them and few are here.
-    pub(super) fn fetch_for(&mut self, queue: &mut Queue) {
-        if queue.entries.is_away() && queue.consumer_count() > 0 {
-            self.fetch(queue);
-        }
-    }
-
-    fn fetch(&mut self, queue: &mut Queue) {
-        self.reading.tag += 1;
-        let tag = self.reading.tag;
-        let Some((from, to)) = queue.entries.wish(KEPT, tag) else { return };
-        let part = if self.is_tight(true) { TIGHT_PART } else { 1 };
-        self.reading.under_way.insert(tag, queue.key);
-        self.reading.wishes.push(Fetch {
-            shard: self.id.0,
-            tag,
-            queue: QueueId(queue.spec.id),
-            from,
-            to,
-            bytes_max: self.settings.limits.fetch_bytes_max / part,
-            count_max: FETCH_COUNT_MAX,
-            buffer: self.blocks.spare_filled(),
-        });
-    }
-
-    /// A basic.get that must wait until a message is here.
-    pub(super) fn get_later(&mut self, caller: Caller, key: QueueKey, wire: ChannelWire, no_ack: bool) {
-        let Some(mut queue) = self.lift(key) else { return };
-        self.reading.getters.entry(key).or_default().push(Getter { caller, wire, no_ack });
-        self.fetch(&mut queue);
-        self.put_back(queue);
-    }
-
-    /// A channel, or a connection with all its channels, has ended: it waits for no message any more.
-    pub(super) fn forget_getters(&mut self, gone: Caller) {
-        let is_gone = |caller: &Caller| match gone.channel {
-            Caller::WHOLE => (caller.shard, caller.connection) == (gone.shard, gone.connection),
-            _ => *caller == gone,
-        };
-        for getters in self.reading.getters.values_mut() {
-            getters.retain(|getter| !is_gone(&getter.caller));
-        }
-    }
-
-    fn answer_getters(&mut self, key: QueueKey) {
-        for Getter { caller, wire, no_ack } in self.reading.getters.remove(&key).unwrap_or_default() {
-            self.get(caller, key, wire, no_ack);
-        }
-    }
-
-    fn fetched(&mut self, fetched: Fetched) {
-        let Fetched { tag, bytes, messages, lost, next, .. } = fetched;
-        let queue = self.reading.under_way.remove(&tag).and_then(|key| self.lift(key));
-        let Some(mut queue) = queue else { return self.blocks.keep_filled(bytes) };
-        if !queue.entries.awaits(tag) {
-            self.blocks.keep_filled(bytes);
-        } else {
-            let mut block = 0;
-            if messages.is_empty() {
-                self.blocks.keep_filled(bytes);
-            } else {
-                block = self.blocks.adopt(bytes, messages.len() as u32);
-            }
-            let brought = messages.iter().map(|message| Brought {
-                position: message.position,
-                message: Blocks::at(block, message.at),
-                redelivered: message.redelivered,
-            });
-            queue.entries.bring(brought, lost, next);
-        }
-        if !queue.entries.is_dry() && queue.is_wanted() {
-            self.owner.activate(&mut queue);
-        } else {
-            self.fetch_for(&mut queue);
-        }
-        let key = queue.key;
-        self.put_back(queue);
-        self.answer_getters(key);
     }
 
     // ---- the store
@@ -269,6 +253,8 @@ impl Shard {
     /// others are about to see.
     pub fn next_submission(&mut self, may_submit: impl FnOnce() -> bool) -> Option<Submission> {
         if !self.ledger.on {
+            self.ledger.end_page();
+            self.settle_ledger();
             return None;
         }
         let shows = self.writer.as_ref().is_some_and(LogWriter::has_hidden);
@@ -329,9 +315,23 @@ impl Shard {
     }
 
     /// A queue that was there before the start has these messages.
-    pub(super) fn restore_messages(&mut self, key: QueueKey, first: u64, end: u64, ready: u64) {
-        if let Some(queue) = self.living_mut(key).filter(|queue| queue.life == Life::Alive) {
-            queue.entries.restore(first, end, ready);
+    pub(super) fn restore_messages(&mut self, key: QueueKey, row: &QueueRow) {
+        if let Some(mut queue) = self.lift(key) {
+            if queue.delays().is_some() {
+                self.restore_delays(&mut queue, row);
+            } else if queue.life == Life::Alive {
+                let class = (row.end >> CLASS_SHIFT) as u8;
+                queue.class_entries(class).restore(row.first, row.end, row.ready);
+                if let Some(ruled) = queue.ruled.as_mut().filter(|_| row.ready > 0) {
+                    ruled.expiring = true;
+                    if ruled.rules.length_bytes_max.is_some() {
+                        ruled.unweighed.push((row.first, row.end));
+                        self.fetch(&mut queue, class);
+                    }
+                }
+                self.look_after(&mut queue);
+            }
+            self.put_back(queue);
         }
     }
 }

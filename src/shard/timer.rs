@@ -1,11 +1,13 @@
 //! What is due when: one ordered list of deadlines per shard.
 //!
-//! There are a few per connection (handshake, heartbeat, close), each renewed at most once per interval and never per
-//! message, so an ordered map is cheap enough and exact.
+//! There are a few per connection (handshake, heartbeat, close), each renewed at most once per interval, and about one
+//! per queue in which something is to happen. None is per message, so an ordered map is cheap enough and exact.
 
 use std::collections::BTreeMap;
 
 use super::ConnectionId;
+use super::mesh::Caller;
+use crate::broker::topology::QueueKey;
 use crate::time::Now;
 
 /// What is due.
@@ -17,6 +19,10 @@ pub enum Timer {
     Heartbeat(ConnectionId),
     /// The refusal of a log-in has lasted long enough, or the peer has not answered our close.
     Close(ConnectionId),
+    /// Something of the queue may be due: messages that have waited too long, or the queue itself.
+    Queue(QueueKey),
+    /// Deliveries of a channel may have waited too long for their acknowledgement.
+    Overdue(Caller),
 }
 
 /// Deadlines in order of time, equal ones in order of their making.

@@ -5,6 +5,7 @@
 //! sockets*. What one client was told, every later command of any client on any shard therefore meets.
 
 use super::Shard;
+use super::admin::{AdminAnswer, AdminRequest};
 use super::mesh::{Batch, ShardId};
 use crate::connection::outbound::Outbound;
 use crate::shard::ConnectionId;
@@ -47,6 +48,11 @@ pub enum CloseKind {
 pub trait World {
     /// The time of this turn.
     fn now(&mut self) -> Now;
+    /// The time of the day, in milliseconds since 1970: what messages' lifetimes are counted by, over restarts too. It
+    /// never goes back.
+    fn wall_ms(&mut self) -> u64 {
+        self.now().ms
+    }
     /// The next connection of this turn that may have something to read; each at most once per turn. A connection
     /// that was not read empty comes again next turn.
     fn next_readable(&mut self) -> Option<ConnectionId>;
@@ -75,6 +81,13 @@ pub trait World {
     fn completion(&mut self) -> Option<Completion> {
         None
     }
+    /// For shard 0: the next request that is not AMQP, with a number for its answer. The shard is run when there is
+    /// one.
+    fn admin_request(&mut self) -> Option<(u64, AdminRequest)> {
+        None
+    }
+    /// The answer to such a request. Never called for a shard that was given none.
+    fn admin_answer(&mut self, _ticket: u64, _answer: AdminAnswer) {}
     /// Hands a batch to another shard and wakes it when it sleeps. Never blocks.
     fn push(&mut self, to: ShardId, batch: Batch);
     /// Writes as much as the socket takes and advances `outbound`.
@@ -97,7 +110,7 @@ pub enum NextTurn {
 /// One turn of `shard`.
 pub fn turn<W: World>(shard: &mut Shard, world: &mut W) -> NextTurn {
     let now = world.now();
-    shard.begin_turn(now);
+    shard.begin_turn(now, world.wall_ms());
     while let Some(id) = world.next_writable() {
         shard.writable(id);
     }
@@ -137,6 +150,9 @@ pub fn turn<W: World>(shard: &mut Shard, world: &mut W) -> NextTurn {
             shard.message(now, batch);
         }
     }
+    while let Some((ticket, request)) = world.admin_request() {
+        shard.administer(ticket, request);
+    }
     while let Some(completion) = world.completion() {
         shard.completed(completion);
     }
@@ -160,6 +176,9 @@ pub fn turn<W: World>(shard: &mut Shard, world: &mut W) -> NextTurn {
             let outcome = world.write(id, outbound);
             shard.wrote(now, id, outcome);
         }
+    }
+    while let Some((ticket, answer)) = shard.next_admin_answer() {
+        world.admin_answer(ticket, answer);
     }
     while let Some((id, how)) = shard.next_closed() {
         world.close(id, how);

@@ -119,6 +119,11 @@ impl UnackedList {
         self.find(tag).is_some()
     }
 
+    /// The outstanding ones up to the tag `last`, in order.
+    pub fn up_to(&self, last: u64) -> impl Iterator<Item = &Unacked> {
+        self.list.iter().take_while(move |unacked| unacked.tag <= last).filter(|unacked| !unacked.settled)
+    }
+
     /// Takes the first delivery if its tag is at most `tag`: repeated, this takes all of an acknowledgement with
     /// `multiple`.
     #[inline]

@@ -48,6 +48,7 @@ impl Shard {
     /// One slice of whatever is to be kept up.
     pub(super) fn keep_up(&mut self, now: Now) {
         self.send_away();
+        self.sweep_names();
         let mut left = SLICE;
         while left > 0
             && let Some(removed) = self.upkeep.removed.last_mut()
@@ -97,6 +98,10 @@ impl Shard {
                 if let Some(next) = next {
                     sweep.position = next;
                     return false;
+                }
+                // Other priorities have few messages, mostly: all at once.
+                for entries in queue.ruled.iter_mut().flat_map(|ruled| ruled.others_mut()) {
+                    entries.for_each_from(0, usize::MAX, |message| blocks.compact(compaction, message));
                 }
             }
             sweep.slot += 1;

@@ -31,12 +31,16 @@ pub struct RecordCounts {
     pub settled: u64,
     /// RETURNED.
     pub returned: u64,
+    /// COUNTED.
+    pub counted: u64,
     /// PURGED.
     pub purged: u64,
     /// DEFINED and UNDEFINED.
     pub definitions: u64,
     /// BOUND and UNBOUND.
     pub bindings: u64,
+    /// NOTED.
+    pub notes: u64,
     /// CLEAN.
     pub clean: u64,
     /// PART and COMMITTED.
@@ -57,11 +61,13 @@ impl RecordCounts {
                 }
                 Ok(Record::Settled(_)) => self.settled += 1,
                 Ok(Record::Returned(_)) => self.returned += 1,
+                Ok(Record::Counted(_)) => self.counted += 1,
                 Ok(Record::Purged { .. }) => self.purged += 1,
                 Ok(Record::Defined { .. } | Record::Undefined { .. } | Record::Inventory { .. }) => {
                     self.definitions += 1
                 }
                 Ok(Record::Bound(_) | Record::Unbound(_)) => self.bindings += 1,
+                Ok(Record::Noted(_)) => self.notes += 1,
                 Ok(Record::Clean) => self.clean += 1,
                 Ok(Record::Part { .. } | Record::Committed { .. }) => self.transactions += 1,
                 // Scanning has mended or replaced it, and said so.
@@ -75,8 +81,10 @@ impl Display for RecordCounts {
     fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
         write!(out, "{} messages ({} bodies, {} entries", self.messages, self.bodies, self.entries)?;
         write!(out, ", {} transient, {} copies)", self.transient, self.copies)?;
-        write!(out, ", {} settled, {} returned, {} purged", self.settled, self.returned, self.purged)?;
+        write!(out, ", {} settled, {} returned, {} counted", self.settled, self.returned, self.counted)?;
+        write!(out, ", {} purged", self.purged)?;
         write!(out, ", {} definitions, {} bindings, {} clean", self.definitions, self.bindings, self.clean)?;
+        write!(out, ", {} of notes", self.notes)?;
         write!(out, ", {} of transactions", self.transactions)
     }
 }
@@ -127,7 +135,9 @@ pub struct Inspection {
     pub definitions: usize,
     /// What is bound.
     pub bindings: usize,
-    /// Queues that have messages.
+    /// What queues and exchanges have seen.
+    pub notes: usize,
+    /// Queues, and classes of queues, that have messages.
     pub queues: usize,
     /// Messages in all queues.
     pub messages: u64,
@@ -205,6 +215,7 @@ pub fn inspect<D: Disk>(disk: &D) -> Result<Inspection, OpenError> {
         others,
         definitions: state.definitions.len(),
         bindings: state.bindings.len(),
+        notes: state.seen.len(),
         queues: state.rows.values().filter(|row| row.live > 0).count(),
         messages: state.rows.values().map(|row| row.live).sum(),
         damaged,
@@ -264,7 +275,7 @@ impl Display for Inspection {
         let free: Vec<String> = self.free.iter().map(|slot| slot.name()).collect();
         names(out, "free", &free)?;
         names(out, "other files", &self.others)?;
-        writeln!(out, "definitions: {}, bindings: {}", self.definitions, self.bindings)?;
+        writeln!(out, "definitions: {}, bindings: {}, notes: {}", self.definitions, self.bindings, self.notes)?;
         writeln!(out, "messages: {} in {} queues", self.messages, self.queues)?;
         write!(out, "{}", self.report)?;
         match self.report.damages {

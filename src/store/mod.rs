@@ -17,8 +17,9 @@
 //! Nothing here knows AMQP, opens a file, or asks for the time: the world is a [`Disk`](disk::Disk).
 //!
 //! Rules that everything rests on:
-//! - A queue's [`QueueId`] is never used again. A message's place is (queue, position); positions of one queue ascend
-//!   in the order of the journal, so runs of one queue never overlap, but for messages that ageing has written again.
+//! - A queue's [`QueueId`] is never used again, and its classes belong to it. A message's place is (queue, position);
+//!   positions of one queue ascend in the order of the journal, so runs of one queue never overlap, but for messages
+//!   that ageing has written again.
 //! - A position that was journalled is settled at most once; settled ranges hold journalled positions only, but for
 //!   what a commit over several shards settles: what else that names is ignored.
 //! - A submission is never split: it is in the journal as a whole or not at all. That makes a transaction of one shard
@@ -51,9 +52,33 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
-/// A queue, an exchange, or whatever else is [defined](record::Record::Defined): never used again.
+/// A queue, an exchange, or whatever else is [defined](record::Record::Defined): never used again. What is defined has
+/// a number below 2^56; the highest 8 bits say which of its *classes*: parts that have positions of their own, and
+/// come and go with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct QueueId(pub u64);
+
+const CLASS_SHIFT: u32 = 56;
+
+impl QueueId {
+    /// A class of the same base.
+    #[inline]
+    pub fn class(self, class: u8) -> QueueId {
+        QueueId(self.base().0 | u64::from(class) << CLASS_SHIFT)
+    }
+
+    /// What it is a class of: class 0.
+    #[inline]
+    pub fn base(self) -> QueueId {
+        QueueId(self.0 & (u64::MAX >> (u64::BITS - CLASS_SHIFT)))
+    }
+
+    /// Whether it is a class of something, other than class 0.
+    #[inline]
+    pub fn is_class(self) -> bool {
+        self.0 >> CLASS_SHIFT != 0
+    }
+}
 
 /// A place in a queue.
 pub type Position = u64;
@@ -91,6 +116,8 @@ pub struct Fetch {
     pub bytes_max: usize,
     /// At most so many messages.
     pub count_max: usize,
+    /// Only these of them, ascending; empty: all.
+    pub only: Vec<Position>,
     /// Memory for the answer, to be used again.
     pub buffer: Vec<u8>,
 }
@@ -106,6 +133,10 @@ pub struct FetchedMessage {
     pub len: u32,
     /// It was delivered before, or may have been.
     pub redelivered: bool,
+    /// It was handed out so often, as far as it was [counted](record::Record::Counted).
+    pub acquired: u32,
+    /// That failed so often.
+    pub failed: u32,
 }
 
 /// The answer to a [`Fetch`].

@@ -13,6 +13,7 @@ use super::keeper::checkpoint::{self, Header, NAMES, NoCheckpoint};
 use super::keeper::state::State;
 use super::keeper::upkeep::Checkpoints;
 use super::keeper::{Keeper, Settings, rescue};
+use super::record::Note;
 use super::report::Lost;
 use super::scan::Scan;
 use super::segment::{FileSlot, LaneId};
@@ -46,11 +47,26 @@ pub struct Contents {
     pub definitions: Vec<(QueueId, Vec<u8>)>,
     /// Source, destination, and what tells a binding from others between the two.
     pub bindings: Vec<(QueueId, QueueId, Vec<u8>)>,
-    /// The queues that have had messages, by id.
+    /// The queues and classes of queues that have had messages, by id.
     pub queues: Vec<QueueRow>,
+    /// What queues and exchanges have seen, by id, the oldest first, without what was past at the time of the last
+    /// batch. The same may be there twice: the later one counts.
+    pub notes: Vec<(QueueId, Vec<Note>)>,
 }
 
-/// A queue.
+/// Ids of a term begin at a multiple of this: each term has room for four milliards of them, and below the classes
+/// there is room for 16 million terms.
+const TERM_IDS: u64 = 1 << 32;
+
+impl Contents {
+    /// Ids above this one were never used, whatever the terms before have used up.
+    pub fn ids_from(&self) -> u64 {
+        let highest = self.definitions.last().map_or(0, |(id, _)| id.base().0);
+        highest.max(self.term.saturating_mul(TERM_IDS))
+    }
+}
+
+/// A queue, or a class of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueRow {
     /// Which.
@@ -61,6 +77,8 @@ pub struct QueueRow {
     pub end: Position,
     /// How many messages are in it.
     pub ready: u64,
+    /// Their bytes in the journal, about: with their parts of records, and a message in n queues counts 1/n.
+    pub bytes: u64,
 }
 
 /// Why a directory was not opened.
@@ -244,7 +262,9 @@ pub(super) fn load<D: Disk>(disk: &D, fresh_lane: LaneId, report: &mut Report) -
             // Before there are two checkpoints, no segment is used again: then all batches are there.
             let mut all = Report::default();
             let mut scan = Scan::new(disk, &files, Some(0));
-            let from_first = files.segments.first().is_none_or(|first| first.header.first <= 1);
+            // Those with lower numbers may be void.
+            let first = files.segments.iter().map(|segment| segment.header.first).min();
+            let from_first = first.is_none_or(|first| first <= 1);
             expected = bad.len() < NAMES.len() && from_first;
             if expected {
                 replay(&mut state, &mut scan, &mut all);
@@ -330,9 +350,16 @@ fn contents(state: &State, term: u64, clean: bool) -> Contents {
     let mut queues: Vec<QueueRow> = state
         .rows
         .iter()
-        .map(|(id, row)| QueueRow { id: *id, first: row.first(), end: row.end, ready: row.live })
+        .map(|(id, row)| QueueRow {
+            id: *id,
+            first: row.first(),
+            end: row.end,
+            ready: row.live,
+            bytes: row.live_bytes(),
+        })
         .collect();
     queues.sort_unstable_by_key(|row| row.id);
+    let notes = state.seen.iter().map(|(id, notes)| (id, notes.iter().copied().collect()));
     Contents {
         term,
         clean,
@@ -340,5 +367,6 @@ fn contents(state: &State, term: u64, clean: bool) -> Contents {
         definitions: state.definitions.iter().map(|(id, bytes)| (*id, bytes.to_vec())).collect(),
         bindings: state.bindings.iter().map(|(from, to, bytes)| (*from, *to, bytes.to_vec())).collect(),
         queues,
+        notes: notes.collect(),
     }
 }

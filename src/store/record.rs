@@ -24,18 +24,24 @@
 //! BOUND     7   u64 source | u64 destination | bytes to the end
 //! UNBOUND   8   the same
 //! CLEAN     9                                               the lane was stopped in order; nothing follows
-//! PART      10  u64 transaction                           the conditional messages behind it in this submission count
-//!               only if this transaction is committed before the term ends
+//! PART      10  u64 transaction                           the conditional messages and notes behind it in this
+//!               submission count only if this transaction is committed before the term ends
 //! COMMITTED 11  u64 transaction                             it is: all its parts are in front of this
 //! INVENTORY 12  u64 index | DEFINED and BOUND records       all that was there after the batch of this index: for a
 //!               start without a checkpoint, when the segments that said so are used again
+//! COUNTED   13  n x { u64 queue, u64 position, u32 handed out, u32 failed }
+//!               the message is ready again, was handed out so often, and that failed so often
+//! NOTED     14  u64 id | u32 how many are kept | u32 0 | n x { 16 bytes note, u64 until when in ms, 0 for ever }
+//!               a queue or exchange has seen these; flags: 4 conditional: see PART
 //! ```
 
 mod elide;
+mod notes;
 mod read;
 mod salvage;
 
 pub use elide::elide;
+pub use notes::{NOTE_BYTES, Note, Notes};
 pub use read::*;
 pub use salvage::{End, mend_messages, salvage};
 
@@ -58,13 +64,15 @@ const CLEAN: u8 = 9;
 const PART: u8 = 10;
 const COMMITTED: u8 = 11;
 const INVENTORY: u8 = 12;
+const COUNTED: u8 = 13;
+const NOTED: u8 = 14;
 
 /// [`Messages::flags`]: spilled for want of memory, and not to survive a start.
 pub const TRANSIENT: u8 = 1;
 /// [`Messages::flags`]: written again by ageing. What was settled meanwhile stays so.
 pub const COPY: u8 = 2;
-/// [`Messages::flags`]: of the transaction that the last [`Record::Part`] names. A journal that ends without its
-/// [`Record::Committed`] has never had them.
+/// [`Messages::flags`], and of notes: of the transaction that the last [`Record::Part`] names. A journal that ends
+/// without its [`Record::Committed`] has never had them.
 pub const CONDITIONAL: u8 = 4;
 
 /// No more messages are put into one record: what damage to its head can cost.
@@ -73,7 +81,7 @@ const RECORD_MESSAGES_MAX: u32 = 4096;
 const RECORD_BYTES_MAX: usize = 1 << 20;
 /// Where MESSAGES says how many there are.
 const COUNT_AT: usize = 16;
-/// Bytes of a range in SETTLED and RETURNED.
+/// Bytes of a range in SETTLED and RETURNED, and of what COUNTED says of a message.
 const RANGE_BYTES: usize = 24;
 
 /// Where the checksum of a message begins: zeros are no message, not even an empty one.
@@ -96,6 +104,15 @@ pub struct Range {
     pub last: Position,
 }
 
+/// How often a message was handed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Count {
+    /// So often in all.
+    pub acquired: u32,
+    /// So often in vain, whatever its queue takes for that.
+    pub failed: u32,
+}
+
 /// The record at the end of the buffer, as far as it may be added to.
 #[derive(Debug, Default)]
 enum Open {
@@ -108,11 +125,18 @@ enum Open {
         flags: u8,
         count: u32,
     },
-    /// Messages of several queues, or ranges of another kind than the next.
+    /// Nothing is added to it, but for messages that were announced.
     Other,
     Ranges {
         kind: u8,
         last: Range,
+        n: u32,
+    },
+    Counts {
+        n: u32,
+    },
+    Notes {
+        of: (QueueId, u32, u8),
         n: u32,
     },
 }
@@ -179,7 +203,7 @@ impl Records {
         match std::mem::take(&mut self.open) {
             Open::Nothing => return,
             Open::Messages { count, .. } => self.put(self.at + COUNT_AT, &count.to_le_bytes()),
-            Open::Ranges { n, .. } => {
+            Open::Ranges { n, .. } | Open::Counts { n } | Open::Notes { n, .. } => {
                 self.put(self.at + 12, &n.to_le_bytes());
                 self.head_end = self.bytes.len();
             }
@@ -296,6 +320,18 @@ impl Records {
         self.range(RETURNED, Range { queue, first, last });
     }
 
+    /// A message of a queue is ready again: it was handed out so often by now, and that failed so often.
+    pub fn counted(&mut self, queue: QueueId, position: Position, acquired: u32, failed: u32) {
+        match &mut self.open {
+            Open::Counts { n } if *n < RECORD_MESSAGES_MAX => *n += 1,
+            _ => {
+                self.begin(COUNTED, 0, 1);
+                self.end_head(Open::Counts { n: 1 });
+            }
+        }
+        self.push_numbers(&[queue.0, position, u64::from(acquired) | u64::from(failed) << 32]);
+    }
+
     /// Everything of a queue before `end` is done with, but for `kept`: first and last positions, ascending.
     pub fn purged(&mut self, queue: QueueId, end: Position, kept: &[(Position, Position)]) {
         self.begin(PURGED, 0, kept.len() as u32);
@@ -341,8 +377,8 @@ impl Records {
         self.other(INVENTORY, &[index], records);
     }
 
-    /// The [`CONDITIONAL`] messages to come, up to the end of the submission or the next such record, are of this
-    /// transaction.
+    /// The [`CONDITIONAL`] messages and notes to come, up to the end of the submission or the next such record, are of
+    /// this transaction.
     pub fn part(&mut self, tx: u64) {
         self.other(PART, &[tx], &[]);
     }

@@ -175,7 +175,10 @@ impl<'s, D: Disk> Scan<'s, D> {
         let (first, name) = (segment.header.first, segment.slot.name());
         if first > self.expected {
             let from = if self.follows_closely(self.segment) { self.expected } else { self.complete_from };
-            self.miss(from, first, &name, None, report);
+            let place = Place { at: HEADER_BYTES as u64, index: first };
+            if !self.pass(from, place, &name, None, report) {
+                return false;
+            }
         }
         match Reader::open(&self.disk, &name) {
             Ok(reader) => {
@@ -201,7 +204,7 @@ impl<'s, D: Disk> Scan<'s, D> {
 
     /// Goes on from batch `index`. Those in front of it that should be there, from batch `from` on, are lost.
     fn miss(&mut self, from: u64, index: u64, file: &str, at: Option<u64>, report: &mut Report) {
-        let from = from.max(self.expected);
+        let from = from.max(self.expected).max(1);
         if from < index {
             let what = match index - from {
                 1 => format!("batch {from} is missing"),
@@ -210,6 +213,24 @@ impl<'s, D: Disk> Scan<'s, D> {
             report.damage(file, at, what, Lost { batches: index - from, ..Lost::NOTHING });
         }
         self.expected = self.expected.max(index);
+    }
+
+    /// Goes on from the batch at this place of the segment, as [`miss`](Scan::miss) does, if all in front of it was
+    /// durable once. Else the journal ends with what was: the rest was never finished. Returns whether it goes on.
+    fn pass(&mut self, from: u64, next: Place, file: &str, at: Option<u64>, report: &mut Report) -> bool {
+        let from = from.max(self.expected).max(1);
+        if from < next.index {
+            let durable = self.durable_before(next.index, self.segment, next.at);
+            if durable + 1 < next.index {
+                self.miss(from, durable + 1, file, at, report);
+                let what = format!("batch {} was not finished: it does not count", from.max(durable + 1));
+                report.note(file, at, what);
+                self.end(report);
+                return false;
+            }
+        }
+        self.miss(from, next.index, file, at, report);
+        true
     }
 
     fn header(&mut self, at: u64, number: u64, term: u64) -> Option<BatchHeader> {
@@ -317,8 +338,9 @@ impl<'s, D: Disk> Scan<'s, D> {
         }
         match beyond.next {
             Some(next) => {
-                self.miss(self.expected, next.index, &name, Some(self.at), report);
-                (self.at, self.seen) = (next.at, next.index - 1);
+                if self.pass(self.expected, next, &name, Some(self.at), report) {
+                    (self.at, self.seen) = (next.at, next.index - 1);
+                }
             }
             // The next segment says what is missing between.
             None => self.leave(report),

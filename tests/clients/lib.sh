@@ -127,6 +127,6 @@ for case in tree.parse(sys.argv[1]).iter("testcase"):
     outcomes = {child.tag for child in case}
     state = "FAIL" if outcomes & {"failure", "error"} else "SKIP" if "skipped" in outcomes else "PASS"
     name = (case.get("classname") or "").split("integration.")[-1].replace(".", "::") + "::" + case.get("name")
-    print(state, "_".join(name.split()))
+    print(state, "_".join(name.split()).lstrip(":"))
 PY
 }

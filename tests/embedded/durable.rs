@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use leveret::admin::{AdminError, AdminReply, AdminRequest, Scope};
 use leveret::amqp::Table;
 use leveret::amqp::frame::{write_body, write_content_header, write_method};
 use leveret::amqp::method::*;
@@ -19,7 +20,7 @@ use crate::client::{Client, declare};
 pub struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new() -> Scratch {
+    pub fn new() -> Scratch {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("leveret-embedded-{}-{number}", std::process::id()));
@@ -27,7 +28,7 @@ impl Scratch {
         Scratch(path)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 }
@@ -43,12 +44,12 @@ fn config(directory: &Path, shards: usize) -> Config {
     Config { listen, shards, data_dir: Some(directory.into()), ..Config::default() }
 }
 
-fn start(directory: &Path, shards: usize) -> Server {
+pub fn start(directory: &Path, shards: usize) -> Server {
     Server::start(config(directory, shards)).expect("the server starts")
 }
 
 /// A client that has confirms.
-fn confirming(server: &Server) -> Client {
+pub fn confirming(server: &Server) -> Client {
     let mut client = Client::open(server.local_addr());
     client.expect(1, ConfirmSelect { no_wait: false }, ConfirmSelectOk::ID);
     client
@@ -91,6 +92,79 @@ fn body(number: u64) -> Vec<u8> {
     let mut body = number.to_be_bytes().to_vec();
     body.resize(8 + (number as usize % 5) * 700, number as u8);
     body
+}
+
+/// Takes everything out of a queue: exchanges and routing keys.
+fn got(client: &mut Client, queue: &str) -> Vec<(String, String)> {
+    let mut names = vec![];
+    loop {
+        client.send(1, BasicGet { reserved_1: 0, queue, no_ack: true });
+        let came = client.receive().unwrap();
+        let Method::BasicGetOk(ok) = came.method() else { break };
+        names.push((ok.exchange.to_owned(), ok.routing_key.to_owned()));
+        (0..2).for_each(|_| assert!(client.receive().is_ok(), "header and body"));
+    }
+    names
+}
+
+/// Whatever happens to slots, shards and the order of bindings between two starts.
+#[test]
+fn keys_have_the_same_queues_after_a_restart() {
+    let scratch = Scratch::new();
+    let directory = scratch.path("data");
+    let (exchanges, queues) = (["x-consistent-hash", "x-modulus-hash"], ["a", "b", "c", "d"]);
+    let mut first = None;
+    for (round, shards) in [1, 3, 2].into_iter().enumerate() {
+        let server = start(&directory, shards);
+        let mut client = Client::open(server.local_addr());
+        if round == 0 {
+            declare_durable(&mut client, "decoy");
+        }
+        for exchange in exchanges {
+            let (durable, arguments) = (true, Table::EMPTY);
+            let declare = ExchangeDeclare {
+                reserved_1: 0,
+                exchange,
+                kind: exchange,
+                passive: round > 0,
+                durable,
+                auto_delete: false,
+                internal: false,
+                no_wait: false,
+                arguments,
+            };
+            client.expect(1, declare, ExchangeDeclareOk::ID);
+        }
+        for (queue, routing_key) in queues.into_iter().zip(["3", "1", "1", "2"]) {
+            declare_durable(&mut client, queue);
+            for exchange in exchanges.into_iter().filter(|_| round == 0) {
+                let (no_wait, arguments) = (false, Table::EMPTY);
+                let bind = QueueBind { reserved_1: 0, queue, exchange, routing_key, no_wait, arguments };
+                client.expect(1, bind, QueueBindOk::ID);
+            }
+        }
+        for exchange in exchanges {
+            for number in 0..50 {
+                let (key, mut out) = (format!("key-{number}"), vec![]);
+                let (mandatory, immediate) = (false, false);
+                let publish = BasicPublish { reserved_1: 0, exchange, routing_key: &key, mandatory, immediate };
+                write_method(&mut out, 1, &publish);
+                write_content_header(&mut out, 1, 1, &[0, 0]);
+                write_body(&mut out, 1, b"m", 131_072);
+                client.raw(&out);
+            }
+        }
+        let found = queues.map(|queue| got(&mut client, queue));
+        assert_eq!(found.iter().map(Vec::len).sum::<usize>(), 100);
+        assert!(found.iter().all(|names| !names.is_empty()));
+        assert_eq!(first.get_or_insert_with(|| found.clone()), &found, "{shards} shards");
+        if round == 0 {
+            let delete =
+                QueueDelete { reserved_1: 0, queue: "decoy", if_unused: false, if_empty: false, no_wait: false };
+            client.expect(1, delete, QueueDeleteOk::ID);
+        }
+        server.shutdown();
+    }
 }
 
 #[test]
@@ -284,4 +358,55 @@ fn a_snapshot_of_a_running_broker_starts_as_a_copy() {
     assert_eq!(client.declare("q", true), 150);
     server.shutdown();
     assert!(!directory.join("control").exists());
+}
+
+#[test]
+fn what_was_administered_is_there_after_a_start_on_any_number_of_shards() {
+    let scratch = Scratch::new();
+    let directory = scratch.path("data");
+    let policies = |server: &Server| match server.administer(AdminRequest::Policies { scope: Scope::User, vhost: None })
+    {
+        Ok(AdminReply::Policies(rows)) => rows.into_iter().map(|row| row.name).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    let set = |name: &str, document: &str| AdminRequest::SetPolicy {
+        scope: Scope::User,
+        vhost: "/".into(),
+        name: name.into(),
+        document: document.into(),
+    };
+    let vhost = |name: &str| AdminRequest::AddVhost {
+        name: name.into(),
+        description: None,
+        tags: None,
+        default_queue_type: Some("quorum".into()),
+    };
+    for (round, shards) in [1, 3, 2].into_iter().enumerate() {
+        let server = start(&directory, shards);
+        let expected: Vec<String> = (0..round).map(|n| format!("p{n}")).collect();
+        assert_eq!(policies(&server), expected);
+        let document = r#"{"pattern": "^q", "definition": {"max-length": 2}}"#;
+        assert_eq!(server.administer(set(&format!("p{round}"), document)), Ok(AdminReply::Done));
+        let text = "Validation failed\n\nno policy provided\n";
+        let refused = server.administer(set("p0", r#"{"pattern": "^q", "definition": {}}"#));
+        assert_eq!(refused, Err(AdminError::BadRequest(text.into())));
+        assert_eq!(server.administer(vhost(&format!("v{round}"))), Ok(AdminReply::Done));
+        if round > 0 {
+            let gone = AdminRequest::DeleteVhost { name: format!("v{}", round - 1) };
+            assert_eq!(server.administer(gone), Ok(AdminReply::Done));
+        }
+        let Ok(AdminReply::Vhosts(rows)) = server.administer(AdminRequest::Vhosts) else { panic!("no list") };
+        let names: Vec<String> = rows.into_iter().map(|row| row.name).collect();
+        assert_eq!(names, ["/".to_string(), format!("v{round}")]);
+
+        let mut client = confirming(&server);
+        declare_durable(&mut client, "q");
+        publish_confirmed(&mut client, "q", (0..5).map(|n| vec![n]), 5);
+        assert_eq!(declare_durable(&mut client, "q"), 2);
+        drop(client);
+        let administrator = server.administrator();
+        server.shutdown();
+        let stopped = AdminError::Unavailable("the broker has stopped".into());
+        assert_eq!(administrator.ask(AdminRequest::Vhosts), Err(stopped));
+    }
 }

@@ -6,6 +6,7 @@
 mod binary;
 mod client;
 mod durable;
+mod rules;
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;

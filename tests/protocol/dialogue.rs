@@ -23,6 +23,31 @@ impl Peer {
         self
     }
 
+    /// Acknowledgements of exactly these publishes and refusals of those, grouped as the broker likes.
+    #[track_caller]
+    pub fn told(&self, acked: &[u64], refused: &[u64]) -> &Peer {
+        let mut open: Vec<u64> = acked.iter().chain(refused).copied().collect();
+        while !open.is_empty() {
+            let came = self.take("a confirm");
+            let id = came.method_id().unwrap_or_default();
+            let (tag, multiple, expected) = match Method::decode(id, came.payload.get(4..).unwrap_or_default()) {
+                Ok(Method::BasicAck(ack)) => (ack.delivery_tag, ack.multiple, acked),
+                Ok(Method::BasicNack(nack)) => {
+                    assert!(nack.requeue, "as RabbitMQ leaves it: {nack:?}");
+                    (nack.delivery_tag, nack.multiple, refused)
+                }
+                _ => panic!("expected a confirm, got {}", came.describe()),
+            };
+            assert!(open.contains(&tag), "{tag} is told, open are {open:?}");
+            let covered = |seqno: &u64| if multiple { *seqno <= tag } else { *seqno == tag };
+            let wrong: Vec<u64> =
+                open.iter().copied().filter(|seqno| covered(seqno) && !expected.contains(seqno)).collect();
+            assert!(wrong.is_empty(), "{} names {wrong:?}", came.describe());
+            open.retain(|seqno| !covered(seqno));
+        }
+        self
+    }
+
     /// Confirms of these publishes, of which some were returned: each of those before any ack that covers it.
     #[track_caller]
     pub fn confirmed_with_returns(&self, seqnos: &[u64], returned: &[u64]) -> &Peer {

@@ -8,6 +8,7 @@
 // The seed comes from the environment, failures tell the dialogue.
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
 
+mod administration;
 mod dialogue;
 mod disk;
 mod net;
@@ -26,14 +27,29 @@ mod s04_channels;
 mod s05_names;
 mod s06_exchanges;
 mod s07_queues;
+mod s07_vhosts;
 mod s08_arguments;
+mod s08_policies;
 mod s09_publishing;
+mod s10_deduplication;
+mod s10_delayed;
+mod s10_exchanges;
+mod s10_recent_history;
 mod s10_routing;
 mod s11_confirms;
+mod s11_refused;
 mod s12_consuming;
+mod s12_quorum;
 mod s12_settling;
+mod s13_lifetimes;
+mod s13_limits;
+mod s13_priorities;
 mod s13_queue_life;
+mod s13_retries;
 mod s13_single_active;
+mod s14_cycles;
+mod s14_dead_letters;
 mod s14_reply_to;
 mod s15_to_s20;
+mod s18_firehose;
 mod shards;

@@ -10,11 +10,12 @@ use leveret::amqp::{FrameKind, Method, MethodId};
 use leveret::config::Settings;
 use leveret::config::settings::User;
 use leveret::connection::outbound::Outbound;
+use leveret::shard::admin::{AdminAnswer, AdminRequest};
 use leveret::shard::alarm::Alarm;
 use leveret::shard::mesh::{Batch, ShardId};
 use leveret::shard::turn::{CloseKind, NextTurn, ReadOutcome, World, WriteOutcome, turn};
 use leveret::shard::{ConnectionId, Peer as Address, Shard};
-use leveret::store::{Completion, Fetch, Submission};
+use leveret::store::{Completion, Contents, Fetch, Submission};
 use leveret::time::Now;
 
 use crate::disk::Disk;
@@ -83,6 +84,11 @@ struct Wires {
     pipes: Vec<Pipe>,
     inboxes: Vec<VecDeque<Batch>>,
     disk: Option<Disk>,
+    /// Requests for shard 0, and its answers.
+    requests: VecDeque<(u64, AdminRequest)>,
+    answers: BTreeMap<u64, AdminAnswer>,
+    /// The number last given to a request.
+    asked: u64,
 }
 
 /// One shard's view of the wires during a turn.
@@ -181,6 +187,15 @@ impl World for Port<'_> {
 
     fn completion(&mut self) -> Option<Completion> {
         self.wires.disk.as_mut()?.completion(self.shard)
+    }
+
+    fn admin_request(&mut self) -> Option<(u64, AdminRequest)> {
+        if self.shard == 0 { self.wires.requests.pop_front() } else { None }
+    }
+
+    fn admin_answer(&mut self, ticket: u64, answer: AdminAnswer) {
+        assert_eq!(self.shard, 0);
+        assert!(self.wires.answers.insert(ticket, answer).is_none(), "a request is answered twice");
     }
 
     fn push(&mut self, to: ShardId, batch: Batch) {
@@ -319,7 +334,10 @@ struct Stage {
 
 impl Stage {
     fn new(count: usize, feed: Feed, settings: Settings, store: Store) -> Stage {
-        let contents = (store == Store::Disk).then(Disk::contents);
+        Stage::over(count, feed, settings, (store == Store::Disk).then(Disk::contents))
+    }
+
+    fn over(count: usize, feed: Feed, settings: Settings, contents: Option<Contents>) -> Stage {
         let shards = Shard::mesh(count, Arc::new(settings.clone()), [7; 32], contents.as_ref());
         assert_eq!(shards.len(), count);
         Stage {
@@ -333,7 +351,10 @@ impl Stage {
                 must_look: vec![true; count],
                 pipes: vec![],
                 inboxes: (0..count).map(|_| VecDeque::new()).collect(),
-                disk: contents.map(|_| Disk::new(count)),
+                disk: contents.map(|contents| Disk::new(count, &contents)),
+                requests: VecDeque::new(),
+                answers: BTreeMap::new(),
+                asked: 0,
             },
             links: vec![],
             settings,
@@ -398,6 +419,24 @@ impl Stage {
         }
     }
 
+    fn pass_to(&mut self, at: Now) {
+        if at > self.wires.now {
+            self.wires.now = at;
+            if let Some(disk) = &mut self.wires.disk {
+                disk.rest();
+            }
+        }
+        self.settle();
+    }
+
+    /// The same, until the disk has synced everything besides.
+    fn rest(&mut self) {
+        self.settle();
+        while self.wires.disk.as_mut().is_some_and(Disk::rest) {
+            self.settle();
+        }
+    }
+
     fn advance(&mut self, ms: u64) {
         self.settle();
         let end = self.wires.now.after_ms(ms);
@@ -407,11 +446,9 @@ impl Stage {
                 _ => None,
             });
             let Some(at) = next.min() else { break };
-            self.wires.now = self.wires.now.max(at);
-            self.settle();
+            self.pass_to(at);
         }
-        self.wires.now = end;
-        self.settle();
+        self.pass_to(end);
     }
 }
 
@@ -487,6 +524,38 @@ impl Net {
         change(&mut settings);
         let store = if stage.wires.disk.is_some() { Store::Disk } else { Store::None };
         Net(Rc::new(RefCell::new(Stage::new(stage.shards.len(), stage.wires.feed, settings, store))))
+    }
+
+    /// Shards that find the names that the store has, if there is one.
+    pub fn restart(&self) -> Option<Net> {
+        self.settle();
+        let stage = self.0.borrow();
+        let contents = stage.wires.disk.as_ref()?.names();
+        let (count, feed) = (stage.shards.len(), stage.wires.feed);
+        Some(Net(Rc::new(RefCell::new(Stage::over(count, feed, stage.settings.clone(), Some(contents))))))
+    }
+
+    /// Asks shard 0 for something that is not AMQP. The answer must come before anything else does.
+    pub fn admin(&self, request: AdminRequest) -> AdminAnswer {
+        let ticket = self.ask_admin(request);
+        self.admin_answer(ticket).expect("an answer")
+    }
+
+    /// Asks, and does not wait for the answer.
+    pub fn ask_admin(&self, request: AdminRequest) -> u64 {
+        self.settle();
+        let mut stage = self.0.borrow_mut();
+        stage.wires.asked += 1;
+        let ticket = stage.wires.asked;
+        stage.wires.requests.push_back((ticket, request));
+        stage.poked[0] = true;
+        ticket
+    }
+
+    /// The answer to a request, if it has come.
+    pub fn admin_answer(&self, ticket: u64) -> Option<AdminAnswer> {
+        self.settle();
+        self.0.borrow().wires.answers.get(&ticket).cloned()
     }
 
     /// How many shards there are.
@@ -568,6 +637,11 @@ impl Net {
     /// Lets time pass, stopping wherever a shard wants a turn.
     pub fn advance(&self, ms: u64) {
         self.0.borrow_mut().advance(ms);
+    }
+
+    /// Runs the shards until they are quiet and the disk has synced everything: who is not hurried has been served.
+    pub fn rest(&self) {
+        self.0.borrow_mut().rest();
     }
 
     /// Runs the shards until they are quiet.

@@ -48,6 +48,24 @@ scripts! {
         let text = |key: &str, error: &str| format!("invalid arg '{key}' for queue 'q' in vhost '/': {error}");
         for (key, value, error) in [
             ("x-expires", int(0), "{value_zero,0}"),
+            ("x-expires", int(-1), "{value_negative,-1}"),
+            ("x-expires", Value::I64(315_360_000_001), "{value_too_large,315360000001}"),
+            ("x-expires", Value::Bool(true), "\"expected integer, got bool\""),
+            ("x-max-length", int(-1), "{value_negative,-1}"),
+            ("x-max-length", s("1"), "\"expected integer, got longstr\""),
+            ("x-max-length-bytes", int(-1), "{value_negative,-1}"),
+            ("x-max-priority", int(-1), "{value_negative,-1}"),
+            ("x-max-priority", s("9"), "\"expected integer, got longstr\""),
+            ("x-overflow", int(1), "{unacceptable_type,signedint}"),
+            ("x-single-active-consumer", s("true"), "{unacceptable_type,longstr}"),
+            ("x-queue-leader-locator", s("nonsense"), "invalid_queue_locator_arg"),
+            ("x-delayed-retry-type", s("nonsense"), "invalid_delayed_retry_type"),
+            ("x-delayed-retry-type", int(1), "{unacceptable_type,signedint}"),
+            ("x-delayed-retry-min", int(-1), "{value_negative,-1}"),
+            ("x-delayed-retry-min", s("10"), "\"expected integer, got longstr\""),
+            ("x-delayed-retry-max", int(-1), "{value_negative,-1}"),
+            ("x-delayed-retry-multiplier", int(0), "{value_zero,0}"),
+            ("x-delayed-retry-multiplier", Value::I64(3_000_000_000), "{value_too_large,3000000000}"),
             (TTL, int(-10), "{value_negative,-10}"),
             (TTL, s("10"), "\"expected integer, got longstr\""),
             (TTL, Value::I64(315_360_000_001), "{value_too_large,315360000001}"),
@@ -59,6 +77,60 @@ scripts! {
         ] {
             refused(t, declare_with("q", &[(key, value)]), &text(key, error));
         }
+    }
+
+    s8_2_values_of_quorum_queues_are_checked(t) {
+        let text = |key: &str, error: &str| format!("invalid arg '{key}' for queue 'q' in vhost '/': {error}");
+        for (key, value, error) in [
+            ("x-dead-letter-strategy", s("sometimes"), "invalid_dlx_strategy"),
+            ("x-delivery-limit", s("10"), "\"expected integer, got longstr\""),
+            ("x-consumer-timeout", int(-1), "{value_negative,-1}"),
+            ("x-quorum-initial-group-size", int(0), "{value_zero,0}"),
+            ("x-delayed-retry-min", int(-1), "{value_negative,-1}"),
+        ] {
+            refused(t, of_type("q", "quorum", &[(key, value)]), &text(key, error));
+        }
+    }
+
+    s8_2_values_at_their_bounds_are_accepted(t) {
+        let a = t.peer();
+        for (n, (key, value)) in [
+            ("x-expires", Value::I64(315_360_000_000)),
+            (TTL, Value::I64(315_360_000_000)),
+            ("x-max-length", int(0)),
+            ("x-max-length-bytes", Value::I64(i64::MAX)),
+            ("x-max-priority", int(0)),
+            ("x-max-priority", Value::U8(255)),
+            ("x-queue-version", int(2)),
+            ("x-queue-mode", s("lazy")),
+            ("x-delayed-retry-min", int(0)),
+            ("x-delayed-retry-multiplier", int(i32::MAX)),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            a.queue(declare_with(&format!("q{n}"), &[(key, value)]));
+        }
+        for (n, (key, value)) in [
+            ("x-delivery-limit", int(-1)),
+            ("x-dead-letter-strategy", s("at-least-once")),
+            ("x-dead-letter-strategy", s("at-most-once")),
+            ("x-delayed-retry-type", s("disabled")),
+            ("x-consumer-timeout", int(0)),
+            ("x-max-in-memory-length", int(5)),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            a.queue(of_type(&format!("r{n}"), "quorum", &[(key, value)]));
+        }
+    }
+
+    s8_2_a_classic_queue_has_a_delivery_limit_beside_retries_only(t) {
+        let a = t.peer();
+        a.queue(declare_with("r", &[("x-delivery-limit", int(3)), ("x-delayed-retry-min", int(10))]));
+        let text = "invalid arg 'x-delivery-limit' for queue 'q' in vhost '/' of queue type rabbit_classic_queue";
+        refused(t, declare_with("q", &[("x-delivery-limit", int(3)), ("x-delayed-retry-max", int(10))]), text);
     }
 
     s8_2_a_bad_value_is_found_before_a_bad_property(t) {

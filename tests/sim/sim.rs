@@ -12,7 +12,6 @@ use leveret::amqp::{LongStr, TableWriter, Value};
 use leveret::config::Settings;
 use leveret::shard::alarm::Alarm;
 use leveret::shard::{Peer as Address, Shard};
-use leveret::time::Now;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -122,14 +121,14 @@ impl Sim {
 
     /// Stops the broker in order, once nobody is connected. False when the disk did not let it.
     pub fn stop_in_order(&mut self) -> bool {
-        let now = Now { ms: self.net.now_ms };
+        let now = self.net.now();
         for shard in 0..self.shards.len() {
             self.shards[shard].stop(now);
             self.net.wake(shard);
         }
         self.rest();
         for (at, shard) in self.shards.iter_mut().enumerate() {
-            shard.stop(Now { ms: self.net.now_ms });
+            shard.stop(self.net.now());
             self.net.wake(at);
         }
         // What was held back in the hope of company is submitted now.
@@ -153,7 +152,7 @@ impl Sim {
     pub fn connect(&mut self, shard: usize) -> PeerId {
         let port = 10_000 + self.peers.len() as u16;
         let address = Address { address: ([127, 0, 0, 1], port).into(), local: ([127, 0, 0, 1], 5672).into() };
-        let id = self.shards[shard].connect(Now { ms: self.net.now_ms }, address).expect("room for a connection");
+        let id = self.shards[shard].connect(self.net.now(), address).expect("room for a connection");
         let socket = self.net.attach(shard, id);
         self.peers.push(Peer {
             socket,

@@ -11,8 +11,12 @@ use crate::rng::Rng;
 use leveret::shard::mesh::Batch;
 use leveret::shard::turn::NextTurn;
 use leveret::shard::{ConnectionId, Shard};
+use leveret::time::Now;
 use std::collections::{BTreeMap, VecDeque};
 use turn::Turn;
+
+/// The time of the day at which the clock began, in milliseconds since 1970.
+const WALL_MS_AT_FIRST: u64 = 1_800_000_000_123;
 
 /// How batches of different senders reach one receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,7 +135,9 @@ impl Node {
 pub struct Net {
     pub rng: Rng,
     pub faults: Faults,
+    /// Goes on over restarts; the broker's clock begins anew with each.
     pub now_ms: u64,
+    started_ms: u64,
     pub sockets: Vec<Socket>,
     nodes: Vec<Node>,
     pub lane: Option<Lane>,
@@ -149,6 +155,7 @@ impl Net {
             rng,
             faults,
             now_ms: 1,
+            started_ms: 0,
             sockets: vec![],
             nodes: (0..shards).map(|_| Node::new(shards)).collect(),
             lane: None,
@@ -168,7 +175,18 @@ impl Net {
         self.nodes = (0..shards).map(|_| Node::new(shards)).collect();
         self.lane = None;
         self.told = 0;
+        self.started_ms = self.now_ms;
         self.faults.shard_weights.resize(shards, 1);
+    }
+
+    /// The broker's clock.
+    pub fn now(&self) -> Now {
+        Now { ms: self.now_ms - self.started_ms }
+    }
+
+    /// The time of the day, in milliseconds since 1970.
+    pub fn wall_ms(&self) -> u64 {
+        WALL_MS_AT_FIRST + self.now_ms
     }
 
     /// No more faults: whatever is under way arrives.
@@ -282,7 +300,7 @@ impl Net {
         let node = &self.nodes[shard];
         let due = match node.next {
             NextTurn::Now => true,
-            NextTurn::At(time) => time.ms <= self.now_ms,
+            NextTurn::At(time) => time <= self.now(),
             NextTurn::OnEvent => false,
         };
         due || self.lane.as_ref().is_some_and(|lane| lane.tells(shard as u8))

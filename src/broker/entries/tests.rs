@@ -1,9 +1,15 @@
 use super::*;
-use crate::amqp::content::Content;
+use crate::amqp::{Content, Stamp};
 use crate::broker::message::Blocks;
 
 fn message(blocks: &mut Blocks, n: u64) -> MessageRef {
-    blocks.keep(&Content { names: b"\0\0", properties: &[0, 0], body: &n.to_be_bytes(), frames: &[] })
+    blocks.keep(&Content {
+        names: b"\0\0",
+        properties: &[0, 0],
+        body: &n.to_be_bytes(),
+        frames: &[],
+        stamp: Stamp::default(),
+    })
 }
 
 #[test]

@@ -11,7 +11,7 @@ pub(super) fn route(keys: &Keys, key: &str, out: &mut Routes) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{bind, routed, table};
+    use super::super::tests::{bind, routed, table, to};
     use super::super::{Destination::Queue, ExchangeKind};
     use crate::amqp::{Table, TableWriter, Value};
 
@@ -33,8 +33,8 @@ mod tests {
         let mut exchange = table(ExchangeKind::Direct);
         let mut writer = TableWriter::new();
         writer.put("x", Value::I32(1));
-        assert!(exchange.bind(Queue(1), "a", writer.table()));
-        assert!(exchange.bind(Queue(1), "a", Table::EMPTY));
+        assert!(exchange.bind(to(Queue(1)), "a", writer.table()));
+        assert!(exchange.bind(to(Queue(1)), "a", Table::EMPTY));
         assert_eq!(routed(&exchange, "a"), [Queue(1)]);
         assert!(exchange.unbind(Queue(1), "a", Table::EMPTY));
         assert_eq!(routed(&exchange, "a"), [Queue(1)]);

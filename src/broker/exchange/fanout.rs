@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use ahash::RandomState;
 
-use super::{Destination, Routes};
+use super::Destination;
 
 /// The destinations in one vector, so that routing copies it; and where each stands, so that removing one is cheap.
 #[derive(Debug)]
@@ -49,8 +49,8 @@ impl Fanout {
         }
     }
 
-    pub(super) fn route(&self, out: &mut Routes) {
-        out.extend_from_slice(&self.destinations);
+    pub(super) fn destinations(&self) -> &[Destination] {
+        &self.destinations
     }
 }
 

@@ -1,7 +1,7 @@
 use super::*;
 
 fn content<'a>(names: &'a [u8], body: &'a [u8]) -> Content<'a> {
-    Content { names, properties: &[0x10, 0, 2], body, frames: &[] }
+    Content { names, properties: &[0x10, 0, 2], body, frames: &[], stamp: crate::amqp::Stamp::default() }
 }
 
 #[test]

@@ -47,7 +47,7 @@ impl Stage {
 
     /// What a turn finds readable and reads, with a buffer of four bytes.
     fn turn(&mut self) -> Vec<ReadOutcome> {
-        self.sockets.begin_turn(Now::default());
+        self.sockets.begin_turn(Now::default(), 0);
         let mut found = vec![];
         while let Some(id) = self.sockets.next_readable() {
             found.push(self.sockets.read(id, &mut [0; 4]));
@@ -94,7 +94,7 @@ fn a_socket_that_the_shard_asked_for_is_not_read_again_in_its_turn() {
     let (id, mut client) = stage.connect(0, 1);
     client.write_all(b"12345678").unwrap();
     stage.wait(id, Event::is_readable);
-    stage.sockets.begin_turn(Now::default());
+    stage.sockets.begin_turn(Now::default(), 0);
     assert_eq!(stage.sockets.read(id, &mut [0; 4]), ReadOutcome::Bytes(4));
     assert_eq!(stage.sockets.next_readable(), None);
     assert_eq!(stage.turn(), [ReadOutcome::Bytes(4)]);

@@ -7,9 +7,9 @@ use super::Done;
 use crate::amqp::method::{
     BasicCancel, BasicCancelOk, BasicConsume, BasicConsumeOk, BasicGet, BasicQos, BasicQosOk, BasicRecoverOk,
 };
-use crate::amqp::{Exception, MethodId, ReplyCode};
+use crate::amqp::{Exception, MethodId, ReplyCode, Table};
 use crate::broker::queue_arguments::{self, QueueType};
-use crate::broker::topology::QueueRecord;
+use crate::broker::topology::{QueueKey, QueueRecord};
 use crate::shard::Shard;
 use crate::shard::member::{After, GlobalQos, ReplyConsumer};
 use crate::shard::mesh::{Caller, ConsumeRequest, QueueRequest, Record, Verdict};
@@ -27,7 +27,7 @@ impl Shard {
         caller: Caller,
         tag: u64,
         multiple: bool,
-        requeue: bool,
+        verdict: Verdict,
         method: MethodId,
     ) -> Done {
         let Some(channel) = self.channel_of(caller) else {
@@ -38,14 +38,14 @@ impl Shard {
             let Some(unacked) = channel.unacked.take(tag) else {
                 return Err(unknown_tag(tag, method));
             };
-            self.settled(caller, &unacked, requeue);
+            self.settled(caller, &unacked, verdict);
         } else {
             let last = match tag {
                 0 => u64::MAX,
                 tag if channel.unacked.contains(tag) => tag,
                 tag => return Err(unknown_tag(tag, method)),
             };
-            self.settle_up_to(caller, last, if requeue { Verdict::Requeue } else { Verdict::Settle });
+            self.settle_up_to(caller, last, verdict);
         }
         if global {
             self.grant(caller);
@@ -61,7 +61,7 @@ impl Shard {
         };
         if channel.tx.is_some() {
             while let Some(unacked) = self.channel_of(caller).and_then(|channel| channel.unacked.take_up_to(last)) {
-                self.settled(caller, &unacked, verdict == Verdict::Requeue);
+                self.settled(caller, &unacked, verdict);
             }
             return;
         }
@@ -80,13 +80,13 @@ impl Shard {
     }
 
     #[inline]
-    fn settled(&mut self, caller: Caller, unacked: &Unacked, requeue: bool) {
+    fn settled(&mut self, caller: Caller, unacked: &Unacked, verdict: Verdict) {
         if let Some(tx) = self.channel_of(caller).and_then(|channel| channel.tx.as_deref_mut()) {
-            tx.settled.push((*unacked, requeue));
+            tx.settled.push((*unacked, verdict));
             tx.consumer_settled += u32::from(unacked.consumer);
             return;
         }
-        self.settle_delivery(unacked, if requeue { Verdict::Requeue } else { Verdict::Settle });
+        self.settle_delivery(unacked, verdict);
     }
 
     pub(super) fn basic_recover(&mut self, caller: Caller, requeue: bool, method: MethodId) -> Done {
@@ -147,6 +147,7 @@ impl Shard {
         let Some((key, owner)) = found else {
             return Err(self.no_queue(caller, &name, BasicGet::ID));
         };
+        self.check_internal(caller, key, BasicGet::ID)?;
         let is_single = |queue: &QueueRecord| queue_arguments::is_single_active(&queue.spec);
         if self.topology.queue(key).is_some_and(is_single) && self.queue_type(key) == QueueType::Quorum {
             let text = format!(
@@ -191,6 +192,10 @@ impl Shard {
         if channel.consumers.iter().any(|consumer| consumer.tag == tag) || reply_tag.is_some_and(|other| other == tag) {
             return refuse(ReplyCode::NotAllowed, format!("attempt to reuse consumer tag '{tag}'"));
         }
+        let count = channel.consumers.len() as u64 + u64::from(channel.reply_consumer.is_some());
+        if let Some(max) = self.settings.node.consumer_max_per_channel.filter(|max| count >= u64::from(*max)) {
+            return refuse(ReplyCode::NotAllowed, format!("reached maximum ({max}) of consumers per channel"));
+        }
         if is_reply {
             let address = self.reply_address(caller);
             if let Some(channel) = self.channel_of(caller) {
@@ -203,13 +208,15 @@ impl Shard {
         let Some((key, owner)) = found else {
             return Err(self.no_queue(caller, &name, BasicConsume::ID));
         };
+        self.check_internal(caller, key, BasicConsume::ID)?;
         if let Err(refusal) = queue_arguments::check_consumer(m.arguments, self.queue_type(key)) {
             return refuse(ReplyCode::PreconditionFailed, refusal.text(&self.queue_name(caller, &name)));
         }
         let priority = m.arguments.find("x-priority").and_then(|value| value.as_integer()).unwrap_or(0);
         let priority = priority.clamp(i32::MIN.into(), i32::MAX.into()) as i32;
         let prefetch = self.channel_of(caller).map_or(0, |channel| channel.prefetch.into());
-        let after = After::Consume { tag: tag.clone(), key, owner, no_wait: m.no_wait };
+        let timeout_ms = if m.no_ack { None } else { self.consumer_timeout_ms(key, m.arguments) };
+        let after = After::Consume { tag: tag.clone(), key, owner, no_wait: m.no_wait, timeout_ms };
         // A tag that we made must stay the same should the command be run again.
         let again = BasicConsume { consumer_tag: &tag, ..*m };
         self.wait(caller, after, &name, &again);
@@ -223,6 +230,13 @@ impl Shard {
         };
         self.ask_owner(caller, key, owner, QueueRequest::Consume(Box::new(request)));
         Ok(())
+    }
+
+    /// How long a consumer's deliveries may wait: as it says, or as its queue does. No time at all is no bound.
+    fn consumer_timeout_ms(&self, key: QueueKey, arguments: Table<'_>) -> Option<u64> {
+        let of_queue = self.topology.rules(&self.topology.queue(key)?.spec).consumer_timeout_ms?;
+        let own = arguments.find("x-consumer-timeout").and_then(|value| value.as_integer());
+        Some(own.and_then(|own| u64::try_from(own).ok()).unwrap_or(of_queue)).filter(|timeout_ms| *timeout_ms > 0)
     }
 
     pub(super) fn basic_cancel(&mut self, caller: Caller, m: &BasicCancel<'_>) -> Done {

@@ -11,7 +11,6 @@ use crate::shard::{ConnectionId, Shard};
 
 impl Shard {
     pub(super) fn open_channel(&mut self, id: ConnectionId, number: u16) {
-        let generation = self.members.next_generation();
         let Some(member) = self.members.get_mut(id) else { return };
         let max = member.channel_max;
         if max > 0 && member.wire.channel_count() >= usize::from(max) {
@@ -19,6 +18,13 @@ impl Shard {
             let exception = Exception::new(ReplyCode::NotAllowed, MethodId::NONE, text);
             return self.close_connection(id, exception);
         }
+        self.ask_for_channel(id, number);
+    }
+
+    /// There may be another channel.
+    pub(in crate::shard) fn open_channel_now(&mut self, id: ConnectionId, number: u16) {
+        let generation = self.members.next_generation();
+        let Some(member) = self.members.get_mut(id) else { return };
         let slot = member.wire.open_channel(number, generation);
         if member.channels.len() <= slot as usize {
             member.channels.resize_with(slot as usize + 1, || None);
@@ -86,10 +92,11 @@ impl Shard {
         while member.channels.last().is_some_and(Option::is_none) {
             member.channels.pop();
         }
+        self.count_channel_out(id);
     }
 
     /// A fault closes the channel: what it held is given up at once, and its frames are dropped until close-ok.
-    pub(super) fn close_channel(&mut self, id: ConnectionId, slot: u32, exception: &Exception) {
+    pub(in crate::shard) fn close_channel(&mut self, id: ConnectionId, slot: u32, exception: &Exception) {
         let Some(member) = self.members.get_mut(id) else { return };
         let Some(channel) = member.wire.channel_mut(slot) else {
             return;
@@ -104,7 +111,7 @@ impl Shard {
             if let Some(mut confirms) = state.confirm
                 && let Some(out) = self.members.sink(id)
             {
-                confirms.now(|ack| write_method(out, number, &ack));
+                confirms.now(|confirm| super::write_confirm(out, number, &confirm));
             }
             let caller = self.caller(id, slot, state.generation);
             self.tell_gone(caller, state.touched);

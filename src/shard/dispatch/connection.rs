@@ -6,7 +6,7 @@ use crate::amqp::method::{
     ConnectionStartOk, ConnectionTune, ConnectionTuneOk, ConnectionUpdateSecretOk,
 };
 use crate::amqp::{Exception, LongStr, Method, MethodId, ReplyCode, Table, TableWriter, Value};
-use crate::broker::topology::QueueKey;
+use crate::broker::topology::{QueueKey, VhostId};
 use crate::config::settings::{Mechanism, User};
 use crate::connection::Phase;
 use crate::shard::member::{ClientCapabilities, Login};
@@ -147,7 +147,7 @@ impl Shard {
             (Phase::StartOk, Method::ConnectionStartOk(m)) => self.start_ok(id, m),
             (Phase::SecureOk, Method::ConnectionSecureOk(m)) => self.secure_ok(id, m.response.0),
             (Phase::TuneOk, Method::ConnectionTuneOk(m)) => self.tune_ok(id, m),
-            (Phase::Open, Method::ConnectionOpen(m)) => self.open_connection(id, m),
+            (Phase::Open, Method::ConnectionOpen(m)) => self.ask_to_open(id, m.virtual_host),
             (Phase::Running, Method::ConnectionClose(_)) => self.connection_close(id),
             (_, Method::ConnectionClose(_)) => {
                 // Also while we wait for close-ok ourselves: the closes have crossed.
@@ -277,10 +277,11 @@ impl Shard {
         self.start_heartbeat(id, m.heartbeat);
     }
 
-    fn open_connection(&mut self, id: ConnectionId, m: &ConnectionOpen<'_>) {
-        let Some(vhost) = self.topology.find_vhost(m.virtual_host) else {
-            let text = format!("vhost {} not found", m.virtual_host);
-            let exception = Exception::new(ReplyCode::NotAllowed, ConnectionOpen::ID, text);
+    /// The connection may be open in this virtual host, if there is one.
+    pub(in crate::shard) fn open_in(&mut self, id: ConnectionId, vhost: Option<VhostId>, name: &str) {
+        let Some(vhost) = vhost else {
+            let exception =
+                Exception::new(ReplyCode::NotAllowed, ConnectionOpen::ID, format!("vhost {name} not found"));
             return self.close_connection(id, exception);
         };
         if let Some(member) = self.members.get_mut(id) {
@@ -288,6 +289,14 @@ impl Shard {
             member.wire.phase = Phase::Running;
         }
         self.send_on_connection(id, &ConnectionOpenOk { reserved_1: "" });
+    }
+
+    /// Shard 0 need not count the connection any more.
+    fn leave(&mut self, id: ConnectionId) {
+        let Some(member) = self.members.get_mut(id) else { return };
+        let counted = std::mem::take(&mut member.counted);
+        let (vhost, user) = (member.vhost, member.login.user.clone());
+        self.count_out(vhost, user, counted);
     }
 
     // ---- the end
@@ -301,6 +310,7 @@ impl Shard {
         let touched = member.touched & !(1 << self.id.0);
         member.closing_answers = touched.count_ones() + 1;
         let exclusive = std::mem::take(&mut member.exclusive);
+        self.leave(id);
         self.end_connection(id, touched, exclusive);
     }
 
@@ -365,6 +375,7 @@ impl Shard {
         self.send_on_connection(id, &close);
         // A stream that cannot be followed any more: not even close-ok would be found in it.
         self.close_deadline(id, if broken { Phase::ProtocolHeader } else { before });
+        self.leave(id);
         self.end_connection(id, touched, exclusive);
         self.members.resume(id);
     }

@@ -9,12 +9,20 @@ use crate::amqp::method::{
 };
 use crate::amqp::{Exception, MethodId, ReplyCode, Table, Value};
 use crate::broker::arguments;
+use crate::broker::deduplication::Deduplication;
 use crate::broker::exchange::{Destination, ExchangeKind, RoutingTable};
-use crate::broker::topology::{BindingSpec, Change, ExchangeSpec};
+use crate::broker::queue::ruled::{DELAYS_PREFIX, HISTORY_PREFIX};
+use crate::broker::queue_arguments;
+use crate::broker::queue_arguments::QueueType;
+use crate::broker::topology::{BindingSpec, Change, DELAYED, ExchangeSpec, UNIQUE};
 use crate::shard::Shard;
-use crate::shard::definitions::ALTERNATE;
+use crate::shard::definitions::{ALTERNATE, delayed_kind};
 use crate::shard::member::After;
 use crate::shard::mesh::{Caller, NamesRequest};
+
+/// The name of an exchange whose queue is called after it.
+const QUEUE_OWNER_NAME_MAX: usize =
+    255 - if DELAYS_PREFIX.len() > HISTORY_PREFIX.len() { DELAYS_PREFIX.len() } else { HISTORY_PREFIX.len() };
 
 /// The exception for anything but a publish to the default exchange.
 pub(super) fn default_exchange(method: MethodId) -> Exception {
@@ -40,9 +48,30 @@ impl Shard {
             return Ok(());
         }
         let refuse = |code: ReplyCode, text: String| -> Done { Err(Exception::new(code, ExchangeDeclare::ID, text)) };
-        let Some(kind) = ExchangeKind::from_name(m.kind) else {
-            return refuse(ReplyCode::PreconditionFailed, format!("unknown exchange type '{}'", m.kind));
+        let delayed = m.kind == DELAYED;
+        let unique = m.kind == UNIQUE;
+        let kind = match (delayed, unique) {
+            (true, _) => delayed_kind(m.arguments),
+            (_, true) => Some(ExchangeKind::Fanout),
+            _ => ExchangeKind::from_name(m.kind),
         };
+        let Some(kind) = kind else {
+            let asked = m.arguments.find("x-delayed-type").and_then(|value| value.as_long_str());
+            let text = match (delayed, asked) {
+                (true, Some(asked)) if asked == DELAYED.as_bytes() => {
+                    "Invalid argument, 'x-delayed-message' can't be used for 'x-delayed-type'".to_owned()
+                }
+                (true, Some(asked)) => format!("unknown exchange type '{}'", String::from_utf8_lossy(asked)),
+                (true, None) => "Invalid argument, 'x-delayed-type' must be an existing exchange type".to_owned(),
+                (false, _) => format!("unknown exchange type '{}'", m.kind),
+            };
+            return refuse(ReplyCode::PreconditionFailed, text);
+        };
+        let holds = delayed || Deduplication::of(m.arguments, unique).is_some();
+        if (holds || kind == ExchangeKind::RecentHistory) && name.len() > QUEUE_OWNER_NAME_MAX {
+            let text = format!("the name of an exchange whose messages wait has at most {QUEUE_OWNER_NAME_MAX} bytes");
+            return refuse(ReplyCode::PreconditionFailed, text);
+        }
         if name.is_empty() {
             return Err(default_exchange(ExchangeDeclare::ID));
         }
@@ -51,7 +80,7 @@ impl Shard {
             let spec = &exchange.spec;
             let subject = self.exchange_name(caller, &name);
             for (argument, received, current) in [
-                ("type", kind.name(), spec.kind.name()),
+                ("type", m.kind, spec.type_name()),
                 ("durable", flag(m.durable), flag(spec.durable)),
                 ("auto_delete", flag(m.auto_delete), flag(spec.auto_delete)),
                 ("internal", flag(m.internal), flag(spec.internal)),
@@ -93,11 +122,25 @@ impl Shard {
                 return refuse(ReplyCode::PreconditionFailed, text);
             }
         };
+        if let Err(text) = RoutingTable::validate_declare(kind, m.arguments, &self.exchange_name(caller, &name)) {
+            return refuse(ReplyCode::PreconditionFailed, text);
+        }
+        let texts = queue_arguments::check_deduplication(m.arguments);
+        if let Err(refusal) = texts {
+            let text = refusal.text(&self.exchange_name(caller, &name)).replacen("for queue", "for", 1);
+            return refuse(ReplyCode::PreconditionFailed, text);
+        }
+        if unique && m.arguments.find("x-cache-size").is_none() {
+            let text = "Missing or wrong `x-cache-size` argument. It must be integer > 0.".to_owned();
+            return refuse(ReplyCode::PreconditionFailed, text);
+        }
         let spec = ExchangeSpec {
             id: 0,
             vhost,
             name: name.as_ref().into(),
             kind,
+            delayed,
+            unique,
             durable: m.durable,
             auto_delete: m.auto_delete,
             internal: m.internal,
@@ -201,7 +244,7 @@ impl Shard {
             .is_some_and(|exchange| exchange.table.contains(spec.destination, &spec.key, arguments))
     }
 
-    /// Checks a binding to be made; `true`: it exists already.
+    /// Checks a binding to be made; `true`: it would change nothing.
     pub(super) fn validate_binding(
         &self,
         spec: &BindingSpec,
@@ -211,9 +254,13 @@ impl Shard {
         let Some(exchange) = self.topology.exchange(spec.source) else {
             return Ok(false);
         };
-        if let Err(text) = RoutingTable::validate(exchange.spec.kind, &spec.key, arguments) {
+        let queue = match spec.destination {
+            Destination::Queue(slot) => self.topology.queue_at(slot).map(|queue| QueueType::of_queue(&queue.spec)),
+            Destination::Exchange(_) => None,
+        };
+        if let Err(text) = RoutingTable::validate(exchange.spec.kind, &spec.key, arguments, queue) {
             return Err(Exception::new(ReplyCode::PreconditionFailed, method, text));
         }
-        Ok(self.is_bound(spec, arguments))
+        Ok(!exchange.table.takes(spec.destination, &spec.key, arguments))
     }
 }

@@ -14,12 +14,14 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::member::{After, ConsumerAt, Member, Pending};
-use super::mesh::{Caller, ChannelWire, Record, Reply};
+use super::mesh::{Caller, ChannelWire, Record, Reply, Verdict};
+use super::overdue::Patience;
 use super::{ConnectionId, Shard};
 use crate::amqp::frame::write_method;
 use crate::amqp::method::{self, Encode};
 use crate::amqp::{Exception, Method, MethodId, ReplyCode};
 use crate::connection::command::Command;
+pub(super) use confirm::write_confirm;
 
 /// What a command comes to when nothing is wrong with it.
 type Done = Result<(), Exception>;
@@ -74,12 +76,16 @@ impl Shard {
         };
         let caller = self.caller(id, slot, generation);
         match method {
-            Method::BasicAck(m) => self.settle_tags(caller, m.delivery_tag, m.multiple, false, method::BasicAck::ID),
+            Method::BasicAck(m) => {
+                self.settle_tags(caller, m.delivery_tag, m.multiple, Verdict::Settle, method::BasicAck::ID)
+            }
             Method::BasicNack(m) => {
-                self.settle_tags(caller, m.delivery_tag, m.multiple, m.requeue, method::BasicNack::ID)
+                let verdict = if m.requeue { Verdict::Requeue } else { Verdict::Reject };
+                self.settle_tags(caller, m.delivery_tag, m.multiple, verdict, method::BasicNack::ID)
             }
             Method::BasicReject(m) => {
-                self.settle_tags(caller, m.delivery_tag, false, m.requeue, method::BasicReject::ID)
+                let verdict = if m.requeue { Verdict::Fail } else { Verdict::Reject };
+                self.settle_tags(caller, m.delivery_tag, false, verdict, method::BasicReject::ID)
             }
             Method::BasicGet(m) => self.basic_get(caller, m),
             Method::BasicConsume(m) => self.basic_consume(caller, m),
@@ -250,6 +256,9 @@ impl Shard {
                 }
             }
             (After::Ok { class, method, no_wait }, _) => {
+                if MethodId::new(class, method) == method::TxCommitOk::ID {
+                    self.commit_whole(caller)?;
+                }
                 if let Ok(answer) = Method::decode(MethodId::new(class, method), &[]) {
                     self.write_unless(no_wait, caller, &answer);
                 }
@@ -261,11 +270,13 @@ impl Shard {
                 self.write_unless(no_wait, caller, &method::QueueDeleteOk { message_count });
             }
             (After::Get, Reply::Empty) => self.write(caller, &method::BasicGetEmpty { reserved_1: "" }),
-            (After::Consume { tag, no_wait, key, owner }, _) => {
+            (After::Consume { tag, no_wait, key, owner, timeout_ms }, Reply::Consuming(taker)) => {
                 self.write_unless(no_wait, caller, &method::BasicConsumeOk { consumer_tag: &tag });
+                let patience = timeout_ms.map(|timeout_ms| Box::new(Patience::new(timeout_ms, self.now)));
                 if let Some(channel) = self.channel_of(caller) {
-                    channel.consumers.push(ConsumerAt { tag, key, owner });
+                    channel.consumers.push(ConsumerAt { tag, key, owner, taker, patience });
                 }
+                self.begin_patience(caller);
             }
             (After::Cancel { tag, no_wait }, _) => {
                 self.write_unless(no_wait, caller, &method::BasicCancelOk { consumer_tag: &tag });

@@ -7,7 +7,8 @@ use super::Done;
 use crate::amqp::frame::{write_body, write_content_header, write_method};
 use crate::amqp::method::{BasicPublish, BasicReturn};
 use crate::amqp::properties::{self, Properties, PropertyFlags};
-use crate::amqp::{Content, Exception, MethodId, ReplyCode, Table};
+use crate::amqp::{Content, Exception, MethodId, ReplyCode, content};
+use crate::broker::delay;
 use crate::broker::expiration;
 use crate::broker::routing::{Route, sender_selected, without_bcc};
 use crate::broker::topology::{ExchangeKey, VhostId};
@@ -21,6 +22,9 @@ use crate::shard::{ConnectionId, Shard, reply_to};
 const LOOKED_AT: u16 =
     PropertyFlags::HEADERS | PropertyFlags::REPLY_TO | PropertyFlags::EXPIRATION | PropertyFlags::USER_ID;
 
+/// Those of the others that exchanges may look at.
+const HASHED: u16 = PropertyFlags::CORRELATION_ID | PropertyFlags::MESSAGE_ID | PropertyFlags::TIMESTAMP;
+
 fn refused(code: ReplyCode, text: impl std::fmt::Display) -> Exception {
     Exception::new(code, BasicPublish::ID, text)
 }
@@ -30,7 +34,7 @@ fn refused(code: ReplyCode, text: impl std::fmt::Display) -> Exception {
 pub(super) fn asks_nothing(properties: &Properties<'_>) -> bool {
     properties.user_id.is_none()
         && properties.reply_to != Some(reply_to::NAME)
-        && properties.expiration.is_none_or(|expiration| expiration::error(expiration).is_none())
+        && properties.expiration.is_none()
         && properties.headers.is_none_or(|headers| headers.iter().all(|(key, _)| key != b"CC" && key != b"BCC"))
 }
 
@@ -61,12 +65,14 @@ impl Shard {
         if publish.immediate {
             return Err(refused(ReplyCode::NotImplemented, "immediate=true"));
         }
-        self.publish_content(id, slot, &publish.content, publish.mandatory, None)
+        let content = Content { stamp: self.stamp, ..publish.content };
+        self.publish_content(id, slot, &content, publish.mandatory, None)
     }
 
     /// A publish that came in pieces.
     pub(super) fn publish_assembled(&mut self, id: ConnectionId, slot: u32, assembled: Assembled) -> Done {
-        let Assembled { record, mandatory, immediate, oversize } = assembled;
+        let Assembled { mut record, mandatory, immediate, oversize } = assembled;
+        content::stamp(&mut record, self.stamp);
         if immediate {
             return Err(refused(ReplyCode::NotImplemented, "immediate=true"));
         }
@@ -105,7 +111,15 @@ impl Shard {
             return done;
         }
         let exchange = self.target(id, slot, content)?;
-        let route = self.look_up(vhost, exchange, content, None)?;
+        // Of all these only what is hashed has a part in routing.
+        let properties = match properties::flags(content.properties) & HASHED {
+            0 => Properties::default(),
+            _ => Properties::decode(content.properties).unwrap_or_default(),
+        };
+        let route = self.look_up(vhost, exchange, content, &properties)?;
+        if self.topology.is_traced(vhost) {
+            self.trace_publish(id, slot, content, &route);
+        }
         self.publish_routed(id, slot, content, mandatory, own, &route)
     }
 
@@ -133,7 +147,7 @@ impl Shard {
         vhost: VhostId,
         at: ExchangeKey,
         content: &Content<'_>,
-        headers: Option<Table<'_>>,
+        properties: &Properties<'_>,
     ) -> Result<Route, Exception> {
         let Some(exchange) = self.topology.exchange(at) else { return Ok(Route::default()) };
         let (name, key) = (content.exchange(), content.routing_key());
@@ -141,10 +155,10 @@ impl Shard {
             return Ok(Route::default());
         }
         let mut keys: SmallVec<[&str; 4]> = SmallVec::from_slice(&[key]);
-        sender_selected(headers, &mut keys)
+        sender_selected(properties.headers, &mut keys)
             .map_err(|error| refused(ReplyCode::PreconditionFailed, format!("invalid message: {error}")))?;
         let found_at = (!name.is_empty()).then_some((at, exchange.epoch));
-        let route = self.topology.route(exchange, &keys, headers, self.id.0);
+        let route = self.topology.route(exchange, &keys, properties, self.id.0);
         self.routes.insert(vhost, content.names, found_at, &route);
         Ok(route)
     }
@@ -191,9 +205,15 @@ impl Shard {
         {
             return Err(refused(ReplyCode::PreconditionFailed, format!("invalid expiration '{expiration}': {error}")));
         }
+        if let Err(exchange) = &known
+            && self.topology.exchange(*exchange).is_some_and(|exchange| exchange.delays.is_some())
+            && let Err(error) = delay::asked_ms(headers)
+        {
+            return Err(refused(ReplyCode::PreconditionFailed, format!("invalid x-delay header: {error}")));
+        }
         let route = match known {
             Ok(route) => route,
-            Err(exchange) => self.look_up(vhost, exchange, content, headers)?,
+            Err(exchange) => self.look_up(vhost, exchange, content, &decoded)?,
         };
         if let Some(user) = decoded.user_id
             && *user != *login.user
@@ -206,13 +226,14 @@ impl Shard {
             let raw = changed.take().unwrap_or_else(|| content.properties.to_vec());
             changed = Some(without_bcc(&Properties::decode(&raw).unwrap_or_default()));
         }
-        match changed {
-            Some(properties) => {
-                let content = Content { properties: &properties, frames: &[], ..*content };
-                self.publish_routed(id, slot, &content, mandatory, None, &route)
-            }
-            None => self.publish_routed(id, slot, content, mandatory, own, &route),
+        let (content, own) = match &changed {
+            Some(properties) => (Content { properties, frames: &[], ..*content }, None),
+            None => (*content, own),
+        };
+        if self.topology.is_traced(vhost) {
+            self.trace_publish(id, slot, &content, &route);
         }
+        self.publish_routed(id, slot, &content, mandatory, own, &route)
     }
 
     /// Sends a message on its route, now or with the channel's transaction, and counts it for confirms.
@@ -247,12 +268,58 @@ impl Shard {
             return Ok(());
         }
         let caller = Caller { shard: self.id.0, connection: id, channel: slot, generation };
-        if mandatory && route.is_empty() && !is_reply(content) {
+        if mandatory && route.is_unroutable() && !is_reply(content) {
             self.write_return(caller, content);
         }
-        self.send_on(caller, route, content, own);
+        if route.may_reject {
+            self.send_asking(caller, route, content, own);
+        } else {
+            self.send_on(caller, route, content, own);
+        }
         self.count_publish(id, slot, 1);
         Ok(())
+    }
+
+    /// Sends a message on a route with queues that may refuse it; its confirm waits for what those of other shards say.
+    #[cold]
+    fn send_asking(&mut self, caller: Caller, route: &Route, content: &Content<'_>, own: Option<&Bytes>) {
+        let number =
+            self.channel_of(caller).and_then(|channel| channel.confirm.as_ref()).map(|confirms| confirms.published + 1);
+        let Some(number) = number else {
+            self.send_on(caller, route, content, own);
+            self.refused = false;
+            return;
+        };
+        self.refused = false;
+        self.enqueue_asking(caller, number, route, content, own);
+        if std::mem::take(&mut self.refused)
+            && let Some(confirms) = self.channel_of(caller).and_then(|channel| channel.confirm.as_mut())
+        {
+            confirms.refuse(number);
+        }
+    }
+
+    /// Hands a message to the queues of its route, and has other shards say if one of theirs refuses it: before they
+    /// answer what is asked here or, of a transaction over several shards, before they have submitted their parts.
+    pub(super) fn enqueue_asking(
+        &mut self,
+        caller: Caller,
+        number: u64,
+        route: &Route,
+        content: &Content<'_>,
+        own: Option<&Bytes>,
+    ) {
+        self.enqueue(route.local.iter().copied(), content, own);
+        for (owner, keys) in &route.remote {
+            self.touch(caller, *owner);
+            if !self.ledger.is_in_part() {
+                let ticket = self.ledger.ask(*owner);
+                self.mesh.ask(*owner, ticket);
+            }
+            if !self.mesh.publish_asking(*owner, keys, content, own, (caller, number)) {
+                self.exhausted |= 1 << *owner;
+            }
+        }
     }
 
     /// Counts publishes that were just sent on.
@@ -271,7 +338,8 @@ impl Shard {
     pub(super) fn send_on(&mut self, caller: Caller, route: &Route, content: &Content<'_>, own: Option<&Bytes>) {
         self.enqueue(route.local.iter().copied(), content, own);
         // Those of a transaction over several shards are durable when its commit is.
-        let asks = route.remote_durable != 0 && self.ledger.must_have(true, content) && !self.ledger.is_in_part();
+        let must_have = self.ledger.must_have_on(route, content);
+        let asks = route.remote_durable != 0 && must_have && !self.ledger.is_in_part();
         for (owner, keys) in &route.remote {
             self.touch(caller, *owner);
             if asks {

@@ -8,11 +8,12 @@ use super::{Done, stripped};
 use crate::amqp::method::{
     QueueBind, QueueBindOk, QueueDeclare, QueueDelete, QueueDeleteOk, QueuePurge, QueueUnbind, QueueUnbindOk,
 };
-use crate::amqp::{Exception, MethodId, ReplyCode, Table};
+use crate::amqp::{Exception, MethodId, ReplyCode, Table, TableWriter, Value};
 use crate::broker::arguments;
 use crate::broker::exchange::Destination;
 use crate::broker::queue_arguments::{self, QueueType};
 use crate::broker::topology::{BindingSpec, Change, ExchangeKey, Exclusive, QueueKey, QueueSpec};
+use crate::config::settings::DefaultQueueType;
 use crate::shard::Shard;
 use crate::shard::member::After;
 use crate::shard::mesh::{Caller, NamesRequest, QueueRequest, Record};
@@ -89,6 +90,18 @@ impl Shard {
         Ok((name, Some(found)))
     }
 
+    /// Refuses what would take something out of the queue of an exchange, or put something into it.
+    pub(super) fn check_internal(&self, caller: Caller, key: QueueKey, method: MethodId) -> Done {
+        match self.topology.queue(key) {
+            Some(record) if record.is_internal => {
+                let queue = self.queue_name(caller, &record.spec.name);
+                let text = format!("cannot obtain access to the {queue}: it belongs to an exchange");
+                Err(Exception::new(ReplyCode::AccessRefused, method, text))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// What a queue is.
     pub(super) fn queue_type(&self, key: QueueKey) -> QueueType {
         self.topology.queue(key).map_or(QueueType::Classic, |queue| QueueType::of_queue(&queue.spec))
@@ -104,7 +117,37 @@ impl Shard {
         }
     }
 
+    /// The arguments of a queue that does not say what it is: with the type that the virtual host has for it, or the
+    /// broker, unless the queue could not be of that.
+    fn with_default_type(&self, caller: Caller, m: &QueueDeclare<'_>) -> Option<TableWriter> {
+        let of_vhost = || self.topology.vhost(self.vhost_of(caller))?.spec.default_queue_type;
+        let of_broker = || {
+            Some(match self.settings.default_queue_type? {
+                DefaultQueueType::Classic => QueueType::Classic,
+                DefaultQueueType::Quorum => QueueType::Quorum,
+            })
+        };
+        let default = of_vhost().or_else(of_broker)?;
+        let fits = default == QueueType::Classic || m.durable && !m.exclusive && !m.auto_delete;
+        if !fits || m.passive || m.arguments.find("x-queue-type").is_some() {
+            return None;
+        }
+        let mut arguments = TableWriter::new();
+        for (key, value) in m.arguments.iter() {
+            arguments.put_bytes(key, value);
+        }
+        arguments.put("x-queue-type", Value::LongStr(default.name().as_bytes()));
+        Some(arguments)
+    }
+
     pub(super) fn queue_declare(&mut self, caller: Caller, m: &QueueDeclare<'_>) -> Done {
+        match self.with_default_type(caller, m) {
+            Some(arguments) => self.declare(caller, &QueueDeclare { arguments: arguments.table(), ..*m }),
+            None => self.declare(caller, m),
+        }
+    }
+
+    fn declare(&mut self, caller: Caller, m: &QueueDeclare<'_>) -> Done {
         let mut name = stripped(m.queue);
         let vhost = self.vhost_of(caller);
         if reply_to::is_reply_queue(&name) {
@@ -218,6 +261,7 @@ impl Shard {
             return Err(self.no_queue(caller, &queue, QueueBind::ID));
         };
         self.check_lock(caller, &record.spec, QueueBind::ID)?;
+        self.check_internal(caller, record.key, QueueBind::ID)?;
         let spec = queue_binding(source, record.key, key, m.arguments);
         if self.validate_binding(&spec, m.arguments, QueueBind::ID)? {
             self.write_unless(m.no_wait, caller, &QueueBindOk {});
@@ -286,6 +330,10 @@ impl Shard {
             self.write_unless(m.no_wait, caller, &QueueDeleteOk { message_count: 0 });
             return Ok(());
         };
+        if self.topology.queue(key).is_some_and(|record| record.is_internal) {
+            let text = format!("Cannot delete protected {}.", self.queue_name(caller, &name));
+            return Err(Exception::new(ReplyCode::ResourceLocked, QueueDelete::ID, text));
+        }
         if let Some((_, flag)) =
             [(m.if_unused, "if-unused"), (m.if_empty, "if-empty")].iter().find(|(is_set, _)| *is_set)
             && self.queue_type(key) == QueueType::Quorum

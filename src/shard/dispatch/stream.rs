@@ -39,7 +39,12 @@ impl Shard {
         }
         let Some(cached) = self.routes.take(vhost, names, &mut channel.route_at, &self.topology) else { return false };
         let route_at = channel.route_at;
-        let mut stream = Stream::new(names, input, frame_max, asks_nothing, &self.settings.limits);
+        if cached.route.may_reject {
+            // One by one, for each may be refused.
+            self.routes.put_back(cached, route_at);
+            return false;
+        }
+        let mut stream = Stream::new(names, input, frame_max, asks_nothing, &self.settings.limits, self.stamp);
         let count;
         if let Some(key) = cached.single {
             count = self.stream_into(key, &mut [], || stream.next_publish());
@@ -103,7 +108,8 @@ impl Shard {
             let mut asks = false;
             let some = self.stream_some(&route.local, || {
                 let content = stream.next_publish();
-                asks |= looks && content.is_some_and(|content| is_persistent(content.properties));
+                let keeps = |content: Content<'_>| route.keeps || is_persistent(content.properties);
+                asks |= looks && content.is_some_and(keeps);
                 content
             });
             if some == 0 {
@@ -156,7 +162,7 @@ impl Shard {
 
     /// Puts publishes of a stream on another shard into queues of this one.
     pub(in crate::shard) fn stream_from_afar(&mut self, keys: impl Iterator<Item = QueueKey>, frames: &[u8]) {
-        let mut taken = Taken::new(frames);
+        let mut taken = Taken::new(frames, self.stamp);
         let keys: SmallVec<[QueueKey; 8]> = keys.collect();
         if let [key] = keys[..] {
             self.stream_into(key, &mut [], || taken.next_publish());
@@ -178,7 +184,12 @@ impl Shard {
         let several = !kept.is_empty();
         while let Some(content) = next() {
             match queue.next_taker() {
-                Some(id) if queue.life == Life::Alive && queue.entries.is_idle() && queue.is_sole(id) => {
+                Some(id)
+                    if queue.life == Life::Alive
+                        && queue.ruled.is_none()
+                        && queue.entries.is_idle()
+                        && queue.is_sole(id) =>
+                {
                     count += self.stream_to(&mut queue, id, content, kept, count, &mut next);
                 }
                 _ => {

@@ -5,7 +5,9 @@ use super::publish::is_reply;
 use crate::amqp::content::Content;
 use crate::amqp::method::{TxCommit, TxCommitOk, TxRollback, TxRollbackOk, TxSelect, TxSelectOk};
 use crate::amqp::{Exception, MethodId, ReplyCode};
+use crate::broker::queue::ruled::stored_as;
 use crate::shard::Shard;
+use crate::shard::ledger::Waiter;
 use crate::shard::member::{After, Committing, Tx, TxPublish};
 use crate::shard::mesh::{Caller, Record, Reply, Verdict};
 
@@ -44,27 +46,63 @@ impl Shard {
             self.commit_with_others(caller, tx, others);
             return Ok(());
         }
-        self.publish_all(caller, &tx.publishes);
-        for (unacked, requeue) in &tx.settled {
-            self.settle_delivery(unacked, if *requeue { Verdict::Requeue } else { Verdict::Settle });
+        let asks = self.publish_all(caller, &tx.publishes);
+        for (unacked, verdict) in &tx.settled {
+            self.settle_delivery(unacked, *verdict);
+        }
+        if asks {
+            self.ledger.ticket();
+            self.wait(caller, After::ok(TxCommitOk::ID, false), "", &TxCommit {});
+            self.ledger.wait(Waiter::Commit(caller));
+            self.grant(caller);
+            return Ok(());
         }
         // One submission: on the disk as a whole, or not at all.
         if self.ledger.ticket().is_some() || self.ledger.has_output() {
             self.gate(caller.connection);
         }
-        self.write(caller, &TxCommitOk {});
         self.grant(caller);
+        self.commit_whole(caller)?;
+        self.write(caller, &TxCommitOk {});
         Ok(())
     }
 
-    fn publish_all(&mut self, caller: Caller, publishes: &[TxPublish]) {
+    /// Whether no queue has refused anything of the transaction that a channel has just committed.
+    ///
+    /// # Errors
+    ///
+    /// One has.
+    pub(super) fn commit_whole(&mut self, caller: Caller) -> Done {
+        let tx = self.channel_of(caller).and_then(|channel| channel.tx.as_mut());
+        match tx.is_some_and(|tx| std::mem::take(&mut tx.refused)) {
+            true => Err(Exception::new(ReplyCode::PreconditionFailed, TxCommit::ID, "partial tx completion")),
+            false => Ok(()),
+        }
+    }
+
+    /// Sends on what a transaction has published. Returns whether other shards are to say what their queues refuse.
+    fn publish_all(&mut self, caller: Caller, publishes: &[TxPublish]) -> bool {
+        self.refused = false;
+        let mut asks = false;
         for publish in publishes {
-            let content = Content::from_record(&publish.record);
-            if publish.route.is_empty() && publish.mandatory && !is_reply(&content) {
+            // Their time begins now.
+            let content = Content { stamp: self.stamp, ..Content::from_record(&publish.record) };
+            if publish.mandatory && publish.route.is_unroutable() && !is_reply(&content) {
                 self.write_return(caller, &content);
             }
-            self.send_on(caller, &publish.route, &content, None);
+            if publish.route.may_reject && !publish.route.remote.is_empty() {
+                asks = true;
+                self.enqueue_asking(caller, 0, &publish.route, &content, None);
+            } else {
+                self.send_on(caller, &publish.route, &content, None);
+            }
         }
+        if std::mem::take(&mut self.refused)
+            && let Some(tx) = self.channel_of(caller).and_then(|channel| channel.tx.as_mut())
+        {
+            tx.refused = true;
+        }
+        asks
     }
 
     /// Other shards, by bit, that have something for the journal, or have had it: the messages that are acknowledged
@@ -75,7 +113,7 @@ impl Shard {
         }
         let publishes = tx.publishes.iter().filter(|publish| publish.route.remote_durable != 0);
         let publishes = publishes
-            .filter(|publish| self.ledger.must_have(true, &Content::from_record(&publish.record)))
+            .filter(|publish| self.ledger.must_have_on(&publish.route, &Content::from_record(&publish.record)))
             .fold(0, |others, publish| others | publish.route.remote_durable);
         let settled = tx.settled.iter().fold(0, |others, (unacked, _)| others | 1 << unacked.owner);
         (publishes | settled) & !(1 << self.id.0)
@@ -92,10 +130,12 @@ impl Shard {
         self.ledger.begin_part(number);
         self.publish_all(caller, &tx.publishes);
         let mut settled = Vec::new();
-        for (unacked, requeue) in tx.settled {
-            self.settle_delivery(&unacked, if requeue { Verdict::Requeue } else { Verdict::Hold });
-            if !requeue {
+        for (unacked, verdict) in tx.settled {
+            if verdict == Verdict::Settle {
+                self.settle_delivery(&unacked, Verdict::Hold);
                 settled.push(unacked);
+            } else {
+                self.settle_delivery(&unacked, verdict);
             }
         }
         self.ledger.end_part();
@@ -103,28 +143,75 @@ impl Shard {
         owners().for_each(|owner| self.mesh.send(owner, Record::TxEnd(number)));
         self.wait(caller, After::ok(TxCommitOk::ID, false), "", &TxCommit {});
         self.grant(caller);
-        self.committing.insert(number, Committing { caller, left: others, settled });
+        self.await_parts(number, Committing { settled, ..Committing::of(Some(caller), others) });
     }
 
-    /// Another shard has submitted its part of a transaction. Behind the last one it is committed, by one submission:
-    /// with that, all of it is on the disk.
+    /// A transaction is to be committed when all have submitted their parts, and those that are open here are
+    /// committed: it may take away what they have brought.
+    pub(in crate::shard) fn await_parts(&mut self, number: u64, mut tx: Committing) {
+        tx.behind = self.parts.clone();
+        let is_ready = tx.is_ready();
+        self.parts.insert(number);
+        self.committing.insert(number, tx);
+        if is_ready {
+            self.commit(number);
+        }
+    }
+
+    /// Another shard has submitted its part of a transaction.
     pub(in crate::shard) fn tx_submitted(&mut self, number: u64, shard: u8) {
         let Some(tx) = self.committing.get_mut(&number) else { return };
         tx.left &= !(1 << shard);
-        if tx.left != 0 {
-            return;
+        if tx.is_ready() {
+            self.commit(number);
         }
-        let Some(Committing { caller, settled, .. }) = self.committing.remove(&number) else { return };
+    }
+
+    /// A transaction of another shard that has brought something here is committed.
+    pub(in crate::shard) fn part_committed(&mut self, number: u64) {
+        self.end_part(number).into_iter().for_each(|number| self.commit(number));
+    }
+
+    /// Nothing has to wait for this transaction any more. Returns those that can be committed now.
+    fn end_part(&mut self, number: u64) -> Vec<u64> {
+        self.parts.remove(&number);
+        let waited = |tx: &mut Committing| tx.behind.remove(&number) && tx.is_ready();
+        self.committing.iter_mut().filter_map(|(other, tx)| waited(tx).then_some(*other)).collect()
+    }
+
+    /// Commits a transaction, and those that had to wait for that.
+    fn commit(&mut self, number: u64) {
+        let mut ready = vec![number];
+        while let Some(number) = ready.pop() {
+            self.commit_one(number);
+            ready.extend(self.end_part(number));
+        }
+    }
+
+    /// By one submission: with that, all of it is on the disk.
+    fn commit_one(&mut self, number: u64) {
+        let Some(Committing { caller, settled, moved, owners, .. }) = self.committing.remove(&number) else { return };
+        for (queue, position) in moved {
+            self.ledger.settled(queue, position, position + 1);
+        }
         for unacked in &settled {
             // What the journal has never had, it ignores.
             if let Some(queue) = self.topology.queue(unacked.key) {
-                self.ledger.settled(queue.spec.id, unacked.position, unacked.position + 1);
+                let store_id = stored_as(queue.spec.id, unacked.position);
+                self.ledger.settled(store_id, unacked.position, unacked.position + 1);
             }
             self.settle_delivery(unacked, Verdict::Committed);
         }
         self.ledger.records().committed(number);
-        self.gate(caller.connection);
-        self.answered(caller, Reply::Done);
+        // What is behind it is submitted behind it: this goes out with the batch that follows the submission.
+        self.ledger.submit_soon();
+        (0..self.count).filter(|owner| owners & (1 << owner) != 0).for_each(|owner| {
+            self.mesh.send(owner, Record::TxCommitted(number));
+        });
+        if let Some(caller) = caller {
+            self.gate(caller.connection);
+            self.answered(caller, Reply::Done);
+        }
     }
 
     pub(super) fn tx_rollback(&mut self, caller: Caller) -> Done {

@@ -26,7 +26,7 @@ impl State {
             return false;
         }
         if batch.index > self.index + 1 {
-            self.parts.commit_all();
+            self.commit_all();
         }
         if batch.term > self.term {
             self.restart(batch.term);
@@ -47,7 +47,7 @@ impl State {
                 Ok(record) => unsound.messages += self.record(record, segment, at + offset as u64, scratch),
                 Err(_) => {
                     unsound.records += 1;
-                    self.parts.commit_all();
+                    self.commit_all();
                 }
             }
         }
@@ -67,13 +67,19 @@ impl State {
             Record::Messages(messages) if messages.flags & COPY != 0 => self.copies(&messages, segment, at),
             Record::Messages(messages) => return self.messages(&messages, segment, at, scratch),
             // Nobody writes that: it stands for a record that is lost.
-            Record::Settled(ranges) if ranges.iter().len() == 0 => self.parts.commit_all(),
+            Record::Settled(ranges) if ranges.iter().len() == 0 => self.commit_all(),
             Record::Settled(ranges) => self.settle_all(ranges.iter(), index),
             Record::Returned(ranges) => {
                 for range in ranges.iter() {
                     if let Some(row) = self.rows.get_mut(&range.queue) {
-                        let (first, last) = (range.first.max(row.head), range.last.min(row.end.saturating_sub(1)));
-                        row.returned.insert(first.max(row.flagged_below), last);
+                        row.give_back(range.first, range.last);
+                    }
+                }
+            }
+            Record::Counted(counts) => {
+                for (queue, position, count) in counts.iter() {
+                    if let Some(row) = self.rows.get_mut(&queue) {
+                        row.count(position, count);
                     }
                 }
             }
@@ -103,7 +109,14 @@ impl State {
             }
             Record::Clean | Record::Inventory { .. } => {}
             Record::Part { tx } => self.parts.begin_part(tx),
-            Record::Committed { tx } => self.parts.commit(tx),
+            Record::Committed { tx } => self.commit(tx),
+            Record::Noted(notes) => {
+                for note in notes.iter() {
+                    let sighting = (notes.id, notes.keep_max, note);
+                    let counts = if notes.is_conditional { self.parts.hold(sighting) } else { Some(sighting) };
+                    counts.into_iter().for_each(|sighting| self.note(sighting));
+                }
+            }
         }
         0
     }
@@ -125,23 +138,23 @@ impl State {
             if self.is_gone(queue) {
                 continue;
             }
-            let row = self.rows.entry(queue).or_default();
+            let (row, segments) = self.row_and_segments(queue);
             // Positions that were seen before are not looked at again.
             let skip = row.end.saturating_sub(first).min(messages.count.into());
             if skip != known {
                 (found, bytes) = cut(messages, at, places, skip, scratch);
                 known = skip;
             }
-            let Some(segment) = self.segments.find_mut(segment) else { continue };
+            let Some(segment) = segments.find_mut(segment) else { continue };
             row.append(queue, first + skip, scratch, share(bytes, places), segment);
             if transient && found > 0 {
                 row.transient.insert(first + skip, first + skip + found - 1);
             }
-            if messages.flags & CONDITIONAL != 0 && found > 0 {
-                self.parts.bring(queue, first + skip, first + skip + found - 1);
-            }
             if missing > 0 {
                 row.skip_to(first + u64::from(messages.count));
+            }
+            if messages.flags & CONDITIONAL != 0 && found > 0 {
+                self.parts.bring(queue, first + skip, first + skip + found - 1);
             }
         }
         debug_assert_eq!(self.index, index);

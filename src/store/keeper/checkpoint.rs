@@ -26,17 +26,22 @@
 //!                u32 lists | 0,
 //!                lists x { u64 queue | u32 slots | 0 | slots as in an index } }   segments
 //!   u64 n, n x { u64 id | u64 head | u64 end | u64 flagged below | settled | returned | transient |
-//!                u32 runs | 0, runs x { u64 segment | u64 first | u32 span | alive | mean | slots | count | 0 } }
-//!   u64 n, n x { u64 transaction | u64 r | r x { u64 queue | u64 first | u64 last } }   transactions not committed yet
+//!                u32 runs | u32 c | runs x { u64 segment | u64 first | u32 span | alive | mean | slots | count | 0 } |
+//!                c x { u64 position | u32 handed out | u32 failed } }                rows
+//!   u64 n, n x { u64 transaction | u64 r | u64 c | r x { u64 queue | u64 first | u64 last } |
+//!                c x { u64 id | u64 how many are kept | note } }             transactions not committed yet
+//!   u64 n, n x { u64 id | u64 c | c x note }                                  what was seen, the oldest first
+//!   A note is 16 bytes | u64 until when in ms, 0 for ever.
 //!   A set of positions is u32 r | u32 c | r x { u64 first | u64 last } | c x { u64 number | 64 x u64 bits }.
 //! ```
 
 use super::bytes::{Bytes, push_u64s};
+use super::handed::Handed;
 use super::index::{load_slots, save_slots};
 use super::parts::Parts;
 use super::positions::Positions;
-use super::rows::Row;
 use super::runs::{IndexPlace, List, Run, Segment};
+use super::seen::Seen;
 use super::state::State;
 use crate::store::disk::{Disk, DiskFile, Open};
 use crate::store::segment::{FileSlot, LaneId};
@@ -225,13 +230,15 @@ impl State {
             push_u64s(&mut to, &[id.0, row.head, row.end, row.flagged_below]);
             [&row.settled, &row.returned, &row.transient].iter().for_each(|positions| positions.save(&mut to));
             let alive = || row.runs.iter().filter(|run| run.alive > 0);
-            push_u32s(&mut to, &[alive().count() as u32, 0]);
+            push_u32s(&mut to, &[alive().count() as u32, row.handed.len() as u32]);
             for run in alive() {
                 push_u64s(&mut to, &[run.segment, run.first]);
                 push_u32s(&mut to, &[run.span, run.alive, run.mean, run.slots, run.count, 0]);
             }
+            row.handed.save(&mut to);
         }
         self.parts.save(&mut to);
+        self.seen.save(&mut to);
         to
     }
 
@@ -278,11 +285,12 @@ impl State {
         state.rows.reserve((rows as usize).min(from.0.len() / 64));
         for _ in 0..rows {
             let id = QueueId(from.u64()?);
-            let mut row = Row { head: from.u64()?, end: from.u64()?, flagged_below: from.u64()?, ..Row::default() };
+            let (row, segments) = state.row_and_segments(id);
+            (row.head, row.end, row.flagged_below) = (from.u64()?, from.u64()?, from.u64()?);
             row.settled = Positions::load(from)?;
             row.returned = Positions::load(from)?;
             row.transient = Positions::load(from)?;
-            let (runs, _) = (from.u32()?, from.u32()?);
+            let (runs, counts) = (from.u32()?, from.u32()?);
             row.runs.reserve_exact((runs as usize).min(from.0.len() / 40));
             for _ in 0..runs {
                 let run = Run {
@@ -296,15 +304,16 @@ impl State {
                 };
                 from.u32()?;
                 row.live += u64::from(run.alive);
-                if let Some(segment) = state.segments.find_mut(run.segment) {
+                if let Some(segment) = segments.find_mut(run.segment) {
                     segment.live += u64::from(run.alive);
                     segment.live_bytes += u64::from(run.alive) * u64::from(run.mean);
                 }
                 row.runs.push(run);
             }
-            state.rows.insert(id, row);
+            row.handed = Handed::load(counts, from)?;
         }
         state.parts = Parts::load(from)?;
+        state.seen = Seen::load(from)?;
         from.0.is_empty().then_some(state)
     }
 }

@@ -67,9 +67,10 @@ impl State {
                 + row.settled.memory()
                 + row.returned.memory()
                 + row.transient.memory()
+                + row.handed.memory()
         });
         let table = self.rows.capacity() * (size_of::<super::rows::Row>() + 9) * 8 / 7;
-        (segments.sum::<usize>() + rows.sum::<usize>() + table) as u64
+        (segments.sum::<usize>() + rows.sum::<usize>() + table + self.seen.memory()) as u64
     }
 
     /// A number that two states share if they mean the same, wherever the messages lie.
@@ -77,6 +78,9 @@ impl State {
         let mut all = Records::default();
         self.definitions.iter().for_each(|(id, bytes)| all.defined(*id, bytes));
         self.bindings.iter().for_each(|(source, destination, bytes)| all.bound(*source, *destination, bytes));
+        for (id, notes) in self.seen.iter() {
+            notes.iter().for_each(|note| all.noted(id, 0, 0, *note));
+        }
         let mut rows: Vec<_> = self.rows.iter().collect();
         rows.sort_unstable_by_key(|(id, _)| **id);
         for (id, row) in rows {
@@ -89,6 +93,7 @@ impl State {
                     all.returned(*id, first, last.min(row.flagged_below - 1));
                 }
             }
+            row.handed.iter().for_each(|(position, count)| all.counted(*id, position, count.acquired, count.failed));
         }
         crc32c::crc32c(&all.take(Vec::new()))
     }

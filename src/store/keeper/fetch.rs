@@ -7,11 +7,12 @@
 use super::Keeper;
 use super::files::{Files, Pages};
 use super::index::{self, Unread};
+use super::picking::compact;
 use super::regions::{Wanted, regions};
 use super::rows::Row;
 use super::runs::{Run, Segment, Slot, mix};
 use crate::store::disk::Disk;
-use crate::store::record::{MESSAGE_BYTES, Records, mend_messages, message_checksum};
+use crate::store::record::{Count, MESSAGE_BYTES, Records, mend_messages, message_checksum};
 use crate::store::report::Lost;
 use crate::store::{Fetch, Fetched, FetchedMessage, Position, u32_at};
 
@@ -119,7 +120,9 @@ impl<D: Disk> Keeper<D> {
         let fetch = &waiting.fetch;
         waiting.at_ms <= self.now_ms
             && match self.state.rows.get(&fetch.queue) {
-                Some(row) => row.end >= fetch.to || row.next_alive(fetch.from) < row.end,
+                Some(row) if row.end >= fetch.to => true,
+                Some(row) if fetch.picks() => fetch.only.iter().any(|at| fetch.wants(*at) && row.is_alive(*at)),
+                Some(row) => row.next_alive(fetch.from) < row.end,
                 None => fetch.from >= fetch.to || self.state.is_gone(fetch.queue),
             }
     }
@@ -164,7 +167,8 @@ impl<D: Disk> Keeper<D> {
         let mut wanted = Vec::new();
         let mut covered = loop {
             wanted.clear();
-            match self.gather(fetch, &mut wanted) {
+            let gathered = if fetch.picks() { self.pick(fetch, &mut wanted) } else { self.gather(fetch, &mut wanted) };
+            match gathered {
                 Ok(covered) => break covered,
                 Err((_, Unread::Disk(error))) if !last => {
                     fetch.buffer = answer.bytes;
@@ -225,7 +229,15 @@ impl<D: Disk> Keeper<D> {
             }
         }
         take_messages(fetch, row, &wanted, &mut answer, &mut covered);
+        if !row.handed.is_empty() {
+            for message in &mut answer.messages {
+                Count { acquired: message.acquired, failed: message.failed } = row.handed.of(message.position);
+            }
+        }
         answer.bytes.truncate(len);
+        if fetch.picks() {
+            compact(&mut answer);
+        }
         answer.next = covered;
         self.settle_lost(fetch, &mut answer);
         Ok(answer)
@@ -266,7 +278,9 @@ impl<D: Disk> Keeper<D> {
         let Some(row) = self.state.rows.get(&fetch.queue) else { return };
         let mut found = answer.messages.iter().map(|message| message.position).peekable();
         let (mut lost, mut first_lost) = (Records::default(), None);
-        for (first, last) in row.alive_stretches(fetch.from, answer.next) {
+        let whole_to = if fetch.picks() { fetch.from } else { answer.next };
+        let picked = fetch.only.iter().copied().filter(|at| fetch.wants(*at) && *at < answer.next && row.is_alive(*at));
+        for (first, last) in row.alive_stretches(fetch.from, whole_to).chain(picked.map(|at| (at, at))) {
             let mut at = first;
             while at <= last {
                 if found.next_if(|position| *position == at).is_some() {
@@ -307,12 +321,14 @@ impl Row {
 /// The messages in what was read. `covered` becomes less if not all of it is taken.
 fn take_messages(fetch: &Fetch, row: &Row, wanted: &[Wanted], answer: &mut Fetched, covered: &mut Position) {
     let (mut bytes, holes, returned) = (0, !row.settled.is_empty(), !row.returned.is_empty());
+    let filtered = holes || fetch.picks();
+    let is_left_out = |position| (holes && row.settled.contains(position)) || !fetch.wants(position);
     for Wanted { slot, first, last, to, .. } in wanted {
         let Some(part) = answer.bytes.get(*to..*to + slot.bytes as usize) else { continue };
         let mut mended = Vec::new();
         for (number, offset, message) in sound_messages(slot, part, &mut mended) {
             let position = slot.first + u64::from(number);
-            if position < *first || position > *last || (holes && row.settled.contains(position)) {
+            if position < *first || position > *last || (filtered && is_left_out(position)) {
                 continue;
             }
             let full = bytes + message.len() > fetch.bytes_max || answer.messages.len() >= fetch.count_max;
@@ -326,6 +342,8 @@ fn take_messages(fetch: &Fetch, row: &Row, wanted: &[Wanted], answer: &mut Fetch
                 at: (to + offset) as u32,
                 len: message.len() as u32,
                 redelivered: position < row.flagged_below || (returned && row.returned.contains(position)),
+                acquired: 0,
+                failed: 0,
             });
         }
     }

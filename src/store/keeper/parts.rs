@@ -1,20 +1,28 @@
 //! Parts of transactions that are not known to be committed.
 //!
 //! Each of several queues' owners brings its part of a transaction in a submission of its own; one COMMITTED behind all
-//! of them makes them count. Until then they are applied like other messages, and what they brought is remembered here.
-//! What is still here when the term ends never counted.
+//! of them makes them count. Until then its messages are applied like others, and what they are is remembered here; its
+//! notes wait here. What is still here when the term ends never counted.
 
 use std::collections::BTreeMap;
 
 use super::bytes::{Bytes, push_u64s};
+use super::seen::{Sighting, load_sighting, save_sighting};
 use crate::store::record::Range;
 use crate::store::{Position, QueueId};
 
+/// What a transaction brought.
+#[derive(Debug, Default, Clone)]
+struct Brought {
+    messages: Vec<Range>,
+    notes: Vec<Sighting>,
+}
+
 /// What transactions brought that are not committed yet. See the [module](self).
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Parts {
-    open: BTreeMap<u64, Vec<Range>>,
-    /// The transaction of the conditional messages to come.
+    open: BTreeMap<u64, Brought>,
+    /// The transaction of what is conditional and still to come.
     current: Option<u64>,
 }
 
@@ -24,7 +32,7 @@ impl Parts {
         self.current = None;
     }
 
-    /// The conditional messages to come are of this transaction.
+    /// What is conditional and still to come is of this transaction.
     pub fn begin_part(&mut self, tx: u64) {
         self.current = Some(tx);
     }
@@ -32,35 +40,52 @@ impl Parts {
     /// Conditional messages came.
     pub fn bring(&mut self, queue: QueueId, first: Position, last: Position) {
         let Some(tx) = self.current.filter(|_| first <= last) else { return };
-        let ranges = self.open.entry(tx).or_default();
+        let ranges = &mut self.open.entry(tx).or_default().messages;
         match ranges.last_mut() {
             Some(range) if range.queue == queue && range.last + 1 == first => range.last = last,
             _ => ranges.push(Range { queue, first, last }),
         }
     }
 
-    /// A transaction is committed: what it brought counts.
-    pub fn commit(&mut self, tx: u64) {
-        self.open.remove(&tx);
+    /// A conditional note came. Returned is what counts at once: it is of no transaction.
+    pub fn hold(&mut self, sighting: Sighting) -> Option<Sighting> {
+        let Some(tx) = self.current else { return Some(sighting) };
+        self.open.entry(tx).or_default().notes.push(sighting);
+        None
+    }
+
+    /// Takes over the notes that wait in `other`.
+    pub fn hold_all(&mut self, other: Parts) {
+        for (tx, brought) in other.open {
+            self.open.entry(tx).or_default().notes.extend(brought.notes);
+        }
+    }
+
+    /// A transaction is committed: what it brought counts. Returns its notes.
+    #[must_use]
+    pub fn commit(&mut self, tx: u64) -> Vec<Sighting> {
+        self.open.remove(&tx).unwrap_or_default().notes
     }
 
     /// Something of the journal is lost, and may have been what commits any of them. Better that all of them count than
-    /// that one does not that should.
-    pub fn commit_all(&mut self) {
-        *self = Parts::default();
+    /// that one does not that should. Returns their notes.
+    #[must_use]
+    pub fn commit_all(&mut self) -> Vec<Sighting> {
+        std::mem::take(self).open.into_values().flat_map(|brought| brought.notes).collect()
     }
 
-    /// The term ends: all that was brought and does not count.
+    /// The term ends: all messages that were brought and do not count.
     pub fn end_term(&mut self) -> impl Iterator<Item = Range> + use<> {
-        std::mem::take(self).open.into_values().flatten()
+        std::mem::take(self).open.into_values().flat_map(|brought| brought.messages)
     }
 
     /// As it is in a checkpoint.
     pub fn save(&self, to: &mut Vec<u8>) {
         push_u64s(to, &[self.open.len() as u64]);
-        for (tx, ranges) in &self.open {
-            push_u64s(to, &[*tx, ranges.len() as u64]);
-            ranges.iter().for_each(|range| push_u64s(to, &[range.queue.0, range.first, range.last]));
+        for (tx, Brought { messages, notes }) in &self.open {
+            push_u64s(to, &[*tx, messages.len() as u64, notes.len() as u64]);
+            messages.iter().for_each(|range| push_u64s(to, &[range.queue.0, range.first, range.last]));
+            notes.iter().for_each(|sighting| save_sighting(sighting, to));
         }
     }
 
@@ -68,10 +93,14 @@ impl Parts {
     pub fn load(from: &mut Bytes<'_>) -> Option<Parts> {
         let mut parts = Parts::default();
         for _ in 0..from.u64()? {
-            let tx = from.u64()?;
-            let ranges = parts.open.entry(tx).or_default();
-            for _ in 0..from.u64()? {
-                ranges.push(Range { queue: QueueId(from.u64()?), first: from.u64()?, last: from.u64()? });
+            let (tx, messages, notes) = (from.u64()?, from.u64()?, from.u64()?);
+            let brought = parts.open.entry(tx).or_default();
+            for _ in 0..messages {
+                let range = Range { queue: QueueId(from.u64()?), first: from.u64()?, last: from.u64()? };
+                brought.messages.push(range);
+            }
+            for _ in 0..notes {
+                brought.notes.push(load_sighting(from)?);
             }
         }
         Some(parts)

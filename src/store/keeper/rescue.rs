@@ -139,12 +139,13 @@ impl Found {
                     continue;
                 }
                 Ok(Record::Committed { tx }) => {
-                    parts.commit(tx);
+                    // Notes are for later: none is held.
+                    let _ = parts.commit(tx);
                     continue;
                 }
                 Ok(Record::Settled(ranges)) if ranges.iter().len() > 0 => continue,
                 Ok(Record::Settled(_)) | Err(_) => {
-                    parts.commit_all();
+                    let _ = parts.commit_all();
                     continue;
                 }
                 Ok(Record::Inventory { index, records }) => {
@@ -172,9 +173,9 @@ impl Found {
         for (queue, mut slots) in self.slots {
             // Of two copies the newer is preferred: the older one's segment was to be used again.
             slots.sort_unstable_by_key(|(slot, number)| (slot.first, std::cmp::Reverse(*number)));
-            let row = state.rows.entry(queue).or_default();
+            let (row, segments) = state.row_and_segments(queue);
             for (slot, number) in slots {
-                row.adopt(queue, slot, number, &mut state.segments);
+                row.adopt(queue, slot, number, segments);
             }
         }
         for (queue, stretches) in self.transient {
@@ -200,7 +201,7 @@ pub fn everything<D: Disk>(
     let mut batches = scan();
     while let Some(batch) = batches.next(report) {
         if batch.index > state.index + 1 {
-            state.parts.commit_all();
+            let _ = state.parts.commit_all();
         }
         if batch.term > state.term {
             found.void.extend(state.parts.end_term());
@@ -219,7 +220,15 @@ pub fn everything<D: Disk>(
     // What is still open now is so at the end, whatever is read again.
     let open = std::mem::take(&mut state.parts);
     let (mut batches, mut ends) = (scan(), BTreeMap::new());
+    let mut before = (0, 0);
     while let Some(batch) = batches.next(&mut Report::default()) {
+        if batch.index > before.0 + 1 {
+            state.commit_all();
+        }
+        if batch.term > before.1 {
+            state.parts = Parts::default();
+        }
+        before = (batch.index, batch.term);
         if let Some((_, records)) = inventory.take_if(|(index, _)| *index < batch.index) {
             state.redefine(&records);
         }
@@ -230,7 +239,8 @@ pub fn everything<D: Disk>(
     }
     // What was flagged before is not known.
     state.clean = false;
-    state.parts = open;
+    let held = std::mem::replace(&mut state.parts, open);
+    state.parts.hold_all(held);
     end
 }
 
@@ -241,6 +251,7 @@ impl State {
     /// Applies what is no message. With `ends`, to what had been journalled by then: positions that a crash took are
     /// given out again.
     fn apply_others(&mut self, bytes: &[u8], segment: u64, mut ends: Option<&mut Ends>) {
+        self.parts.end_part();
         for (_, record) in record::records(bytes) {
             match (record, &mut ends) {
                 (Ok(Record::Messages(messages)), Some(ends)) => {
@@ -250,7 +261,7 @@ impl State {
                         *end = (*end).max(first + u64::from(messages.count));
                     }
                 }
-                (Ok(Record::Settled(ranges)), Some(ends)) => {
+                (Ok(Record::Settled(ranges)), Some(ends)) if ranges.iter().len() > 0 => {
                     for range in ranges.iter() {
                         self.settle_before(range.queue, range.first, range.last, ends);
                     }
@@ -268,7 +279,7 @@ impl State {
                     }
                 }
                 (Ok(record), _) => _ = self.record(record, segment, 0, &mut Vec::new()),
-                (Err(_), _) => {}
+                (Err(_), _) => self.commit_all(),
             }
         }
     }

@@ -3,9 +3,10 @@
 //! Every position from the head of a queue to its end is either settled or in a run. Positions that never came to the
 //! journal count as settled: no more can come in front of the end.
 
+use super::handed::Handed;
 use super::positions::Positions;
 use super::runs::{List, Run, Segment, Segments, Slot, push, share};
-use crate::store::record::MESSAGE_BYTES;
+use crate::store::record::{Count, MESSAGE_BYTES};
 use crate::store::{Position, QueueId};
 
 /// Where a message lies that was written again.
@@ -40,6 +41,8 @@ pub struct Row {
     pub returned: Positions,
     /// What is not to survive a start.
     pub transient: Positions,
+    /// How often what is alive was handed out.
+    pub handed: Handed,
     /// By position. All have something alive, but perhaps the last.
     pub runs: Vec<Run>,
 }
@@ -62,6 +65,11 @@ impl Row {
     pub fn alive(&self, first: Position, last: Position) -> u64 {
         let first = first.max(self.head);
         if first > last { 0 } else { last - first + 1 - self.settled.count(first, last) }
+    }
+
+    /// Bytes of what is alive, about, as [`Run::mean`] counts them.
+    pub fn live_bytes(&self) -> u64 {
+        self.runs.iter().map(|run| u64::from(run.alive) * u64::from(run.mean)).sum()
     }
 
     /// The first that is alive, or the end.
@@ -161,11 +169,27 @@ impl Row {
             self.settled.remove_below(self.head);
             self.returned.remove_below(self.head);
             self.transient.remove_below(self.head);
+            self.handed.remove(0, self.head - 1);
         } else {
             self.settled.insert(first, last);
+            self.handed.remove(first, last);
         }
         self.drop_dead_runs(begun, at);
         died
+    }
+
+    /// These positions were delivered and are ready again.
+    pub fn give_back(&mut self, first: Position, last: Position) {
+        let (first, last) = (first.max(self.head), last.min(self.end.saturating_sub(1)));
+        self.returned.insert(first.max(self.flagged_below), last);
+    }
+
+    /// A message is ready again, and was handed out so often.
+    pub fn count(&mut self, position: Position, count: Count) {
+        if self.is_alive(position) {
+            self.give_back(position, position);
+            self.handed.set(position, count);
+        }
     }
 
     /// Removes runs from `begun` to before `end` in which nothing lives, but not the last of all.

@@ -7,6 +7,7 @@ use ahash::RandomState;
 use super::parts::Parts;
 use super::rows::Row;
 use super::runs::Segments;
+use super::seen::{Seen, Sighting};
 use crate::store::QueueId;
 use crate::store::record::Range;
 use crate::store::segment::LaneId;
@@ -18,6 +19,9 @@ const GONE_MAX: usize = 16 << 10;
 
 /// A binding: source, destination, what tells it from others.
 pub type Bound = (QueueId, QueueId, Box<[u8]>);
+
+/// Rows by queue.
+pub type Rows = HashMap<QueueId, Row, RandomState>;
 
 /// What the batches up to [`index`](State::index) come to.
 #[derive(Debug)]
@@ -38,14 +42,18 @@ pub struct State {
     pub bindings: BTreeSet<Bound>,
     /// Of each binding the destination and the source.
     sources: BTreeSet<(QueueId, QueueId)>,
-    /// The queues that had messages.
-    pub rows: HashMap<QueueId, Row, RandomState>,
+    /// The queues and classes that had messages.
+    pub rows: Rows,
     /// Where the messages lie.
     pub segments: Segments,
     /// What is not committed yet.
     pub parts: Parts,
+    /// What queues and exchanges have seen.
+    pub seen: Seen,
     /// Messages that were lost to damage since the start.
     pub lost: u64,
+    /// The rows of classes, by base and class.
+    classes: BTreeSet<(QueueId, QueueId)>,
     gone: BTreeSet<QueueId>,
     gone_order: VecDeque<QueueId>,
 }
@@ -66,7 +74,9 @@ impl State {
             rows: HashMap::with_hasher(RandomState::with_seeds(1, 2, 3, 4)),
             segments: Segments::default(),
             parts: Parts::default(),
+            seen: Seen::default(),
             lost: 0,
+            classes: BTreeSet::new(),
             gone: BTreeSet::new(),
             gone_order: VecDeque::new(),
         }
@@ -74,14 +84,34 @@ impl State {
 
     /// Whether this queue was undefined not long ago.
     pub fn is_gone(&self, queue: QueueId) -> bool {
-        self.gone.contains(&queue)
+        self.gone.contains(&queue.base())
+    }
+
+    /// The row of a queue or a class, made if there is none, and the segments.
+    #[inline]
+    pub fn row_and_segments(&mut self, id: QueueId) -> (&mut Row, &mut Segments) {
+        let row = self.rows.entry(id).or_insert_with(|| {
+            if id.is_class() {
+                self.classes.insert((id.base(), id));
+            }
+            Row::default()
+        });
+        (row, &mut self.segments)
+    }
+
+    fn remove_row(&mut self, id: QueueId, index: u64) {
+        if let Some(mut row) = self.rows.remove(&id) {
+            row.drop_all(index, &mut self.segments);
+            self.classes.remove(&(id.base(), id));
+        }
     }
 
     /// A queue or an exchange goes, with all that belongs to it.
     pub fn undefine(&mut self, id: QueueId, index: u64) {
-        if let Some(mut row) = self.rows.remove(&id) {
-            row.drop_all(index, &mut self.segments);
-        }
+        let id = id.base();
+        self.remove_row(id, index);
+        let classes: Vec<_> = self.classes.range((id, id.class(0))..=(id, id.class(u8::MAX))).copied().collect();
+        classes.into_iter().for_each(|(_, class)| self.remove_row(class, index));
         if self.gone.insert(id) {
             self.gone_order.push_back(id);
         }
@@ -91,6 +121,7 @@ impl State {
             self.gone.remove(&oldest);
         }
         self.definitions.remove(&id);
+        self.seen.forget(id);
         let none = || Box::from([]);
         let after = QueueId(id.0.saturating_add(1));
         let from: Vec<Bound> =
@@ -122,8 +153,9 @@ impl State {
         }
     }
 
-    /// Whether a queue or an exchange is there.
+    /// Whether a queue or an exchange is there: of a class, whether its base is.
     pub fn is_defined(&self, id: QueueId) -> bool {
+        let id = id.base();
         id.0 < PREDEFINED || self.definitions.contains_key(&id)
     }
 
@@ -137,6 +169,23 @@ impl State {
         self.segments.all.iter().map(|segment| segment.live_bytes).sum()
     }
 
+    /// A queue or an exchange has seen something.
+    pub fn note(&mut self, (id, keep_max, note): Sighting) {
+        if !self.is_gone(id) {
+            self.seen.add((id.base(), keep_max, note), self.time_ms);
+        }
+    }
+
+    /// A transaction is committed.
+    pub fn commit(&mut self, tx: u64) {
+        self.parts.commit(tx).into_iter().for_each(|sighting| self.note(sighting));
+    }
+
+    /// All transactions count that may have been committed: see [`Parts::commit_all`].
+    pub fn commit_all(&mut self) {
+        self.parts.commit_all().into_iter().for_each(|sighting| self.note(sighting));
+    }
+
     /// A term begins: what does not survive a start or was not committed goes, and what may have been delivered is
     /// flagged. Returns whether
     /// the term before was stopped in order.
@@ -145,12 +194,11 @@ impl State {
         let clean = self.clean && term == self.term + 1;
         (self.term, self.clean) = (term, false);
         let index = self.index + 1;
-        let defined: Vec<QueueId> = self.rows.keys().copied().filter(|id| !self.is_defined(*id)).collect();
-        for id in defined {
-            if let Some(mut row) = self.rows.remove(&id) {
-                row.drop_all(index, &mut self.segments);
-            }
-        }
+        let undefined: Vec<QueueId> = self.rows.keys().copied().filter(|id| !self.is_defined(*id)).collect();
+        undefined.into_iter().for_each(|id| self.remove_row(id, index));
+        let mut seen = std::mem::take(&mut self.seen);
+        seen.end_term(self.time_ms, |id| self.is_defined(id));
+        self.seen = seen;
         let uncommitted = self.parts.end_term();
         self.settle_all(uncommitted, index);
         for row in self.rows.values_mut() {

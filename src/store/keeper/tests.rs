@@ -1,22 +1,27 @@
 //! The keeper on a disk in memory, beside a plain model of what it should know.
 
+mod classes;
 mod damage;
 mod faults;
+mod handed;
 mod model;
 mod order;
 mod parts;
+mod picking;
+mod reading;
+mod seen;
 mod space;
 mod versions;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::*;
 use crate::limits::Limits;
 use crate::store::disk::memory::MemoryDisk;
 use crate::store::journal::Journal;
 use crate::store::open::{Contents, open};
-use crate::store::record::{Records, TRANSIENT};
-use crate::store::{Fetch, Fetched, QueueId};
+use crate::store::record::{CONDITIONAL, Note, Records, TRANSIENT};
+use crate::store::{Fetch, Fetched, FetchedMessage, QueueId};
 
 pub struct Random(pub u64);
 
@@ -38,6 +43,28 @@ pub struct Queue {
     /// By position: the body's number and length, whether it survives a start.
     pub alive: BTreeMap<u64, (u64, usize, bool)>,
     pub flagged: BTreeSet<u64>,
+    /// How often it was handed out, and in vain.
+    pub counts: BTreeMap<u64, (u32, u32)>,
+    /// What it has seen.
+    pub notes: VecDeque<Note>,
+}
+
+impl Queue {
+    fn note(&mut self, keep_max: u32, note: Note, now: u64) {
+        self.notes.push_back(note);
+        while self.notes.len() > keep_max as usize || self.notes.front().is_some_and(|note| note.is_past(now)) {
+            self.notes.pop_front();
+        }
+    }
+}
+
+/// A message that was read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Read {
+    pub position: u64,
+    pub bytes: Vec<u8>,
+    pub redelivered: bool,
+    pub counts: (u32, u32),
 }
 
 /// A store with its model.
@@ -53,7 +80,14 @@ pub struct Lane {
     pub now: u64,
     seq: u64,
     bodies: u64,
+    /// To be written.
+    noted: Vec<Noted>,
+    /// Of transactions that are not committed.
+    conditional: BTreeMap<u64, Vec<Noted>>,
 }
+
+/// A queue, how many notes it keeps, and one of them.
+type Noted = (u64, u32, Note);
 
 pub fn body(number: u64, len: usize) -> Vec<u8> {
     (0..len as u64).map(|at| (number.wrapping_mul(31).wrapping_add(at * at)) as u8).collect()
@@ -78,6 +112,8 @@ impl Lane {
             now: 1000,
             seq: 0,
             bodies: 0,
+            noted: vec![],
+            conditional: BTreeMap::new(),
         }
     }
 
@@ -123,6 +159,31 @@ impl Lane {
         self.model.entry(queue).or_default().flagged.insert(position);
     }
 
+    pub fn count(&mut self, queue: u64, position: u64, acquired: u32, failed: u32) {
+        self.records.counted(QueueId(queue), position, acquired, failed);
+        let model = self.model.entry(queue).or_default();
+        model.flagged.insert(position);
+        model.counts.insert(position, (acquired, failed));
+    }
+
+    pub fn note(&mut self, queue: u64, keep_max: u32, note: u8, until_ms: u64) {
+        let note = Note { note: [note; 16], until_ms };
+        self.records.noted(QueueId(queue), keep_max, 0, note);
+        self.noted.push((queue, keep_max, note));
+    }
+
+    /// For the part of a transaction that was begun.
+    pub fn note_if_committed(&mut self, tx: u64, queue: u64, keep_max: u32, note: u8) {
+        let note = Note { note: [note; 16], until_ms: 0 };
+        self.records.noted(QueueId(queue), keep_max, CONDITIONAL, note);
+        self.conditional.entry(tx).or_default().push((queue, keep_max, note));
+    }
+
+    pub fn commit(&mut self, tx: u64) {
+        self.records.committed(tx);
+        self.noted.extend(self.conditional.remove(&tx).unwrap_or_default());
+    }
+
     pub fn purge(&mut self, queue: u64, kept: &[u64]) {
         let model = self.model.entry(queue).or_default();
         let ranges: Vec<(u64, u64)> = kept.iter().map(|at| (*at, *at)).collect();
@@ -130,14 +191,19 @@ impl Lane {
         model.alive.retain(|at, _| kept.contains(at));
     }
 
+    /// A queue goes, with its classes.
     pub fn undefine(&mut self, queue: u64) {
         self.records.undefined(QueueId(queue));
-        self.model.remove(&queue);
+        self.model.retain(|id, _| QueueId(*id).base() != QueueId(queue));
+        self.noted.retain(|(id, ..)| *id != queue);
     }
 
     /// Writes what is there as one batch, and applies it.
     pub fn write(&mut self) {
         let bytes = self.records.take(vec![]);
+        for (queue, keep_max, note) in std::mem::take(&mut self.noted) {
+            self.model.entry(queue).or_default().note(keep_max, note, self.now);
+        }
         self.seq += 1;
         let mut submissions = vec![];
         if !bytes.is_empty() {
@@ -195,6 +261,7 @@ impl Lane {
             to,
             bytes_max,
             count_max,
+            only: vec![],
             buffer: vec![9; from as usize % 100],
         };
         self.keeper.fetch(fetch);
@@ -206,20 +273,21 @@ impl Lane {
     }
 
     /// Everything of a queue, read back in pieces.
-    pub fn read(&mut self, queue: u64, bytes_max: usize, count_max: usize) -> (Vec<(u64, Vec<u8>, bool)>, u64) {
+    pub fn read(&mut self, queue: u64, bytes_max: usize, count_max: usize) -> (Vec<Read>, u64) {
         let to = self.keeper.state().rows.get(&QueueId(queue)).map_or(0, |row| row.end);
         let (mut from, mut all, mut lost) = (0, vec![], 0);
         while from < to {
             let answer = self.fetch(queue, from, to, bytes_max, count_max).unwrap();
             let messages = answer.messages.iter().map(|message| {
                 assert!(message.position >= from && message.position < answer.next);
-                let bytes = &answer.bytes[message.at as usize..][..message.len as usize];
-                (message.position, bytes.to_vec(), message.redelivered)
+                let bytes = answer.bytes[message.at as usize..][..message.len as usize].to_vec();
+                let FetchedMessage { position, redelivered, acquired, failed, .. } = *message;
+                Read { position, bytes, redelivered, counts: (acquired, failed) }
             });
             all.extend(messages);
             (from, lost) = (answer.next, lost + answer.lost);
         }
-        assert!(all.is_sorted_by_key(|(position, ..)| *position));
+        assert!(all.is_sorted_by_key(|read| read.position));
         (all, lost)
     }
 
@@ -229,13 +297,19 @@ impl Lane {
         for (queue, expected) in self.model.clone() {
             let (found, lost) = self.read(queue, bytes_max, count_max);
             assert_eq!(lost, 0);
-            let positions: Vec<u64> = found.iter().map(|(position, ..)| *position).collect();
+            let positions: Vec<u64> = found.iter().map(|read| read.position).collect();
             assert_eq!(positions, expected.alive.keys().copied().collect::<Vec<_>>(), "queue {queue}");
-            for ((position, bytes, redelivered), (number, len, _)) in found.iter().zip(expected.alive.values()) {
-                assert!(*bytes == body(*number, *len), "queue {queue} position {position}");
-                assert_eq!(*redelivered, expected.flagged.contains(position), "queue {queue} position {position}");
+            for (read, (number, len, _)) in found.iter().zip(expected.alive.values()) {
+                let position = read.position;
+                assert!(read.bytes == body(*number, *len), "queue {queue} position {position}");
+                assert_eq!(read.redelivered, expected.flagged.contains(&position), "queue {queue} position {position}");
+                let counts = expected.counts.get(&position).copied().unwrap_or_default();
+                assert_eq!(read.counts, counts, "queue {queue} position {position}");
             }
+            let seen = self.keeper.state().seen.iter().find(|(id, _)| id.0 == queue).map(|(_, notes)| notes.clone());
+            assert_eq!(seen.unwrap_or_default(), expected.notes, "queue {queue}");
             let row = self.keeper.state().rows.get(&QueueId(queue)).cloned().unwrap_or_default();
+            assert!(row.handed.iter().all(|(position, _)| expected.alive.contains_key(&position)), "queue {queue}");
             assert_eq!(row.live, expected.alive.len() as u64);
             assert_eq!(row.runs.iter().map(|run| u64::from(run.alive)).sum::<u64>(), row.live);
         }
@@ -279,6 +353,12 @@ impl Lane {
                 queue.flagged = queue.alive.keys().copied().collect();
             }
             let row = self.contents.queues.iter().find(|row| row.id.0 == *id);
+            let seen = self.contents.notes.iter().find(|(queue, _)| queue.0 == *id);
+            let time = self.contents.time_ms;
+            queue.notes.retain(|note| !note.is_past(time));
+            let told = seen.map(|(_, notes)| notes.iter().copied().collect::<VecDeque<_>>());
+            assert_eq!(told.unwrap_or_default(), queue.notes, "queue {id}");
+            assert!(row.is_none_or(|row| (row.bytes > 0) == (row.ready > 0)), "queue {id}: {row:?}");
             assert_eq!(row.map_or(0, |row| row.ready), queue.alive.len() as u64, "queue {id}");
             if let Some(first) = queue.alive.keys().next() {
                 assert_eq!(row.map(|row| row.first), Some(*first));
@@ -287,55 +367,4 @@ impl Lane {
             queue.end = row.map_or(0, |row| row.end).max(queue.alive.keys().next_back().map_or(0, |last| last + 1));
         }
     }
-}
-
-#[test]
-fn messages_come_back() {
-    let mut lane = Lane::new();
-    lane.define(1000);
-    lane.define(1001);
-    for i in 0..300 {
-        lane.publish(&[1000], 10 + i, 0);
-        lane.publish(&[1000, 1001], 7, 0);
-        if i % 50 == 0 {
-            lane.write();
-        }
-    }
-    lane.publish(&[1001], 100_000, 0);
-    lane.publish(&[1001], 0, 0);
-    lane.check(usize::MAX, usize::MAX);
-    lane.check(1, 1);
-    lane.check(1000, 7);
-    lane.rest(60_000);
-    lane.check(30_000, 100);
-    let mut lane = lane.crash(true);
-    assert!(lane.report.is_sound(), "{}", lane.report);
-    lane.check(30_000, 100);
-    let mut lane = lane.stop();
-    lane.check(30_000, 100);
-}
-
-#[test]
-fn a_fetch_waits_for_what_was_submitted() {
-    let mut lane = Lane::new();
-    assert!(lane.fetch(1000, 0, 3, 1000, 10).is_none());
-    lane.publish(&[1000], 5, 0);
-    lane.write();
-    let answer = lane.keeper.next_answer().unwrap();
-    assert_eq!((answer.messages.len(), answer.next), (1, 1));
-    assert!(lane.fetch(1000, 1, 3, 1000, 10).is_none());
-    lane.settle(1000, 0, 0);
-    lane.publish(&[1000], 5, 0);
-    lane.publish(&[1000], 6, 0);
-    lane.settle(1000, 1, 1);
-    lane.settle(1000, 2, 2);
-    lane.write();
-    let answer = lane.keeper.next_answer().unwrap();
-    assert_eq!((answer.messages.len(), answer.next), (0, 3));
-    // Nobody waits for a queue that is gone.
-    lane.define(1001);
-    assert!(lane.fetch(1001, 0, 9, 1000, 10).is_none());
-    lane.undefine(1001);
-    lane.write();
-    assert_eq!(lane.keeper.next_answer().unwrap().next, 9);
 }

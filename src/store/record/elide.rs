@@ -10,6 +10,10 @@ struct Done {
 }
 
 impl Done {
+    fn has(&self, queue: QueueId, position: Position) -> bool {
+        self.within(queue, position, position).next().is_some()
+    }
+
     /// The parts of a stretch that are done with, ascending.
     fn within(&self, queue: QueueId, first: Position, last: Position) -> impl Iterator<Item = (Position, Position)> {
         let begun = self.ranges.partition_point(|range| (range.queue, range.last) < (queue, first));
@@ -32,23 +36,27 @@ fn stretch(record: &Record<'_>) -> Option<Range> {
     Some(Range { queue, first, last: first + u64::from(messages.count) - 1 })
 }
 
-/// Leaves out the messages that the same records settle, with what says so: neither needs to be known. `None`: there
-/// are none. Messages that are in several queues stay.
+/// Leaves out the messages that the same records settle, with what says so: neither needs to be known. And the numbers
+/// of what they settle, wherever it came from. `None`: there are none. Messages that are in several queues stay.
 pub fn elide(bytes: &[u8], spare: Vec<u8>) -> Option<Vec<u8>> {
     let mut settled = Done::default();
     let mut written = Done::default();
+    let mut counted = Vec::new();
     for (_, record) in records(bytes) {
         let Ok(record) = record else { return None };
         written.ranges.extend(stretch(&record));
-        if let Record::Settled(ranges) = record {
-            settled.ranges.extend(ranges.iter());
+        match record {
+            Record::Settled(ranges) => settled.ranges.extend(ranges.iter()),
+            Record::Counted(counts) => counted.extend(counts.iter()),
+            _ => {}
         }
     }
     for done in [&mut settled, &mut written] {
         done.ranges.sort_unstable_by_key(|range| (range.queue, range.first));
     }
     let is_both = |range: &Range| written.within(range.queue, range.first, range.last).next().is_some();
-    if !settled.ranges.iter().any(is_both) {
+    let is_in_vain = counted.iter().any(|(queue, position, _)| settled.has(*queue, *position));
+    if !is_in_vain && !settled.ranges.iter().any(is_both) {
         return None;
     }
     let mut left = Records::default();
@@ -78,6 +86,11 @@ pub fn elide(bytes: &[u8], spare: Vec<u8>) -> Option<Vec<u8>> {
                     if from <= last {
                         left.settled(queue, from, last);
                     }
+                }
+            }
+            (_, Record::Counted(counts)) => {
+                for (queue, position, count) in counts.iter().filter(|(queue, at, _)| !settled.has(*queue, *at)) {
+                    left.counted(queue, position, count.acquired, count.failed);
                 }
             }
             _ => left.record_as_is(bytes, at),

@@ -1,8 +1,8 @@
 //! Records as values: reading what [`Records`](super::Records) wrote.
 
 use super::{
-    BOUND, CLEAN, COMMITTED, DEFINED, HEAD_BYTES, INVENTORY, MESSAGE_BYTES, MESSAGES, PART, PURGED, RANGE_BYTES,
-    RETURNED, Range, SETTLED, UNBOUND, UNDEFINED, message_checksum,
+    BOUND, CLEAN, COMMITTED, COUNTED, Count, DEFINED, HEAD_BYTES, INVENTORY, MESSAGE_BYTES, MESSAGES, NOTED, Notes,
+    PART, PURGED, RANGE_BYTES, RETURNED, Range, SETTLED, UNBOUND, UNDEFINED, message_checksum,
 };
 use crate::store::{Position, QueueId, u32_at, u64_at};
 
@@ -78,6 +78,24 @@ impl Ranges<'_> {
     }
 }
 
+/// How often messages of queues were handed out.
+#[derive(Debug, Clone, Copy)]
+pub struct Counts<'a> {
+    bytes: &'a [u8],
+}
+
+impl Counts<'_> {
+    /// The messages and their numbers, in the order in which they were written.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (QueueId, Position, Count)> {
+        self.bytes.as_chunks::<RANGE_BYTES>().0.iter().map(|one| {
+            let number = |at| u32_at(one, at).unwrap_or(0);
+            let position = u64_at(one, 8).unwrap_or(0);
+            let count = Count { acquired: number(16), failed: number(20) };
+            (QueueId(u64_at(one, 0).unwrap_or(0)), position, count)
+        })
+    }
+}
+
 /// A record, read.
 #[derive(Debug, Clone, Copy)]
 pub enum Record<'a> {
@@ -87,6 +105,8 @@ pub enum Record<'a> {
     Settled(Ranges<'a>),
     /// Positions were delivered and are ready again.
     Returned(Ranges<'a>),
+    /// Messages are ready again, and were handed out so often.
+    Counted(Counts<'a>),
     /// Everything before `end` is done with, but for what is kept.
     Purged {
         /// The queue.
@@ -114,7 +134,9 @@ pub enum Record<'a> {
     Unbound(Binding<'a>),
     /// The lane was stopped in order.
     Clean,
-    /// The conditional messages behind it are of this transaction.
+    /// A queue or an exchange has seen something.
+    Noted(Notes<'a>),
+    /// What is conditional behind it is of this transaction.
     Part {
         /// The transaction.
         tx: u64,
@@ -204,6 +226,7 @@ fn parse(record: &[u8]) -> Option<Record<'_>> {
         }),
         SETTLED => Record::Settled(Ranges { bytes: rest.get(..n.checked_mul(RANGE_BYTES)?)? }),
         RETURNED => Record::Returned(Ranges { bytes: rest.get(..n.checked_mul(RANGE_BYTES)?)? }),
+        COUNTED => Record::Counted(Counts { bytes: rest.get(..n.checked_mul(RANGE_BYTES)?)? }),
         PURGED => {
             let kept = Kept { bytes: rest.get(16..)?.get(..n.checked_mul(16)?)? };
             Record::Purged { queue: QueueId(number(0)?), end: number(8)?, kept }
@@ -215,6 +238,7 @@ fn parse(record: &[u8]) -> Option<Record<'_>> {
             let binding = Binding { source, destination, bytes: rest.get(16..)? };
             if kind == BOUND { Record::Bound(binding) } else { Record::Unbound(binding) }
         }
+        NOTED => Record::Noted(Notes::parse(rest, flags, n)?),
         CLEAN => Record::Clean,
         PART => Record::Part { tx: number(0)? },
         COMMITTED => Record::Committed { tx: number(0)? },

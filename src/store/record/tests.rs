@@ -16,6 +16,14 @@ pub(super) fn said(bytes: &[u8]) -> Vec<String> {
             }
             Ok(Record::Settled(ranges)) => format!("settled {:?}", list(ranges)),
             Ok(Record::Returned(ranges)) => format!("returned {:?}", list(ranges)),
+            Ok(Record::Counted(counts)) => {
+                let one = |(queue, at, count): (QueueId, u64, Count)| (queue.0, at, count.acquired, count.failed);
+                format!("counted {:?}", counts.iter().map(one).collect::<Vec<_>>())
+            }
+            Ok(Record::Noted(notes)) => {
+                let all: Vec<_> = notes.iter().map(|note| (note.note[0], note.until_ms)).collect();
+                format!("noted {} {} {} {all:?}", notes.id.0, notes.keep_max, notes.is_conditional)
+            }
             Ok(Record::Purged { queue, end, kept }) => {
                 format!("purged {} {end} {:?}", queue.0, kept.iter().collect::<Vec<_>>())
             }
@@ -33,6 +41,10 @@ fn list(ranges: Ranges<'_>) -> Vec<(u64, u64, u64)> {
 
 fn push(records: &mut Records, queue: QueueId, position: u64, flags: u8, body: &str) {
     records.message(queue, position, flags, body.len(), |place| place.copy_from_slice(body.as_bytes()));
+}
+
+fn note(note: u8, until_ms: u64) -> Note {
+    Note { note: [note; 16], until_ms }
 }
 
 pub(super) fn sample() -> Vec<u8> {
@@ -55,16 +67,23 @@ pub(super) fn sample() -> Vec<u8> {
     records.settled(QueueId(8), 10, 10);
     records.settled(Q, 10, 10);
     records.returned(Q, 11, 11);
+    records.counted(Q, 12, 3, 2);
+    records.counted(QueueId(8), 12, u32::MAX, 0);
     records.purged(Q, 13, &[(11, 11), (12, 12)]);
     records.defined(QueueId(9), b"what");
     records.bound(QueueId(1), QueueId(9), b"");
     records.undefined(QueueId(9));
+    records.noted(Q, 5, 0, note(1, 0));
+    records.noted(Q, 5, 0, note(2, u64::MAX));
+    records.noted(Q, 6, 0, note(3, 1));
+    records.noted(Q, 6, CONDITIONAL, note(4, 1));
+    records.noted(QueueId(8), 6, CONDITIONAL, note(5, 1));
     records.committed(1 << 60);
     records.clean();
     records.take(vec![])
 }
 
-pub(super) const EXPECTED: [&str; 16] = [
+pub(super) const EXPECTED: [&str; 21] = [
     "messages 0 2 [(7, 5)] a bc",
     "messages 0 1 [(7, 8)] ",
     "messages 1 1 [(7, 9)] d",
@@ -76,10 +95,15 @@ pub(super) const EXPECTED: [&str; 16] = [
     "messages 0 1 [(7, 15)] k",
     "settled [(7, 5, 9), (8, 10, 10), (7, 10, 10)]",
     "returned [(7, 11, 11)]",
+    "counted [(7, 12, 3, 2), (8, 12, 4294967295, 0)]",
     "purged 7 13 [(11, 11), (12, 12)]",
     "defined 9 4",
     "bound 1 9",
     "Undefined { id: QueueId(9) }",
+    "noted 7 5 false [(1, 0), (2, 18446744073709551615)]",
+    "noted 7 6 false [(3, 1)]",
+    "noted 7 6 true [(4, 1)]",
+    "noted 8 6 true [(5, 1)]",
     "Committed { tx: 1152921504606846976 }",
 ];
 
@@ -173,11 +197,40 @@ fn what_is_left_out_of_a_part_leaves_the_rest_of_it_conditional() {
     push(&mut records, Q, 4, 0, "c");
     records.part(4);
     push(&mut records, Q, 5, CONDITIONAL, "d");
+    records.noted(Q, 9, CONDITIONAL, note(1, 2));
     records.settled(Q, 2, 2);
     records.settled(Q, 5, 5);
     records.committed(3);
     let left = elide(&records.take(vec![]), vec![]).map(|bytes| said(&bytes).join("|"));
     let expected = "messages 0 1 [(7, 0)] a|Part { tx: 3 }|messages 4 1 [(7, 1)] b|messages 4 1 [(7, 3)] b|\
-                    messages 0 1 [(7, 4)] c|Part { tx: 4 }|Committed { tx: 3 }";
+                    messages 0 1 [(7, 4)] c|Part { tx: 4 }|noted 7 9 true [(1, 2)]|Committed { tx: 3 }";
     assert_eq!(left.as_deref(), Some(expected));
+}
+
+#[test]
+fn the_numbers_of_what_is_settled_are_left_out() {
+    let left = |settled: &[(u64, u64, u64)]| {
+        let mut records = Records::default();
+        push(&mut records, Q, 5, 0, "a");
+        push(&mut records, Q, 6, 0, "b");
+        // These came earlier.
+        records.counted(Q, 1, 2, 1);
+        records.counted(Q, 3, 4, 0);
+        records.counted(Q, 5, 1, 1);
+        records.counted(QueueId(8), 1, 1, 0);
+        settled.iter().for_each(|(queue, first, last)| records.settled(QueueId(*queue), *first, *last));
+        elide(&records.take(vec![]), vec![]).map(|bytes| said(&bytes).join("|"))
+    };
+    for (settled, expected) in [
+        (&[][..], None),
+        (&[(7, 0, 0), (7, 2, 2), (7, 4, 4), (8, 0, 0), (9, 1, 1)], None),
+        (
+            &[(7, 3, 3)],
+            Some("messages 0 2 [(7, 5)] a b|counted [(7, 1, 2, 1), (7, 5, 1, 1), (8, 1, 1, 0)]|settled [(7, 3, 3)]"),
+        ),
+        (&[(7, 5, 5)], Some("messages 0 1 [(7, 6)] b|counted [(7, 1, 2, 1), (7, 3, 4, 0), (8, 1, 1, 0)]")),
+        (&[(7, 1, 6), (8, 0, 1)], Some("settled [(7, 1, 4), (8, 0, 1)]")),
+    ] {
+        assert_eq!(left(settled).as_deref(), expected, "{settled:?}");
+    }
 }

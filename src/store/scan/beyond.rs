@@ -22,6 +22,8 @@ pub struct Beyond {
     pub segment: Option<usize>,
     /// What was looked for was durable once.
     pub was_durable: bool,
+    /// The highest index that any of these knew as synced, as far as that was looked at.
+    synced: u64,
 }
 
 impl<D: Disk> Scan<'_, D> {
@@ -53,6 +55,31 @@ impl<D: Disk> Scan<'_, D> {
         beyond
     }
 
+    /// Up to which of the batches in front of batch `index` all were durable once, as far as batch `index`, at `at` of
+    /// this segment, and what follows it know.
+    pub(super) fn durable_before(&mut self, index: u64, segment: usize, at: u64) -> u64 {
+        let mut beyond = Beyond { synced: self.synced, ..Beyond::default() };
+        let sought = index.saturating_sub(1);
+        let (expected, here) = (std::mem::replace(&mut self.expected, sought), self.reader.take());
+        let term = self.segments.get(segment).map_or(0, |segment| segment.header.term);
+        for (i, file) in self.segments.iter().enumerate().skip(segment) {
+            let (first, bound) = (file.header.first, self.bounds.get(i).copied().unwrap_or(0));
+            if bound <= first {
+                continue;
+            }
+            beyond.was_durable |= file.header.term > term;
+            if beyond.was_durable {
+                break;
+            }
+            if let Ok(mut reader) = Reader::open(&self.disk, &file.slot.name()) {
+                let (at, first) = if i == segment { (at, index) } else { (HEADER_BYTES as u64, first) };
+                self.search(&mut reader, i, at, first.saturating_sub(1), &mut beyond);
+            }
+        }
+        (self.expected, self.reader) = (expected, here);
+        if beyond.was_durable { sought } else { beyond.synced.min(sought) }
+    }
+
     /// Looks for batches in a segment from `at` on, with indexes above `seen`.
     fn search(&mut self, reader: &mut Reader<D::File>, i: usize, mut at: u64, mut seen: u64, beyond: &mut Beyond) {
         let (Some(segment), Some(bound)) = (self.segments.get(i), self.bounds.get(i)) else {
@@ -77,6 +104,7 @@ impl<D: Disk> Scan<'_, D> {
             if is_here {
                 beyond.next = beyond.next.or(Some(Place { at, index: header.index }));
             }
+            beyond.synced = beyond.synced.max(header.synced);
             beyond.was_durable |= header.synced >= self.expected;
             seen = header.index;
             at += header.batch_bytes();

@@ -1,10 +1,10 @@
 //! What the shards do: each owns queues, and the first one says what is there.
 
 use super::check::Asked;
-use super::model::{Body, Op, PREDEFINED};
+use super::model::{Body, Op, PAST_MS, PREDEFINED, base};
 use super::run::Run;
 use crate::lane::Lane;
-use leveret::store::record::Records;
+use leveret::store::record::{Note, Records};
 use leveret::store::{Fetch, Position, QueueId, Submission};
 
 /// A shard is what it has not handed over yet.
@@ -42,7 +42,7 @@ pub fn ranges(positions: &[Position]) -> Vec<(Position, Position)> {
 
 impl Run {
     fn owner(&self, id: u64) -> usize {
-        id as usize % self.shards.len()
+        base(id) as usize % self.shards.len()
     }
 
     /// It happens, and will be handed over.
@@ -77,6 +77,7 @@ impl Run {
             50..80 => self.settle(),
             80..86 => self.give_back(),
             86..88 => self.purge(),
+            88..92 => self.see(),
             _ => {}
         }
     }
@@ -112,6 +113,24 @@ impl Run {
         self.note(0, Op::Bound((from, to, bytes)));
     }
 
+    /// A queue sees something.
+    fn see(&mut self) {
+        let Some(id) = self.pick_id() else { return };
+        let shard = self.owner(id);
+        // It must be known before, as for messages.
+        if shard != 0 && !self.is_submitted(id) {
+            return;
+        }
+        for _ in 0..self.rng.range(1, 5) {
+            let note = self.rng.next().to_le_bytes();
+            let note = Note {
+                note: [note, note].concat().try_into().expect("16 bytes"),
+                until_ms: self.rng.pick(&[0, PAST_MS, u64::MAX]),
+            };
+            self.note(shard, Op::Noted(id, 1 + (id % 7) as u32, note));
+        }
+    }
+
     /// Something that changes next to nothing.
     pub fn touch(&mut self) {
         self.note(0, Op::Bound((1, 2, b"touched".to_vec())));
@@ -138,6 +157,10 @@ impl Run {
         if self.rng.chance(25) {
             let ids: Vec<u64> = self.view.definitions.keys().copied().collect();
             queues.extend(ids.into_iter().filter(|id| *id != first && here(self, *id)));
+        }
+        if self.rng.chance(25) {
+            let class = self.rng.range(1, 3) as u8;
+            queues[0] = QueueId(first).class(class).0;
         }
         let transient = self.rng.chance(12);
         if transient && self.rng.chance(30) {
@@ -198,6 +221,13 @@ impl Run {
     fn give_back(&mut self) {
         let Some((id, alive)) = self.pick_queue() else { return };
         let positions = self.some(&alive);
+        if self.rng.chance(40) {
+            for position in positions {
+                let counts = (self.rng.range(1, 9) as u32, self.rng.below(3) as u32);
+                self.note(self.owner(id), Op::Counted(id, position, counts));
+            }
+            return;
+        }
         for (first, last) in ranges(&positions) {
             self.note(self.owner(id), Op::Returned(id, first, last));
         }
@@ -221,6 +251,11 @@ impl Run {
         }
         self.next_tag += 1;
         let from = self.rng.below(end as usize) as u64;
+        let mut only = vec![];
+        if self.rng.chance(40) {
+            let part = self.rng.pick(&[3, 30, 100]);
+            only = (0..end + 2).filter(|_| self.rng.chance(part)).collect();
+        }
         let fetch = Fetch {
             shard: shard as u8,
             tag: self.next_tag,
@@ -229,6 +264,7 @@ impl Run {
             to: end,
             bytes_max: self.rng.pick(&[1, 500, 5000, 1 << 20]),
             count_max: self.rng.pick(&[1, 10, 256]),
+            only,
             buffer: vec![],
         };
         let asked = Asked::of(&fetch, self.view.queues[&id].clone());

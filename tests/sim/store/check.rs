@@ -14,6 +14,7 @@ pub struct Asked {
     to: Position,
     bytes_max: usize,
     count_max: usize,
+    only: Vec<Position>,
     /// What was in the queue when it was asked for.
     then: Queue,
 }
@@ -26,8 +27,15 @@ impl Asked {
             to: fetch.to,
             bytes_max: fetch.bytes_max,
             count_max: fetch.count_max,
+            only: fetch.only.clone(),
             then,
         }
+    }
+}
+
+impl Asked {
+    fn wants(&self, position: Position) -> bool {
+        self.only.is_empty() || self.only.contains(&position)
     }
 }
 
@@ -64,6 +72,7 @@ impl Run {
         assert!(bytes <= asked.bytes_max, "{bytes} bytes and another message, not {}", asked.bytes_max);
         for message in &fetched.messages {
             let at = format!("queue {queue} position {}", message.position);
+            assert!(asked.wants(message.position), "not wanted: {at}");
             let content = &fetched.bytes[message.at as usize..][..message.len as usize];
             assert!(self.is_known(queue, message.position, content), "altered: {at}");
             let then = asked.then.alive.get(&message.position);
@@ -75,7 +84,8 @@ impl Run {
             }
         }
         let mut missing = vec![];
-        for (position, _) in asked.then.alive.range(asked.from..fetched.next) {
+        let wanted = asked.then.alive.range(asked.from..fetched.next);
+        for (position, _) in wanted.filter(|(position, _)| asked.wants(**position)) {
             let found = fetched.messages.binary_search_by_key(position, |m| m.position).is_ok();
             if !found && self.view.alive(queue, *position).is_some() {
                 assert!(self.tainted.has(queue, *position), "missing: queue {queue} position {position}: {fetched:?}");
@@ -181,6 +191,9 @@ impl Run {
         for (from, to, bytes) in &contents.bindings {
             assert!(found.bindings.insert((from.0, to.0, bytes.clone())), "bound twice: {from:?} {to:?}");
         }
+        for (id, notes) in &contents.notes {
+            assert!(found.notes.insert(id.0, notes.clone()).is_none(), "notes of {id:?} twice");
+        }
         for row in &contents.queues {
             let id = row.id.0;
             let mut queue = Queue { end: row.end, ..Queue::default() };
@@ -188,8 +201,7 @@ impl Run {
             while from < row.end {
                 let count_max = self.rng.pick(&[1, 7, 256]);
                 let (bytes_max, queue) = (self.rng.pick(&[1, 4000, 1 << 20]), &mut queue);
-                let fetch =
-                    Fetch { shard: 0, tag: 0, queue: row.id, from, to: row.end, bytes_max, count_max, buffer: vec![] };
+                let fetch = Fetch { queue: row.id, from, to: row.end, bytes_max, count_max, ..Fetch::default() };
                 let fetched = self.fetch_now(lane, fetch);
                 well_formed(&fetched, from, row.end);
                 for message in &fetched.messages {
@@ -200,7 +212,12 @@ impl Run {
                     let body = *body.unwrap_or_else(|| {
                         panic!("altered: {at:?}, {} bytes {:?}", bytes.len(), lane.keeper.state().rows.get(&row.id))
                     });
-                    let waiting = Waiting { body, transient: false, redelivered: message.redelivered };
+                    let waiting = Waiting {
+                        body,
+                        transient: false,
+                        redelivered: message.redelivered,
+                        counts: (message.acquired, message.failed),
+                    };
                     queue.alive.insert(message.position, waiting);
                 }
                 lost += fetched.lost;
@@ -255,6 +272,13 @@ fn differs(should: &State, found: &State, tainted: &Touched) -> Option<String> {
     let mut bindings = should.bindings.symmetric_difference(&found.bindings);
     if let Some(binding) = bindings.find(|(from, to, _)| known(from) && known(to)) {
         return Some(format!("binding {binding:?}, found: {}", found.bindings.contains(binding)));
+    }
+    let ids = should.notes.keys().chain(found.notes.keys());
+    for id in ids.filter(|id| !tainted.has_id(**id) && !tainted.noted.contains(id)) {
+        let (a, b) = (should.notes.get(id), found.notes.get(id));
+        if a != b {
+            return Some(format!("notes of {id}: {b:?}, not {a:?}"));
+        }
     }
     let nothing = Queue::default();
     let ids = should.queues.keys().chain(found.queues.keys());

@@ -1,6 +1,6 @@
 //! What a lane holds, as plainly as can be: the records applied to maps, one after the other.
 
-use leveret::store::record::{Record, Records, TRANSIENT, records};
+use leveret::store::record::{Note, Record, Records, TRANSIENT, records};
 use leveret::store::{Position, QueueId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +23,8 @@ pub struct Waiting {
     pub body: Body,
     pub transient: bool,
     pub redelivered: bool,
+    /// How often it was handed out, and in vain.
+    pub counts: (u32, u32),
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,14 +40,25 @@ pub type Binding = (u64, u64, Vec<u8>);
 /// What a record says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
-    Messages { places: Vec<(u64, Position)>, transient: bool, bodies: Vec<Body> },
+    Messages {
+        places: Vec<(u64, Position)>,
+        transient: bool,
+        bodies: Vec<Body>,
+    },
     Settled(u64, Position, Position),
     Returned(u64, Position, Position),
-    Purged { queue: u64, end: Position, kept: Vec<(Position, Position)> },
+    Counted(u64, Position, (u32, u32)),
+    Purged {
+        queue: u64,
+        end: Position,
+        kept: Vec<(Position, Position)>,
+    },
     Defined(u64, Vec<u8>),
     Undefined(u64),
     Bound(Binding),
     Unbound(Binding),
+    /// Of an id, how many are kept, and which.
+    Noted(u64, u32, Note),
 }
 
 impl Op {
@@ -68,13 +81,20 @@ impl Op {
             }
             Op::Settled(queue, first, last) => records.settled(QueueId(*queue), *first, *last),
             Op::Returned(queue, first, last) => records.returned(QueueId(*queue), *first, *last),
+            Op::Counted(queue, at, (acquired, failed)) => records.counted(QueueId(*queue), *at, *acquired, *failed),
             Op::Purged { queue, end, kept } => records.purged(QueueId(*queue), *end, kept),
             Op::Defined(id, bytes) => records.defined(QueueId(*id), bytes),
             Op::Undefined(id) => records.undefined(QueueId(*id)),
             Op::Bound((from, to, bytes)) => records.bound(QueueId(*from), QueueId(*to), bytes),
+            Op::Noted(id, keep_max, note) => records.noted(QueueId(*id), *keep_max, 0, *note),
             Op::Unbound((from, to, bytes)) => records.unbound(QueueId(*from), QueueId(*to), bytes),
         }
     }
+}
+
+/// What a queue is a class of.
+pub fn base(queue: u64) -> u64 {
+    QueueId(queue).base().0
 }
 
 /// Ids below this are there without being defined.
@@ -85,7 +105,12 @@ pub struct State {
     pub definitions: BTreeMap<u64, Vec<u8>>,
     pub bindings: BTreeSet<Binding>,
     pub queues: BTreeMap<u64, Queue>,
+    /// By id, the oldest first.
+    pub notes: BTreeMap<u64, Vec<Note>>,
 }
+
+/// A time that is past when anything is written.
+pub const PAST_MS: u64 = 1;
 
 impl State {
     pub fn apply(&mut self, op: &Op) {
@@ -95,7 +120,8 @@ impl State {
                     let queue = self.queues.entry(*queue).or_default();
                     assert!(*position >= queue.end, "the simulator itself: positions ascend");
                     for (at, body) in bodies.iter().enumerate() {
-                        let message = Waiting { body: *body, transient: *transient, redelivered: false };
+                        let message =
+                            Waiting { body: *body, transient: *transient, redelivered: false, counts: (0, 0) };
                         queue.alive.insert(position + at as u64, message);
                     }
                     queue.end = position + bodies.len() as u64;
@@ -111,6 +137,12 @@ impl State {
                     queue.alive.range_mut(first..=last).for_each(|(_, message)| message.redelivered = true);
                 }
             }
+            Op::Counted(queue, position, counts) => {
+                let queue = self.queues.get_mut(queue);
+                if let Some(message) = queue.and_then(|queue| queue.alive.get_mut(position)) {
+                    (message.redelivered, message.counts) = (true, *counts);
+                }
+            }
             Op::Purged { queue, end, kept } => {
                 if let Some(queue) = self.queues.get_mut(queue) {
                     let keeps = |at: &Position| at >= end || kept.iter().any(|(first, last)| first <= at && at <= last);
@@ -122,8 +154,9 @@ impl State {
             }
             Op::Undefined(id) => {
                 self.definitions.remove(id);
-                self.queues.remove(id);
+                self.queues.retain(|queue, _| base(*queue) != *id);
                 self.bindings.retain(|(from, to, _)| from != id && to != id);
+                self.notes.remove(id);
             }
             Op::Bound(binding) => {
                 self.bindings.insert(binding.clone());
@@ -131,15 +164,26 @@ impl State {
             Op::Unbound(binding) => {
                 self.bindings.remove(binding);
             }
+            Op::Noted(id, keep_max, note) => {
+                let notes = self.notes.entry(*id).or_default();
+                notes.push(*note);
+                while notes.len() > *keep_max as usize || notes.first().is_some_and(|note| note.until_ms == PAST_MS) {
+                    notes.remove(0);
+                }
+            }
         }
     }
 
     /// What is there when the broker starts on this.
     pub fn started(mut self, clean: bool) -> State {
-        let State { definitions, bindings, queues } = &mut self;
-        let defined = |id: &u64| *id < PREDEFINED || definitions.contains_key(id);
+        let State { definitions, bindings, queues, notes } = &mut self;
+        let defined = |id: &u64| base(*id) < PREDEFINED || definitions.contains_key(&base(*id));
         queues.retain(|id, _| defined(id));
         bindings.retain(|(from, to, _)| defined(from) && defined(to));
+        notes.retain(|id, notes| {
+            notes.retain(|note| note.until_ms != PAST_MS);
+            defined(id) && !notes.is_empty()
+        });
         for queue in queues.values_mut() {
             queue.alive.retain(|_, message| !message.transient);
             if !clean {
@@ -169,6 +213,8 @@ pub struct Touched {
     pub places: BTreeSet<(u64, Position)>,
     /// Ids about which anything may be unknown.
     pub ids: BTreeSet<u64>,
+    /// Ids whose notes may be unknown.
+    pub noted: BTreeSet<u64>,
     /// Everything before these positions of these queues.
     pub before: BTreeMap<u64, Position>,
     pub everything: bool,
@@ -188,6 +234,7 @@ impl Touched {
                         self.places.extend((range.first..=range.last).map(|at| (range.queue.0, at)));
                     }
                 }
+                Record::Counted(counts) => self.places.extend(counts.iter().map(|(queue, at, _)| (queue.0, at))),
                 Record::Purged { queue, end, .. } => {
                     let before = self.before.entry(queue.0).or_default();
                     *before = (*before).max(end);
@@ -198,6 +245,9 @@ impl Touched {
                 Record::Bound(binding) | Record::Unbound(binding) => {
                     self.ids.extend([binding.source.0, binding.destination.0]);
                 }
+                Record::Noted(notes) => {
+                    self.noted.insert(notes.id.0);
+                }
                 Record::Clean | Record::Part { .. } | Record::Committed { .. } | Record::Inventory { .. } => {}
             }
         }
@@ -206,6 +256,7 @@ impl Touched {
     pub fn extend(&mut self, other: &Touched) {
         self.places.extend(&other.places);
         self.ids.extend(&other.ids);
+        self.noted.extend(&other.noted);
         for (queue, end) in &other.before {
             let before = self.before.entry(*queue).or_default();
             *before = (*before).max(*end);
@@ -219,7 +270,7 @@ impl Touched {
     }
 
     pub fn has_id(&self, id: u64) -> bool {
-        self.everything || self.ids.contains(&id)
+        self.everything || self.ids.contains(&base(id))
     }
 
     pub fn has_queue(&self, queue: u64) -> bool {

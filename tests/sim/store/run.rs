@@ -2,7 +2,7 @@
 
 use super::act::Shard;
 use super::check::Asked;
-use super::model::{Body, Op, State, Touched};
+use super::model::{Body, Op, PAST_MS, State, Touched};
 use crate::disk::{Operation, SimDisk};
 use crate::lane::{Fact, Lane, Name, OpenedLane};
 use crate::lane_temper::LaneTemper;
@@ -178,7 +178,7 @@ impl Run {
             }
             if self.rng.chance(3) {
                 // The clock is set back, by a year at most.
-                self.now_ms = self.now_ms.saturating_sub(self.rng.below(31_536_000_000) as u64).max(1);
+                self.now_ms = self.now_ms.saturating_sub(self.rng.below(31_536_000_000) as u64).max(PAST_MS + 1);
             }
             self.say(|| format!("open at {} ms", self.now_ms));
             let opened = Lane::open(&self.disk, &self.limits, temper.clone(), self.now_ms, self.trace);
@@ -208,7 +208,7 @@ impl Run {
         self.power_cut = false;
         (self.tail_hit, self.told_of_loss) = (false, false);
         self.asked.clear();
-        self.next_id = (term << 40) + 1000;
+        self.next_id = (term << 32) + 1000;
         let count = self.rng.range(1, 4);
         self.shards = (0..count).map(|_| Shard::default()).collect();
     }

@@ -35,7 +35,11 @@ impl Turn<'_> {
 
 impl World for Turn<'_> {
     fn now(&mut self) -> Now {
-        Now { ms: self.net.now_ms }
+        self.net.now()
+    }
+
+    fn wall_ms(&mut self) -> u64 {
+        self.net.wall_ms()
     }
 
     fn next_readable(&mut self) -> Option<ConnectionId> {

@@ -1,8 +1,8 @@
-use super::super::tests::table as exchange;
-use super::super::{Destination::Queue, ExchangeKind, Routes, RoutingTable};
+use super::super::tests::{routed_by, table as exchange, to};
+use super::super::{Destination::Queue, ExchangeKind, RoutingTable};
 use super::*;
 use crate::amqp::table::ArrayWriter;
-use crate::amqp::{Array, TableWriter};
+use crate::amqp::{Array, Properties, TableWriter};
 use crate::broker::arguments::equal;
 
 type Entries<'a> = &'a [(&'a str, Value<'a>)];
@@ -15,18 +15,20 @@ fn written(entries: Entries<'_>) -> TableWriter {
     writer
 }
 
+fn routed(exchange: &RoutingTable, headers: Option<Table<'_>>) -> Vec<Destination> {
+    routed_by(exchange, "", Properties { headers, ..Properties::default() })
+}
+
 fn fits(x_match: Option<&str>, arguments: Entries<'_>, headers: Option<Entries<'_>>) -> bool {
     let mut writer = written(arguments);
     if let Some(x_match) = x_match {
         writer.put(X_MATCH, Value::LongStr(x_match.as_bytes()));
     }
-    assert_eq!(RoutingTable::validate(ExchangeKind::Headers, "", writer.table()), Ok(()));
+    assert_eq!(RoutingTable::validate(ExchangeKind::Headers, "", writer.table(), None), Ok(()));
     let mut exchange = exchange(ExchangeKind::Headers);
-    assert!(exchange.bind(Queue(1), "", writer.table()));
+    assert!(exchange.bind(to(Queue(1)), "", writer.table()));
     let headers = headers.map(written);
-    let mut out = Routes::new();
-    exchange.route("", headers.as_ref().map(TableWriter::table), &mut out);
-    !out.is_empty()
+    !routed(&exchange, headers.as_ref().map(TableWriter::table)).is_empty()
 }
 
 #[test]
@@ -99,19 +101,14 @@ fn a_destination_of_several_rules_comes_once() {
     let mut exchange = exchange(ExchangeKind::Headers);
     let tables = [written(&[("a", Value::Void)]), written(&[("b", Value::Void)]), written(&[])];
     for (queue, table) in [(2, 0), (1, 1), (2, 1), (3, 2)] {
-        assert!(exchange.bind(Queue(queue), "", tables[table].table()));
+        assert!(exchange.bind(to(Queue(queue)), "", tables[table].table()));
     }
-    assert!(exchange.bind(Queue(3), "other key", tables[2].table()));
+    assert!(exchange.bind(to(Queue(3)), "other key", tables[2].table()));
     let headers = written(&[("a", Value::I32(1)), ("b", Value::I32(1))]);
-    let routed = |exchange: &RoutingTable| {
-        let mut out = Routes::new();
-        exchange.route("", Some(headers.table()), &mut out);
-        out.to_vec()
-    };
-    assert_eq!(routed(&exchange), [Queue(1), Queue(2), Queue(3)]);
+    assert_eq!(routed(&exchange, Some(headers.table())), [Queue(1), Queue(2), Queue(3)]);
     assert!(exchange.unbind(Queue(3), "", tables[2].table()));
     assert_eq!(exchange.remove_destination(Queue(2)), 2);
-    assert_eq!(routed(&exchange), [Queue(1), Queue(3)]);
+    assert_eq!(routed(&exchange, Some(headers.table())), [Queue(1), Queue(3)]);
 }
 
 #[test]
@@ -243,7 +240,7 @@ fn agrees_with_the_plain_matcher_while_bindings_come_and_go() {
                 1 => {}
                 _ => {
                     let is_new = !model.iter().any(same);
-                    assert_eq!(exchange.bind(destination, "", arguments), is_new);
+                    assert_eq!(exchange.bind(to(destination), "", arguments), is_new);
                     model.extend(is_new.then_some((destination, rule)));
                 }
             }
@@ -255,9 +252,8 @@ fn agrees_with_the_plain_matcher_while_bindings_come_and_go() {
                 .collect();
             expected.sort_unstable();
             expected.dedup();
-            let mut found = Routes::new();
-            exchange.route("", Some(written(&headers).table()), &mut found);
-            assert_eq!(found.as_slice(), expected, "seed {seed} round {round} {headers:?}");
+            let found = routed(&exchange, Some(written(&headers).table()));
+            assert_eq!(found, expected, "seed {seed} round {round} {headers:?}");
             asked += model.len();
             matched += expected.len();
         }
@@ -280,7 +276,7 @@ fn rules_that_share_headers_are_looked_at_by_what_they_do_not_share() {
         for n in 0..500 {
             let mut writer = written(&[kind, ("number", Value::I32(n)), ("group", Value::I32(n % 10))]);
             writer.put(X_MATCH, Value::LongStr(x_match.as_bytes()));
-            assert!(exchange.bind(Queue(n as u32), "", writer.table()));
+            assert!(exchange.bind(to(Queue(n as u32)), "", writer.table()));
         }
         let super::super::Matching::Headers(index) = &exchange.matching else { panic!("a headers exchange") };
         let sent = written(&[kind, ("number", Value::I32(77)), ("group", Value::I32(7))]);
@@ -295,7 +291,7 @@ fn a_header_sent_many_times_is_looked_up_once() {
     let mut exchange = exchange(ExchangeKind::Headers);
     for n in 0..500 {
         let writer = written(&[("a", Value::Void), ("x-n", Value::I32(n))]);
-        assert!(exchange.bind(Queue(n as u32), "", writer.table()));
+        assert!(exchange.bind(to(Queue(n as u32)), "", writer.table()));
     }
     let super::super::Matching::Headers(index) = &exchange.matching else { panic!("a headers exchange") };
     let sent = written(&vec![("a", Value::Void); 1000]);

@@ -1,4 +1,4 @@
-use super::super::tests::{bind, routed, table};
+use super::super::tests::{bind, routed, table, to};
 use super::super::{Destination, Destination::Queue, ExchangeKind, RoutingTable};
 use crate::amqp::Table;
 
@@ -129,7 +129,7 @@ fn agrees_with_the_plain_matcher_while_bindings_come_and_go() {
 }
 
 fn bind_it(exchange: &mut RoutingTable, binding: &(Destination, String)) -> bool {
-    exchange.bind(binding.0, &binding.1, Table::EMPTY)
+    exchange.bind(to(binding.0), &binding.1, Table::EMPTY)
 }
 
 #[test]
@@ -148,12 +148,12 @@ fn many_hashes_cost_words_times_nodes() {
 
 #[test]
 fn more_than_two_hashes_are_refused() {
-    let validate = |key| RoutingTable::validate(ExchangeKind::Topic, key, Table::EMPTY);
+    let validate = |key| RoutingTable::validate(ExchangeKind::Topic, key, Table::EMPTY, None);
     assert_eq!(validate("#.a.#"), Ok(()));
     assert_eq!(validate("a#.b#.c#.#"), Ok(()));
     let text = "Topic binding key '#.a.#.#' uses 3 '#' wildcards, at most 2 are allowed";
     assert_eq!(validate("#.a.#.#"), Err(text.to_owned()));
-    assert_eq!(RoutingTable::validate(ExchangeKind::Direct, "#.#.#", Table::EMPTY), Ok(()));
+    assert_eq!(RoutingTable::validate(ExchangeKind::Direct, "#.#.#", Table::EMPTY, None), Ok(()));
 }
 
 #[test]

@@ -53,7 +53,7 @@ impl Whole {
     /// The messages of the queue from a position on.
     fn fetch(&mut self, from: u64, to: u64) -> Vec<String> {
         let (bytes_max, count_max) = (1 << 20, 100);
-        self.inlet.fetch(Fetch { shard: 0, tag: 9, queue: QUEUE, from, to, bytes_max, count_max, buffer: vec![] });
+        self.inlet.fetch(Fetch { shard: 0, tag: 9, queue: QUEUE, from, to, bytes_max, count_max, ..Fetch::default() });
         let Completion::Fetched(fetched) = self.told() else { panic!("no messages") };
         assert_eq!((fetched.tag, fetched.queue, fetched.lost), (9, QUEUE, 0));
         let text = |message: &crate::store::FetchedMessage| {
@@ -64,7 +64,7 @@ impl Whole {
     }
 }
 
-const QUEUE: crate::store::QueueId = crate::store::QueueId(1 << 40 | 1);
+const QUEUE: crate::store::QueueId = crate::store::QueueId(1 << 32 | 1);
 
 #[test]
 fn the_threads_run_a_store_copy_it_and_close_it_in_order() {

@@ -68,7 +68,7 @@ fn a_disk_that_does_not_give_a_message_is_asked_again() {
         let buffer = Vec::new();
         let queue = QueueId(1000);
         let (shard, tag, from, to, bytes_max, count_max) = (0, 0, 0, 5, 10_000, 10);
-        lane.keeper.fetch(Fetch { shard, tag, queue, from, to, bytes_max, count_max, buffer });
+        lane.keeper.fetch(Fetch { shard, tag, queue, from, to, bytes_max, count_max, only: vec![], buffer });
     };
     lane.step();
     lane.disk.make_unreadable("segment-00000000");

@@ -11,7 +11,11 @@ fn random_position(random: &mut Random, queue: &Queue) -> Option<u64> {
 
 fn act(lane: &mut Lane, random: &mut Random) {
     let queues: Vec<u64> = lane.model.keys().copied().collect();
-    let queue = queues[random.below(queues.len() as u64) as usize];
+    let mut queue = queues[random.below(queues.len() as u64) as usize];
+    if random.below(8) == 0 {
+        queue = QueueId(queue).class(random.below(3) as u8).0;
+        lane.model.entry(queue).or_default();
+    }
     let model = lane.model[&queue].clone();
     match random.below(100) {
         0..40 => {
@@ -36,9 +40,15 @@ fn act(lane: &mut Lane, random: &mut Random) {
                 lane.settle(queue, first, last);
             }
         }
-        80..88 => {
+        80..85 => {
             if let Some(position) = random_position(random, &model) {
                 lane.give_back(queue, position);
+            }
+        }
+        85..88 => {
+            for _ in 0..random.below(4) {
+                let Some(position) = random_position(random, &model) else { break };
+                lane.count(queue, position, 1 + random.below(9) as u32, random.below(3) as u32);
             }
         }
         88..93 => lane.skip(queue, random.below(10)),
@@ -46,9 +56,16 @@ fn act(lane: &mut Lane, random: &mut Random) {
             let kept: Vec<u64> = model.alive.keys().copied().filter(|_| random.below(20) == 0).collect();
             lane.purge(queue, &kept);
         }
+        95 if !QueueId(queue).is_class() => {
+            // Each lane's time begins at 1000 ms.
+            let until = [0, 900, lane.now + random.below(3000)][random.below(3) as usize];
+            for _ in 0..random.below(6) {
+                lane.note(queue, random.below(4) as u32 + queue as u32 % 5, random.below(256) as u8, until);
+            }
+        }
         94 => {
-            let next = queues.iter().max().unwrap() + 1;
-            lane.undefine(queue);
+            let next = queues.iter().map(|queue| QueueId(*queue).base().0).max().unwrap() + 1;
+            lane.undefine(QueueId(queue).base().0);
             lane.define(next);
         }
         95..98 => lane.write(),

@@ -1,7 +1,6 @@
 //! Transactions over several submissions.
 
 use super::*;
-use crate::store::record::CONDITIONAL;
 
 /// A part of a transaction: a message in each of these queues.
 fn part(lane: &mut Lane, tx: u64, queues: &[u64]) {

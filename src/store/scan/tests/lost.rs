@@ -55,3 +55,43 @@ fn sectors_that_cannot_be_read_cost_what_is_in_them() {
     // The first read is that of the header, the second that of a large piece: it is read again sector by sector.
     read(&disk, None).is("1:a 1:b 2:c");
 }
+
+/// Five batches, the first two of which are synced, and the next two if `synced`. The second one rots, and
+/// the power cut takes the third and the fourth.
+fn rot_and_power_cut(len: usize, synced: bool) -> Found {
+    let disk = MemoryDisk::default();
+    let mut journal = start(&disk, None, vec![]);
+    let body = "v".repeat(len);
+    let batches: Vec<_> = (1..=5)
+        .map(|number| {
+            let batch = write(&mut journal, &[&body]);
+            if number < 3 || (number == 4 && synced) {
+                journal.sync().unwrap();
+            }
+            batch
+        })
+        .collect();
+    for batch in &batches[1..4] {
+        let name = batch.slot.name();
+        if batches.iter().filter(|other| other.slot == batch.slot).count() == 1 {
+            crate::store::disk::Disk::remove(&disk, &name).unwrap();
+        } else {
+            disk.edit(&name, |bytes| bytes[batch.at as usize - 64..batch.end() as usize].fill(0));
+        }
+    }
+    read(&disk, Some(0))
+}
+
+#[test]
+fn the_journal_ends_with_what_was_durable_although_something_in_front_of_that_is_lost() {
+    // In one segment, and each in one of its own.
+    for len in [100, 3000] {
+        let found = rot_and_power_cut(len, false);
+        assert_eq!(found.lines.len(), 1, "{len}: {}", found.report);
+        assert_eq!((found.report.lost.batches, found.next_index), (1, 3), "{len}: {}", found.report);
+        assert!(found.report.to_string().contains("batch 3 was not finished"), "{len}: {}", found.report);
+        let found = rot_and_power_cut(len, true);
+        assert_eq!(found.lines.len(), 2, "{len}: {}", found.report);
+        assert_eq!((found.report.lost.batches, found.next_index), (3, 6), "{len}: {}", found.report);
+    }
+}
