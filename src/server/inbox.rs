@@ -15,6 +15,7 @@ use mio::{Registry, Waker};
 
 use super::token::{Target, encode};
 use crate::shard::Peer;
+use crate::shard::access::PasswordCheck;
 use crate::shard::admin::{AdminAnswer, AdminRequest};
 use crate::shard::mesh::Batch;
 use crate::store::Completion;
@@ -32,6 +33,8 @@ pub enum Input {
     Socket(TcpStream, Peer),
     /// A request that is not AMQP, for shard 0, and where its answer goes.
     Admin(Box<AdminRequest>, Sender<AdminAnswer>),
+    /// A password was checked, and whether it was right.
+    Checked(Box<PasswordCheck>, bool),
     /// The server stops.
     Stop,
 }
@@ -134,6 +137,7 @@ mod tests {
             Input::Completion(_) => 4,
             Input::Taken => 5,
             Input::Admin(..) => 6,
+            Input::Checked(..) => 7,
         }
     }
 

@@ -15,6 +15,7 @@ pub mod event_loop;
 pub mod inbox;
 pub mod lane;
 pub mod listener;
+mod passwords;
 pub mod signals;
 mod socket;
 mod sockets;
@@ -76,6 +77,8 @@ pub struct Server {
     addresses: Vec<SocketAddr>,
     inlets: Arc<[Inlet]>,
     threads: Vec<JoinHandle<()>>,
+    /// The thread that checks passwords; it ends when the others have.
+    passwords: Option<JoinHandle<()>>,
     durable: Option<Durable>,
 }
 
@@ -116,9 +119,10 @@ impl Server {
         let durable = found.map(|found| found.run(&config.store, &settings.limits, inlets.clone(), clock)).transpose();
         let durable = durable.map_err(system("start a thread"))?;
         let lane = durable.as_ref().map(|durable| durable.lane().inlet());
-        let common = Common { inlets: inlets.clone(), busy, clock, lane };
+        let (passwords, passwords_thread) = passwords::start(inlets.clone()).map_err(system("start a thread"))?;
+        let common = Common { inlets: inlets.clone(), busy, clock, passwords, lane };
         // From here on an early return drops `server`, which stops the threads that run already.
-        let mut server = Server { addresses, inlets, threads: vec![], durable };
+        let mut server = Server { addresses, inlets, threads: vec![], passwords: None, durable };
         let mut loops: Vec<_> = shards
             .into_iter()
             .zip(ends)
@@ -131,6 +135,7 @@ impl Server {
             let thread = thread.spawn(move || event_loop.run()).map_err(system("start a thread"))?;
             server.threads.push(thread);
         }
+        server.passwords = Some(passwords_thread);
         Ok(server)
     }
 
@@ -208,6 +213,9 @@ impl Drop for Server {
             if thread.join().is_err() {
                 log::error!("a shard's thread has panicked");
             }
+        }
+        if self.passwords.take().is_some_and(|thread| thread.join().is_err()) {
+            log::error!("the thread that checks passwords has panicked");
         }
         // Now nothing is submitted any more.
         self.durable = None;

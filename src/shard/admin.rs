@@ -6,16 +6,18 @@ use std::sync::Arc;
 
 use super::ledger::Waiter;
 use super::{Shard, sweeps};
+use crate::broker::access::{PERMISSIONS, TOPIC_PERMISSIONS, USERS};
 use crate::broker::parameters::{self, GLOBAL, LIMITS, Parameter, ParameterKey, USER_LIMITS, VHOST_LIMITS, decode};
 use crate::broker::policy::{Object, json};
 use crate::broker::queue_arguments::QueueType;
 use crate::broker::topology::{Change, Topology, VhostId, VhostSpec};
 pub use request::{
-    AdminAnswer, AdminError, AdminReply, AdminRequest, EffectivePolicy, ObjectKind, ParameterRow, PolicyRow, Scope,
-    VhostLimits, VhostRow,
+    AdminAnswer, AdminError, AdminReply, AdminRequest, EffectivePolicy, NewPassword, ObjectKind, ParameterRow,
+    PermissionRow, PolicyRow, Scope, TopicPermissionRow, UserRow, VhostLimits, VhostRow,
 };
 
 mod request;
+mod users;
 
 /// Names, tags and components are short strings in the store.
 const NAME_BYTES_MAX: usize = 255;
@@ -133,9 +135,7 @@ impl Shard {
                 self.clear_parameter(VHOST_LIMITS, Some(vhost), LIMITS)?;
             }
             AdminRequest::SetUserLimits { user, limits } => {
-                if !self.settings.users.iter().any(|known| known.name == user) {
-                    return Err(AdminError::NotFound(format!("user '{user}' does not exist")));
-                }
+                self.user_meant(&user)?;
                 self.set_parameter(USER_LIMITS, None, &user, &limits)?;
             }
             AdminRequest::ClearUserLimits { user } => self.clear_parameter(USER_LIMITS, None, &user)?,
@@ -153,6 +153,7 @@ impl Shard {
                 let vhost = vhost.map(|name| self.vhost_meant(&name)).transpose()?;
                 let chosen = |key: &ParameterKey| {
                     key.vhost.is_some()
+                        && key.is_listed()
                         && vhost.is_none_or(|vhost| key.vhost == Some(vhost))
                         && match &component {
                             Some(component) => *key.component == **component,
@@ -166,6 +167,25 @@ impl Shard {
             AdminRequest::GlobalParameters => {
                 let chosen = |key: &ParameterKey| &*key.component == GLOBAL;
                 return Ok(Some(AdminReply::Parameters(self.list_parameters(chosen))));
+            }
+            AdminRequest::PutUser { name, password, tags } => self.put_user(&name, password, tags)?,
+            AdminRequest::DeleteUser { name } => self.delete_user(&name)?,
+            AdminRequest::Users => return self.list_users(),
+            AdminRequest::SetPermissions { vhost, user, configure, write, read } => {
+                self.set_permissions(&vhost, &user, [&configure, &write, &read])?;
+            }
+            AdminRequest::ClearPermissions { vhost, user } => self.clear_permissions(&vhost, &user)?,
+            AdminRequest::Permissions { vhost, user } => {
+                return self.list_permissions(vhost.as_deref(), user.as_deref());
+            }
+            AdminRequest::SetTopicPermissions { vhost, user, exchange, write, read } => {
+                self.set_topic_permissions(&vhost, &user, &exchange, [&write, &read])?;
+            }
+            AdminRequest::ClearTopicPermissions { vhost, user, exchange } => {
+                self.clear_topic_permissions(&vhost, &user, exchange.as_deref())?;
+            }
+            AdminRequest::TopicPermissions { vhost, user } => {
+                return self.list_topic_permissions(vhost.as_deref(), user.as_deref());
             }
             AdminRequest::UserLimits => {
                 let chosen = |key: &ParameterKey| &*key.component == USER_LIMITS;
@@ -185,7 +205,9 @@ impl Shard {
     fn check_component(&self, component: &str, done: &str) -> Result<(), AdminError> {
         match component {
             "policy" => bad(format!("policies may not be {done} using this method")),
-            GLOBAL | USER_LIMITS => bad(format!("Validation failed\n\ncomponent {component} not found\n")),
+            GLOBAL | USER_LIMITS | USERS | PERMISSIONS | TOPIC_PERMISSIONS => {
+                bad(format!("Validation failed\n\ncomponent {component} not found\n"))
+            }
             _ => Ok(()),
         }
     }
@@ -200,7 +222,18 @@ impl Shard {
         short("the name", name)?;
         short("the component", component)?;
         let value = decode(text).map_err(AdminError::BadRequest)?;
-        let meaning = parameters::understand(component, name, &value).map_err(AdminError::BadRequest)?;
+        self.put_parameter(component, vhost, name, value)
+    }
+
+    fn put_parameter(
+        &mut self,
+        component: &str,
+        vhost: Option<VhostId>,
+        name: &str,
+        value: parameters::Value,
+    ) -> Result<(), AdminError> {
+        let vhost_name = vhost.map_or("", |vhost| self.topology.vhost_name(vhost));
+        let meaning = parameters::understand(component, vhost_name, name, &value).map_err(AdminError::BadRequest)?;
         let key = ParameterKey { component: component.into(), vhost, name: name.into() };
         let known = self.topology.parameter(&key).map(|known| known.id);
         let id = known.unwrap_or_else(|| self.next_id());

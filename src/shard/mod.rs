@@ -3,6 +3,7 @@
 //! A shard is a deterministic machine without I/O: [`turn::turn`] hands it bytes, time and what other shards say, and
 //! takes bytes and batches from it. One shard per core; they share nothing but immutable values.
 
+pub mod access;
 pub mod admin;
 pub mod alarm;
 mod authority;
@@ -58,6 +59,7 @@ use crate::connection::outbound::Outbound;
 use crate::limits::Limits;
 use crate::store::Contents;
 use crate::time::Now;
+use access::Passwords;
 use admin::Admin;
 use alarm::Alarms;
 use census::Census;
@@ -137,6 +139,7 @@ pub struct Shard {
     routes: Routes,
     alarms: Alarms,
     admin: Admin,
+    passwords: Passwords,
     census: Census,
     sweeps: Sweeps,
     ring: Vec<u8>,
@@ -168,10 +171,18 @@ impl Shard {
         let vhosts = definitions::vhosts(&settings.vhosts, contents);
         let topology = Topology::with_vhosts(&vhosts, hash.clone());
         let base = topology.version();
-        let restored = match contents {
+        let mut restored = match contents {
             Some(contents) => definitions::restore(topology, contents, count),
             None => definitions::Restored::none(count),
         };
+        let mut ids = contents.map_or(1 << 32, Contents::ids_from);
+        let first = match access::have_run(&restored.changes) {
+            true => vec![],
+            false => access::first_changes(&settings, &vhosts, &mut hash_names, ids),
+        };
+        ids += first.len() as u64;
+        let first_at = restored.changes.len();
+        restored.changes.extend(first);
         let (writer, cursor) = topology_log(base + restored.changes.len() as u64);
         let mut writer = Some(writer);
         let mut shards: Vec<Shard> = (0..count)
@@ -194,7 +205,7 @@ impl Shard {
                     owner: Owner::new(&hash, pace::link_window(limits, count)),
                     ledger: Ledger::new(contents.is_some(), count),
                     reading: Reading::new(&hash),
-                    ids: contents.map_or(1 << 32, Contents::ids_from),
+                    ids,
                     committing: BTreeMap::new(),
                     parts: BTreeSet::new(),
                     // The term in between: a journal has each number once.
@@ -206,6 +217,7 @@ impl Shard {
                     routes: Routes::new(hash.clone(), limits.route_cache_max),
                     alarms: Alarms::default(),
                     admin: Admin::default(),
+                    passwords: Passwords::new(Names::new(seed, u64::MAX / 2 - id as u64).numbers()),
                     census: Census::default(),
                     sweeps: Sweeps::default(),
                     ring: Vec::new(),
@@ -221,6 +233,12 @@ impl Shard {
             })
             .collect();
         shards.iter_mut().for_each(|shard| shard.restore(&restored));
+        if let Some(shard) = shards.first_mut().filter(|shard| shard.ledger.on) {
+            for change in restored.changes.get(first_at..).unwrap_or_default() {
+                definitions::write(&shard.topology, change, shard.ledger.records());
+            }
+            shard.ledger.want();
+        }
         shards
     }
 

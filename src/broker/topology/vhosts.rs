@@ -6,6 +6,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::{Applied, Change, ExchangeSpec, Map, QueueRecord, QueueSpec, Topology, VhostId};
+use crate::broker::access::{Access, User};
 use crate::broker::exchange::ExchangeKind;
 use crate::broker::parameters::{GLOBAL, Meaning, Parameter, ParameterKey, UserLimits, VhostLimits};
 use crate::broker::policy::Policies;
@@ -88,6 +89,8 @@ pub struct Vhost {
     pub(super) queues: Map<Arc<str>, u32>,
     /// Exchanges by the name of their alternate exchange.
     pub(super) alternates: Map<Arc<str>, Vec<u32>>,
+    /// What users may do in it, by their names.
+    pub(super) access: BTreeMap<Arc<str>, Arc<Access>>,
 }
 
 impl Vhost {
@@ -118,6 +121,7 @@ impl Topology {
             exchanges: map(),
             queues: map(),
             alternates: Map::with_hasher(self.hash.clone()),
+            access: BTreeMap::new(),
         })));
     }
 
@@ -226,19 +230,11 @@ impl Topology {
             }
             Change::ParameterSet(parameter) => {
                 self.parameters.insert(parameter.key.clone(), parameter.clone());
-                return self.mean(&parameter.key, Some(&parameter.meaning));
+                return self.mean(&parameter.key, &parameter.meaning, true);
             }
             Change::ParameterCleared(key) => {
                 if let Some(parameter) = self.parameters.remove(key) {
-                    let none = match &parameter.meaning {
-                        Meaning::VhostLimits(_) => Some(Meaning::VhostLimits(VhostLimits::default())),
-                        Meaning::UserLimits(_) => Some(Meaning::UserLimits(UserLimits::default())),
-                        Meaning::Policy(..) | Meaning::Kept => None,
-                    };
-                    if let Meaning::Policy(scope, policy) = &parameter.meaning {
-                        return self.change_policies(key, |policies| policies.clear(*scope, &policy.name));
-                    }
-                    return self.mean(key, none.as_ref());
+                    return self.mean(key, &parameter.meaning, false);
                 }
             }
             _ => {}
@@ -246,25 +242,55 @@ impl Topology {
         Applied::Other
     }
 
-    fn mean(&mut self, key: &ParameterKey, meaning: Option<&Meaning>) -> Applied {
+    /// A parameter means this from now on, or not any more.
+    fn mean(&mut self, key: &ParameterKey, meaning: &Meaning, holds: bool) -> Applied {
         match meaning {
-            Some(Meaning::Policy(scope, policy)) => {
+            Meaning::Policy(scope, policy) if holds => {
                 return self.change_policies(key, |policies| policies.set(*scope, policy.clone()));
             }
-            Some(Meaning::VhostLimits(limits)) => {
+            Meaning::Policy(scope, policy) => {
+                return self.change_policies(key, |policies| policies.clear(*scope, &policy.name));
+            }
+            Meaning::VhostLimits(limits) => {
                 if let Some(vhost) = key.vhost.and_then(|vhost| self.vhost_mut(vhost)) {
-                    vhost.limits = *limits;
+                    vhost.limits = if holds { *limits } else { VhostLimits::default() };
                 }
             }
-            Some(Meaning::UserLimits(limits)) if *limits == UserLimits::default() => {
+            Meaning::UserLimits(limits) if holds && *limits != UserLimits::default() => {
+                self.limited_users.insert(key.name.clone(), *limits);
+            }
+            Meaning::UserLimits(_) => {
+                self.limited_users.remove(&key.name);
+            }
+            Meaning::User(user) if holds => {
+                self.users.insert(key.name.clone(), user.clone());
+                return Applied::User(key.name.clone());
+            }
+            Meaning::User(_) => {
                 self.users.remove(&key.name);
+                return Applied::User(key.name.clone());
             }
-            Some(Meaning::UserLimits(limits)) => {
-                self.users.insert(key.name.clone(), *limits);
+            Meaning::Permission(permission) => {
+                return self.change_access(key, |access| access.permission = holds.then(|| permission.clone()));
             }
-            Some(Meaning::Kept) | None => {}
+            Meaning::Topics(topics) => {
+                return self.change_access(key, |access| access.topics = holds.then(|| topics.clone()));
+            }
+            Meaning::Kept => {}
         }
         Applied::Other
+    }
+
+    fn change_access(&mut self, key: &ParameterKey, change: impl FnOnce(&mut Access)) -> Applied {
+        let Some(vhost) = key.vhost.and_then(|vhost| self.vhost_mut(vhost)) else { return Applied::Other };
+        let mut access = vhost.access.get(&key.name).map(|access| (**access).clone()).unwrap_or_default();
+        change(&mut access);
+        if access.permission.is_none() && access.topics.is_none() {
+            vhost.access.remove(&key.name);
+        } else {
+            vhost.access.insert(key.name.clone(), Arc::new(access));
+        }
+        Applied::User(key.name.clone())
     }
 
     fn change_policies(&mut self, key: &ParameterKey, change: impl FnOnce(&mut Policies)) -> Applied {
@@ -301,7 +327,25 @@ impl Topology {
     /// The limits of a user.
     pub fn user_limits(&self, user: &str) -> UserLimits {
         // Nobody has any: nothing is looked up.
-        if self.users.is_empty() { UserLimits::default() } else { self.users.get(user).copied().unwrap_or_default() }
+        if self.limited_users.is_empty() {
+            return UserLimits::default();
+        }
+        self.limited_users.get(user).copied().unwrap_or_default()
+    }
+
+    /// The user of this name.
+    pub fn user(&self, name: &str) -> Option<&Arc<User>> {
+        self.users.get(name)
+    }
+
+    /// All users, by name.
+    pub fn users(&self) -> &BTreeMap<Arc<str>, Arc<User>> {
+        &self.users
+    }
+
+    /// What a user may do in a virtual host; nothing of it is there for one without any permission.
+    pub fn access(&self, vhost: VhostId, user: &str) -> Option<&Arc<Access>> {
+        self.vhost(vhost)?.access.get(user)
     }
 
     // ---- what policies make of queues and exchanges
