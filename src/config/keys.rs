@@ -55,6 +55,8 @@ const KEYS: &[Key] = &[
     ("cluster_queue_limit", MOST, draft::cluster_queue_limit),
     ("cluster_exchange_limit", MOST, draft::cluster_exchange_limit),
     ("default_queue_type", "classic or quorum", draft::default_queue_type),
+    ("event_exchange.enabled", TRUE_OR_FALSE, draft::event_exchange_enabled),
+    ("event_exchange.vhost", SHORT, draft::event_exchange_vhost),
     ("server.advertise", PRODUCT, draft::advertise),
     ("server.shards", "a number, 1 to 64", draft::shards),
 ];
@@ -129,6 +131,7 @@ mod tests {
             let memory = format!("{} {}", limits.stored_messages_bytes_max >> 20, limits.messages_bytes_max >> 20);
             format!("{dir} {:?} {} {:?} {memory}", store.fsync, store.fsync_interval_ms, store.disk_free_limit)
         };
+        let events: Probe = |c| format!("{:?} {:?}", c.settings.vhosts, c.settings.event_exchange);
         let rest: Probe = |c| {
             let permit = &c.settings.permit;
             let vhosts = c.settings.vhosts.join(",");
@@ -187,6 +190,10 @@ mod tests {
             ("default_vhost = v\nserver.shards = 64\nlog.console.level = warning", rest, "v 64 WARN true true"),
             ("log.default.level = critical\nlog.console = true", rest, "/ 1 ERROR true true"),
             ("deprecated_features.permit.transient_nonexcl_queues = false", rest, "/ 1 INFO false true"),
+            ("event_exchange.enabled = true", events, r#"["/"] Some("/")"#),
+            ("event_exchange.enabled = true\ndefault_vhost = v", events, r#"["v"] Some("v")"#),
+            ("event_exchange.vhost = e\nevent_exchange.enabled = true", events, r#"["/", "e"] Some("e")"#),
+            ("event_exchange.vhost = e\nevent_exchange.enabled = false", events, r#"["/"] None"#),
             ("deprecated_features.permit.global_qos = false", rest, "/ 1 INFO true false"),
         ] {
             let (config, _) = parse("f", text, Config::default()).unwrap_or_else(|error| panic!("{text}: {error}"));
@@ -259,6 +266,11 @@ mod tests {
                 "\nssl_options.verify = verify_peer\nlisteners.ssl.default = 5671",
                 "f:2: ssl_options.verify is not honoured yet; f:3: listeners.ssl.default is not honoured yet",
             ),
+            (
+                "\nevent_exchange.vhost = e",
+                "f:2: event_exchange.vhost means nothing without event_exchange.enabled = true",
+            ),
+            ("event_exchange.protocol = amqp_1_0", "f:1: event_exchange.protocol is not honoured yet"),
             ("listeners.ssl = none", "f:1: listeners.ssl is not honoured yet"),
             ("log.file = false", "f:1: log.file is not honoured yet"),
             (

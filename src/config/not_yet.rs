@@ -33,7 +33,7 @@ const NOT_YET: &[&str] = &[
     "deprecated_features.permit",
     "distribution",
     "erlang",
-    "event_exchange",
+    "event_exchange.protocol",
     "exchange_types",
     "federation",
     "hipe_compile",

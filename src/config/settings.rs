@@ -126,6 +126,8 @@ pub struct Settings {
     pub node: NodeLimits,
     /// What queues are that do not say so, where their virtual host says nothing.
     pub default_queue_type: Option<DefaultQueueType>,
+    /// The virtual host that has an exchange for events; `None`: there is none, and no events.
+    pub event_exchange: Option<String>,
 }
 
 impl Default for Settings {
@@ -151,6 +153,7 @@ impl Default for Settings {
             permit: Permit { transient_nonexcl_queues: true, global_qos: true },
             node: NodeLimits::default(),
             default_queue_type: None,
+            event_exchange: None,
         }
     }
 }

@@ -253,7 +253,7 @@ impl Shard {
         };
         let after = After::Cancel { tag: consumer.tag.clone(), no_wait: m.no_wait };
         self.wait(caller, after, m.consumer_tag, m);
-        let request = QueueRequest::Cancel(m.consumer_tag.into());
+        let request = QueueRequest::Cancel { tag: consumer.tag, user: self.user_of(caller) };
         self.ask_owner(caller, consumer.key, consumer.owner, request);
         Ok(())
     }
