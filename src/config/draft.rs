@@ -306,6 +306,12 @@ pub fn default_queue_type(draft: &mut Draft, _: &str, value: &str) -> Option<()>
     Some(())
 }
 
+pub fn consumer_timeout(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    let timeout_ms = value::duration_ms(value)?;
+    draft.config.settings.consumer_timeout_ms = timeout_ms;
+    (timeout_ms > 0).then_some(())
+}
+
 pub fn event_exchange_enabled(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
     draft.has_events = value::boolean(value)?;
     Some(())

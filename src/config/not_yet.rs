@@ -21,7 +21,6 @@ const NOT_YET: &[&str] = &[
     "collect_statistics",
     "collect_statistics_interval",
     "consumer_disconnected_timeout",
-    "consumer_timeout",
     "credential_validator",
     "default_limits",
     "default_permissions",
