@@ -223,6 +223,7 @@ impl Shard {
     }
 
     /// Lets go of a message that was handed over for good.
+    #[inline]
     pub(super) fn spend_ruled(&mut self, queue: &mut Queue, taken: &Taken) {
         self.forget_name(queue, taken.message);
         self.ledger.spend(&mut self.blocks, stored_as(queue.spec.id, taken.position), taken);
