@@ -10,7 +10,7 @@ use bytes::Bytes;
 use slab::Slab;
 
 use super::memory::BlockMemory;
-use crate::amqp::content::Content;
+use crate::amqp::{Content, Stamp};
 
 /// Where a kept message lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +86,8 @@ pub struct Blocks {
     bytes: usize,
     block_bytes: usize,
     own_bytes: usize,
+    /// What is kept gets this stamp.
+    pub stamp: Stamp,
 }
 
 impl Blocks {
@@ -100,6 +102,7 @@ impl Blocks {
             bytes: 0,
             block_bytes: block_bytes.max(64),
             own_bytes: own_bytes.min(block_bytes.max(64) / 2).max(1),
+            stamp: Stamp::default(),
         }
     }
 
@@ -115,7 +118,7 @@ impl Blocks {
         let len = content.record_bytes();
         if self.is_own(len) {
             let mut record = Vec::with_capacity(len);
-            content.write_record(&mut record);
+            content.write_record(&mut record, self.stamp);
             return self.keep_record(Bytes::from(record));
         }
         self.append(content, len)
@@ -127,7 +130,7 @@ impl Blocks {
         let len = content.record_bytes();
         if len > self.block_bytes / 2 {
             let mut memory = BlockMemory::new(len);
-            content.fill_record(&mut memory);
+            content.fill_record(&mut memory, self.stamp);
             return self.keep_record(Bytes::from_owner(memory));
         }
         self.append(content, len)
@@ -140,7 +143,7 @@ impl Blocks {
                 self.blocks.get_mut(block as usize)
             && let Some(place) = bytes.get_mut(*used..*used + len)
         {
-            content.fill_record(place);
+            content.fill_record(place, self.stamp);
             let offset = *used as u32;
             *used += len;
             *live += 1;
@@ -191,7 +194,7 @@ impl Blocks {
         }
         let mut bytes = self.spare.pop().unwrap_or_else(|| BlockMemory::new(self.block_bytes));
         let len = content.record_bytes();
-        content.fill_record(&mut bytes[..len]);
+        content.fill_record(&mut bytes[..len], self.stamp);
         self.bytes += bytes.len();
         let block = self.blocks.insert(Block { memory: Memory::Shared { bytes, len }, live: 1, appended: 1 }) as u32;
         self.current = Some(block);
@@ -284,16 +287,35 @@ impl Blocks {
         }
     }
 
-    /// A kept message, and its record if that has its own block.
+    /// A kept message's record and what is behind it, and the record if that has its own block.
     #[inline]
-    pub fn content(&self, message: MessageRef) -> (Content<'_>, Option<&Bytes>) {
+    fn record(&self, message: MessageRef) -> (&[u8], Option<&Bytes>) {
         let (memory, own): (&[u8], _) = match self.blocks.get(message.block as usize).map(|block| &block.memory) {
             Some(Memory::Shared { bytes, .. }) => (bytes, None),
             Some(Memory::Filled(bytes)) => (bytes, None),
             Some(Memory::Own(bytes)) => (bytes, Some(bytes)),
             None => (&[], None),
         };
-        (Content::from_record(memory.get(message.offset as usize..).unwrap_or(&[])), own)
+        (memory.get(message.offset as usize..).unwrap_or(&[]), own)
+    }
+
+    /// A kept message, and its record if that has its own block.
+    #[inline]
+    pub fn content(&self, message: MessageRef) -> (Content<'_>, Option<&Bytes>) {
+        let (record, own) = self.record(message);
+        (Content::from_record(record), own)
+    }
+
+    /// A kept message's stamp.
+    pub fn stamp_of(&self, message: MessageRef) -> Stamp {
+        Stamp::of(self.record(message).0)
+    }
+
+    /// A copy of a kept message's record.
+    pub fn copy(&self, message: MessageRef) -> Vec<u8> {
+        let mut record = Vec::new();
+        self.content(message).0.write_record(&mut record, self.stamp_of(message));
+        record
     }
 
     /// A message's record, if that has its own block.
@@ -356,9 +378,10 @@ impl Blocks {
                 moved
             }
             None => {
-                let mut record = Vec::new();
-                self.content(message).0.write_record(&mut record);
+                let record = self.copy(message);
+                let stamp = std::mem::replace(&mut self.stamp, Stamp::of(&record));
                 let moved = self.store(&Content::from_record(&record));
+                self.stamp = stamp;
                 // Kept until the end: another queue may still have the old place.
                 self.retain(moved);
                 compaction.moved.insert(place, moved);

@@ -71,7 +71,7 @@ impl Shard {
                 self.hand_over_now(queue, &delivery);
                 if traced {
                     let mut record = Vec::new();
-                    content.write_record(&mut record);
+                    content.write_record(&mut record, self.stamp);
                     self.trace_delivery(queue, taker, record, false);
                 }
             } else {
