@@ -173,7 +173,7 @@ impl Blocks {
     }
 
     /// [Stores](Blocks::store) a message that may go to several queues, once.
-    #[inline]
+    #[inline(always)]
     pub fn store_once(&mut self, content: &Content<'_>, kept: &mut Option<MessageRef>) -> MessageRef {
         match *kept {
             Some(message) => {

@@ -140,7 +140,7 @@ impl Shard {
                 queue.took_turn(taker);
             }
             None => {
-                self.store(queue, content, kept, index);
+                self.store(queue, 0, content, kept, index);
                 if queue.is_wanted() {
                     self.owner.activate(queue);
                 }

@@ -96,7 +96,7 @@ impl Shard {
             return;
         }
         ruled.weigh(content.body.len(), 0);
-        self.store_in(queue, class, content, kept, index);
+        self.store(queue, class, content, kept, index);
         self.drop_head(queue);
         if let Some(owner) = self.deaths.holds_publishers() {
             self.exhausted |= 1 << owner;
@@ -125,6 +125,7 @@ impl Shard {
     }
 
     /// Whether the journal must have a message of a queue because it is to survive: in a quorum queue any is.
+    #[inline]
     pub(super) fn survives(&self, queue: &Queue, content: &Content<'_>) -> bool {
         let keeps = queue.ruled.as_ref().is_some_and(|ruled| ruled.is_quorum());
         self.ledger.on && keeps || self.ledger.must_have(queue.spec.durable, content)
