@@ -52,7 +52,7 @@ use ahash::RandomState;
 use crate::amqp::Stamp;
 use crate::broker::message::Blocks;
 use crate::broker::queue::Queue;
-use crate::broker::topology::{Applied, Topology};
+use crate::broker::topology::Topology;
 use crate::config::Settings;
 use crate::connection::outbound::Outbound;
 use crate::limits::Limits;
@@ -280,22 +280,6 @@ impl Shard {
             if !member.outbound.is_empty() || member.close.is_some() {
                 self.members.mark_dirty(id);
             }
-        }
-    }
-
-    /// Applies the topology log as far as it may be seen.
-    #[inline]
-    pub fn apply_topology(&mut self, visible: u64) {
-        while self.cursor.is_behind(visible) {
-            self.apply_change(visible);
-        }
-    }
-
-    /// Applies the next change of the topology log.
-    fn apply_change(&mut self, visible: u64) {
-        let (topology, mut applied) = (&mut self.topology, Applied::Other);
-        if self.cursor.step(visible, |change| applied = topology.apply(change)) {
-            self.applied(applied);
         }
     }
 
