@@ -6,6 +6,7 @@ pub mod death;
 pub mod deduplication;
 pub mod delay;
 pub mod entries;
+pub mod event;
 pub mod exchange;
 pub mod expiration;
 pub mod memory;

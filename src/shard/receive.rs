@@ -1,5 +1,7 @@
 //! Bytes and batches in: the shard's receive buffer, parsing, parking, and what other shards say.
 
+use bytes::Bytes;
+
 use super::alarm::Hold;
 use super::delivery::{give_tags, push_shared_body};
 use super::ledger::Waiter;
@@ -7,8 +9,10 @@ use super::mesh::{Batch, Caller, Record, RemoteDelivery, Reply, Verdict, keys_be
 use super::turn::CloseKind;
 use super::unacked::Unacked;
 use super::{ConnectionId, Shard};
-use crate::amqp::Content;
+use crate::amqp::{Content, Stamp};
 use crate::broker::entries::Position;
+use crate::broker::event;
+use crate::broker::topology::QueueKey;
 use crate::connection::Phase;
 use crate::connection::command::Next;
 use crate::time::Now;
@@ -214,6 +218,10 @@ impl Shard {
         };
         self.alarms.forget(id);
         self.count_out(member.vhost, member.login.user.clone(), member.counted);
+        for channel in member.channels.iter().flatten() {
+            self.tell_channel_closed(id, &member.login.user, channel);
+        }
+        self.tell_connection_closed(&member);
         if !member.ended {
             self.end_connection(id, member.touched, member.exclusive);
         }
@@ -244,15 +252,13 @@ impl Shard {
         let part = |at: usize, len: usize| bytes.get(at..at + len).unwrap_or(&[]);
         match record {
             Record::Publish { keys, at, len, own } => {
-                let content = Content::from_record(own.as_deref().unwrap_or_else(|| part(at, len)));
-                *published += content.record_bytes() as i64;
-                self.enqueue(keys_before(bytes, at, keys), &content, own.as_ref());
+                let record = own.as_deref().unwrap_or_else(|| part(at, len));
+                self.enqueue_from_afar(keys_before(bytes, at, keys), record, own.as_ref(), published);
                 self.refused = false;
             }
             Record::PublishAsking { publish: (caller, number), keys, at, len, own } => {
-                let content = Content::from_record(own.as_deref().unwrap_or_else(|| part(at, len)));
-                *published += content.record_bytes() as i64;
-                self.enqueue(keys_before(bytes, at, keys), &content, own.as_ref());
+                let record = own.as_deref().unwrap_or_else(|| part(at, len));
+                self.enqueue_from_afar(keys_before(bytes, at, keys), record, own.as_ref(), published);
                 if std::mem::take(&mut self.refused) {
                     self.mesh.send(from, Record::Refused(caller, number));
                 }
@@ -270,7 +276,9 @@ impl Shard {
             Record::Queue(caller, key, request) => self.queue_request(caller, key, *request),
             Record::Names(caller, request) => self.decide(caller, *request),
             Record::Traced(delivery) => self.traced(&delivery),
-            Record::RemoveQueue(key) => self.queue_removal(key, from),
+            Record::RemoveQueue(key, user) => {
+                self.queue_removal(key, from, user.as_deref().unwrap_or(event::NOBODY));
+            }
             Record::Bounce(caller) => self.reply(caller, Reply::Retry),
             Record::Answer(caller, reply) => self.answered(caller, reply),
             Record::AnswerWhenDurable(caller, reply) => self.answered_when_durable(from, caller, reply),
@@ -318,6 +326,21 @@ impl Shard {
                 self.direct_reply(&address, &content);
             }
         }
+    }
+
+    /// Puts a message of another shard into queues of this one.
+    fn enqueue_from_afar(
+        &mut self,
+        keys: impl ExactSizeIterator<Item = QueueKey>,
+        record: &[u8],
+        own: Option<&Bytes>,
+        published: &mut i64,
+    ) {
+        let content = Content::from_record(record);
+        *published += content.record_bytes() as i64;
+        let before = self.stamp_with(Stamp::of(record).renewed(self.stamp));
+        self.enqueue(keys, &content, own);
+        self.stamp_with(before);
     }
 
     /// Deliveries from a queue of another shard: get their tags and go out.

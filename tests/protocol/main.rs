@@ -53,4 +53,5 @@ mod s14_reply_to;
 mod s15_to_s20;
 mod s16_access;
 mod s18_firehose;
+mod s20_events;
 mod shards;

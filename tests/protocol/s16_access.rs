@@ -1,8 +1,8 @@
 //! Section 16: who may do what. Sections 2.4 and 2.6: who may come in.
 
 use leveret::access::{Algorithm, Credential};
-use leveret::amqp::MethodId;
 use leveret::amqp::method::*;
+use leveret::amqp::{MethodId, Value};
 use leveret::shard::admin::{AdminError, AdminReply, AdminRequest, NewPassword};
 
 use crate::net::{Net, scripts};
@@ -413,6 +413,57 @@ scripts! {
         alice.publish(Publish { properties: other, ..to("", "q") });
         let text = "user_id property set to 'guest' but authenticated user was 'alice'";
         alice.closed(406, text, BasicPublish::ID);
+    }
+
+    s20_users_and_permissions_are_events(t) {
+        let t = &t.with(|settings| settings.event_exchange = Some("/".into()));
+        let a = t.peer();
+        a.queue(QueueDeclare { durable: true, ..declare("seen") });
+        a.bind("seen", "amq.rabbitmq.event", "user.#").bind("seen", "amq.rabbitmq.event", "#.permission.#");
+        a.bind("seen", "amq.rabbitmq.event", "permission.#").bind("seen", "amq.rabbitmq.event", "parameter.#");
+        let told = || {
+            let mut told = vec![];
+            a.net.settle();
+            while let Some(event) = a.send(BasicGet { no_ack: true, ..get("seen") }).got() {
+                let text = |key| match event.header(key) {
+                    Some(Value::LongStr(text)) => format!(" {}", String::from_utf8_lossy(text)),
+                    _ => String::new(),
+                };
+                let rest: String = ["name", "user", "vhost", "exchange", "configure", "write", "read"].map(text).concat();
+                told.push(format!("{}{rest}", event.routing_key));
+            }
+            told
+        };
+        told();
+        t.done(user("bob", Algorithm::Sha256, "b"));
+        t.done(user("bob", Algorithm::Sha256, "b"));
+        t.done(user("bob", Algorithm::Sha256, "c"));
+        let tags = AdminRequest::PutUser {
+            name: "bob".into(),
+            password: Some(NewPassword::Nothing),
+            tags: Some(vec!["x".into()]),
+        };
+        t.done(tags);
+        let expected =
+            ["user.created", "user.password.changed", "user.password.cleared", "user.tags.set"].map(|n| format!("{n} bob"));
+        assert_eq!(told(), expected);
+        t.done(permissions("/", "bob", ["c", "w", "r"]));
+        t.done(AdminRequest::ClearPermissions { vhost: "/".into(), user: "bob".into() });
+        assert_eq!(told(), ["permission.created bob / c w r", "permission.deleted bob /"]);
+        t.done(topics("t", "w", "r"));
+        t.done(topics("u", "x", ""));
+        t.done(AdminRequest::ClearTopicPermissions { vhost: "/".into(), user: "alice".into(), exchange: Some("t".into()) });
+        assert_eq!(
+            told(),
+            [
+                "topic.permission.created alice / t w r",
+                "topic.permission.created alice / u x ",
+                "topic.permission.deleted alice / t",
+            ]
+        );
+        t.done(permissions("/", "bob", ["", "", ""]));
+        t.done(AdminRequest::DeleteUser { name: "bob".into() });
+        assert_eq!(told()[1..], ["permission.deleted bob /", "user.deleted bob"]);
     }
 
     s16_what_makes_no_sense_is_refused(t) {

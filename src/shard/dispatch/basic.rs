@@ -10,7 +10,7 @@ use crate::amqp::method::{
 use crate::amqp::{Exception, MethodId, ReplyCode, Table};
 use crate::broker::access::Verb;
 use crate::broker::queue_arguments::{self, QueueType};
-use crate::broker::topology::{QueueKey, QueueRecord};
+use crate::broker::topology::QueueKey;
 use crate::shard::Shard;
 use crate::shard::member::{After, GlobalQos, ReplyConsumer};
 use crate::shard::mesh::{Caller, ConsumeRequest, QueueRequest, Record, Verdict};
@@ -18,9 +18,9 @@ use crate::shard::reply_to;
 use crate::shard::timer::Timer;
 use crate::shard::unacked::Unacked;
 
-/// What a channel's new limit lets through comes so much later than the answer, in milliseconds. Celery raises the limit
-/// for each task that is not due yet, and does not look whether to raise it again before something *wakes* it: a task
-/// that lies in its socket with the answer would not. (RabbitMQ's queues are asked behind the answer, too.)
+/// What a channel's new limit lets through comes so much later than the answer, in milliseconds. Celery raises the
+/// limit for each task that is not due yet, and does not look whether to raise it again before something *wakes* it: a
+/// task that lies in its socket with the answer would not. (RabbitMQ's queues are asked behind the answer, too.)
 const RAISED_WAIT_MS: u64 = 5;
 
 fn unknown_tag(tag: u64, method: MethodId) -> Exception {
@@ -159,15 +159,17 @@ impl Shard {
         let Some((key, owner)) = found else {
             return Err(self.no_queue(caller, &name, BasicGet::ID));
         };
-        self.check_internal(caller, key, BasicGet::ID)?;
-        let is_single = |queue: &QueueRecord| queue_arguments::is_single_active(&queue.spec);
-        if self.topology.queue(key).is_some_and(is_single) && self.queue_type(key) == QueueType::Quorum {
-            let text = format!(
-                "cannot obtain access to locked {}. basic.get operations are not supported by <<\"quorum\">> queues \
-                 with single active consumer",
-                self.queue_name(caller, &name)
-            );
-            return Err(Exception::new(ReplyCode::ResourceLocked, BasicGet::ID, text));
+        if let Some(queue) = self.topology.queue(key) {
+            self.check_internal(caller, queue, BasicGet::ID)?;
+            let is_single = queue_arguments::is_single_active(&queue.spec);
+            if is_single && QueueType::of_queue(&queue.spec) == QueueType::Quorum {
+                let text = format!(
+                    "cannot obtain access to locked {}. basic.get operations are not supported by <<\"quorum\">> \
+                     queues with single active consumer",
+                    self.queue_name(caller, &name)
+                );
+                return Err(Exception::new(ReplyCode::ResourceLocked, BasicGet::ID, text));
+            }
         }
         self.wait(caller, After::Get, &name, m);
         let wire = self.channel_wire(caller);
@@ -220,7 +222,9 @@ impl Shard {
         let Some((key, owner)) = found else {
             return Err(self.no_queue(caller, &name, BasicConsume::ID));
         };
-        self.check_internal(caller, key, BasicConsume::ID)?;
+        if let Some(queue) = self.topology.queue(key) {
+            self.check_internal(caller, queue, BasicConsume::ID)?;
+        }
         if let Err(refusal) = queue_arguments::check_consumer(m.arguments, self.queue_type(key)) {
             return refuse(ReplyCode::PreconditionFailed, refusal.text(&self.queue_name(caller, &name)));
         }
@@ -244,11 +248,17 @@ impl Shard {
         Ok(())
     }
 
-    /// How long a consumer's deliveries may wait: as it says, or as its queue does. No time at all is no bound.
+    /// How long the deliveries of a quorum queue's consumer may wait: as the consumer says, or the queue, or the
+    /// configuration. No time at all is no bound.
     fn consumer_timeout_ms(&self, key: QueueKey, arguments: Table<'_>) -> Option<u64> {
-        let of_queue = self.topology.rules(&self.topology.queue(key)?.spec).consumer_timeout_ms?;
+        let spec = &self.topology.queue(key)?.spec;
+        if QueueType::of_queue(spec) != QueueType::Quorum {
+            return None;
+        }
         let own = arguments.find("x-consumer-timeout").and_then(|value| value.as_integer());
-        Some(own.and_then(|own| u64::try_from(own).ok()).unwrap_or(of_queue)).filter(|timeout_ms| *timeout_ms > 0)
+        let own = own.and_then(|own| u64::try_from(own).ok());
+        let said = own.or_else(|| self.topology.rules(spec).consumer_timeout_ms);
+        Some(said.unwrap_or(self.settings.consumer_timeout_ms)).filter(|timeout_ms| *timeout_ms > 0)
     }
 
     pub(super) fn basic_cancel(&mut self, caller: Caller, m: &BasicCancel<'_>) -> Done {
@@ -265,7 +275,7 @@ impl Shard {
         };
         let after = After::Cancel { tag: consumer.tag.clone(), no_wait: m.no_wait };
         self.wait(caller, after, m.consumer_tag, m);
-        let request = QueueRequest::Cancel(m.consumer_tag.into());
+        let request = QueueRequest::Cancel { tag: consumer.tag, user: self.user_of(caller) };
         self.ask_owner(caller, consumer.key, consumer.owner, request);
         Ok(())
     }

@@ -40,10 +40,15 @@ const CAPABILITIES: [&str; 9] = [
 
 /// Why a log-in failed.
 enum Refusal {
-    /// Credentials that do not hold: said to clients that understand.
-    Credentials,
+    /// Credentials of this user that do not hold, or not here: said to clients that understand. The text goes on behind
+    /// the user's name.
+    Credentials(String, &'static str),
     /// A response that makes no sense, or an unknown mechanism: never answered.
     Malformed,
+}
+
+fn refused(user: &str) -> Refusal {
+    Refusal::Credentials(user.into(), "' - invalid credentials")
 }
 
 /// User and password of a PLAIN response: `\0user\0password`.
@@ -108,7 +113,11 @@ impl Shard {
             locales: LongStr(b"en_US"),
         };
         self.send_on_connection(id, &start);
-        self.set_phase(id, Phase::StartOk);
+        let wall_ms = self.stamp.wall_ms();
+        if let Some(member) = self.members.get_mut(id) {
+            member.connected_at_ms = wall_ms;
+            member.wire.phase = Phase::StartOk;
+        }
     }
 
     fn set_phase(&mut self, id: ConnectionId, phase: Phase) {
@@ -176,7 +185,7 @@ impl Shard {
             Some(Mechanism::AmqPlain) => self.check_password(id, amqplain(m.response.0), m.mechanism),
             Some(Mechanism::Anonymous) => match &settings.anonymous_login_user {
                 Some(name) => self.logged_in(id, name, m.mechanism),
-                None => self.refuse_login(id, m.mechanism, Refusal::Credentials),
+                None => self.refuse_login(id, m.mechanism, refused("")),
             },
             Some(Mechanism::RabbitCrDemo) => {
                 if let Some(member) = self.members.get_mut(id) {
@@ -211,7 +220,7 @@ impl Shard {
     pub(in crate::shard) fn proved(&mut self, id: ConnectionId, login: &Proving, is_right: bool) {
         match is_right {
             true => self.logged_in(id, &login.user, &login.mechanism),
-            false => self.refuse_login(id, &login.mechanism, Refusal::Credentials),
+            false => self.refuse_login(id, &login.mechanism, refused(&login.user)),
         }
     }
 
@@ -222,11 +231,18 @@ impl Shard {
         let Some(member) = self.members.get_mut(id) else { return };
         let is_near = member.address().ip().to_canonical().is_loopback();
         let near_only = settings.loopback_users.iter().any(|local| *local == *name);
-        let Some(user) = user.filter(|_| is_near || !near_only) else {
-            return self.refuse_login(id, mechanism, Refusal::Credentials);
+        let Some(user) = user else { return self.refuse_login(id, mechanism, refused(name)) };
+        if near_only && !is_near {
+            let refusal = Refusal::Credentials(name.into(), "' can only connect via localhost");
+            return self.refuse_login(id, mechanism, refusal);
+        }
+        member.login = Login {
+            mechanism: Mechanism::from_name(mechanism),
+            user: user.name.clone(),
+            impersonator: user.has_tag("impersonator"),
         };
-        member.login = Login { user: user.name.clone(), impersonator: user.has_tag("impersonator") };
         member.wire.phase = Phase::TuneOk;
+        self.tell_log_in(id, name, mechanism, None);
         let tune = ConnectionTune {
             channel_max: settings.channel_max,
             frame_max: settings.frame_max,
@@ -236,9 +252,17 @@ impl Shard {
     }
 
     fn refuse_login(&mut self, id: ConnectionId, mechanism: &str, refusal: Refusal) {
+        match &refusal {
+            Refusal::Credentials(user, why) => {
+                self.tell_log_in(id, user, mechanism, Some(&format!("user '{user}{why}")));
+            }
+            // A mechanism that is not offered is no attempt. What was sent instead of a password is not repeated.
+            Refusal::Malformed if Mechanism::from_name(mechanism).is_none() => {}
+            Refusal::Malformed => self.tell_log_in(id, "", mechanism, Some("response invalid")),
+        }
         let is_told = self.members.get(id).is_some_and(|member| member.capabilities.authentication_failure_close);
         match refusal {
-            Refusal::Credentials if is_told => {
+            Refusal::Credentials(..) if is_told => {
                 let text = format!(
                     "Login was refused using authentication mechanism {mechanism}. For details see the broker logfile."
                 );
@@ -288,6 +312,7 @@ impl Shard {
             return self.close_connection(id, exception);
         }
         self.set_phase(id, Phase::Running);
+        self.tell_connection_created(id);
         self.send_on_connection(id, &ConnectionOpenOk { reserved_1: "" });
     }
 
@@ -306,10 +331,11 @@ impl Shard {
         let Some(member) = self.members.get_mut(id) else { return };
         member.wire.phase = Phase::Closed;
         member.ended = true;
-        member.channels.clear();
+        let (channels, user) = (std::mem::take(&mut member.channels), member.login.user.clone());
         let touched = member.touched & !(1 << self.id.0);
         member.closing_answers = touched.count_ones() + 1;
         let exclusive = std::mem::take(&mut member.exclusive);
+        channels.iter().flatten().for_each(|channel| self.tell_channel_closed(id, &user, channel));
         self.leave(id);
         self.end_connection(id, touched, exclusive);
     }
@@ -363,7 +389,7 @@ impl Shard {
         let broken = member.wire.broken;
         member.wire.phase = if broken { Phase::Closed } else { Phase::Closing };
         member.ended = true;
-        member.channels.clear();
+        let (channels, user) = (std::mem::take(&mut member.channels), member.login.user.clone());
         let touched = member.touched;
         let exclusive = std::mem::take(&mut member.exclusive);
         let close = ConnectionClose {
@@ -373,6 +399,7 @@ impl Shard {
             method_id: exception.method.method,
         };
         self.send_on_connection(id, &close);
+        channels.iter().flatten().for_each(|channel| self.tell_channel_closed(id, &user, channel));
         // A stream that cannot be followed any more: not even close-ok would be found in it.
         self.close_deadline(id, if broken { Phase::ProtocolHeader } else { before });
         self.leave(id);

@@ -13,7 +13,7 @@ use crate::broker::access::Verb;
 use crate::broker::arguments;
 use crate::broker::exchange::Destination;
 use crate::broker::queue_arguments::{self, QueueType};
-use crate::broker::topology::{BindingSpec, Change, ExchangeKey, Exclusive, QueueKey, QueueSpec};
+use crate::broker::topology::{BindingSpec, Change, ExchangeKey, Exclusive, QueueKey, QueueRecord, QueueSpec};
 use crate::config::settings::DefaultQueueType;
 use crate::shard::Shard;
 use crate::shard::member::After;
@@ -94,15 +94,14 @@ impl Shard {
     }
 
     /// Refuses what would take something out of the queue of an exchange, or put something into it.
-    pub(super) fn check_internal(&self, caller: Caller, key: QueueKey, method: MethodId) -> Done {
-        match self.topology.queue(key) {
-            Some(record) if record.is_internal => {
-                let queue = self.queue_name(caller, &record.spec.name);
-                let text = format!("cannot obtain access to the {queue}: it belongs to an exchange");
-                Err(Exception::new(ReplyCode::AccessRefused, method, text))
-            }
-            _ => Ok(()),
+    #[inline]
+    pub(super) fn check_internal(&self, caller: Caller, queue: &QueueRecord, method: MethodId) -> Done {
+        if !queue.is_internal {
+            return Ok(());
         }
+        let queue = self.queue_name(caller, &queue.spec.name);
+        let text = format!("cannot obtain access to the {queue}: it belongs to an exchange");
+        Err(Exception::new(ReplyCode::AccessRefused, method, text))
     }
 
     /// What a queue is.
@@ -209,7 +208,8 @@ impl Shard {
         self.touch(caller, self.id.0);
         let place = !m.exclusive && !server_named;
         let change = Change::QueueDeclared(Arc::new(spec));
-        self.ask_names(caller, NamesRequest { change, if_unused: false, place });
+        let user = self.user_of(caller);
+        self.ask_names(caller, NamesRequest { change, if_unused: false, place, user });
         Ok(())
     }
 
@@ -273,7 +273,7 @@ impl Shard {
             return Err(self.no_queue(caller, &queue, QueueBind::ID));
         };
         self.check_lock(caller, &record.spec, QueueBind::ID)?;
-        self.check_internal(caller, record.key, QueueBind::ID)?;
+        self.check_internal(caller, record, QueueBind::ID)?;
         let spec = queue_binding(source, record.key, key, m.arguments);
         if self.validate_binding(&spec, m.arguments, QueueBind::ID)? {
             self.write_unless(m.no_wait, caller, &QueueBindOk {});
@@ -360,7 +360,8 @@ impl Shard {
             return Err(Exception::new(ReplyCode::NotImplemented, QueueDelete::ID, text));
         }
         self.wait(caller, After::Delete { no_wait: m.no_wait }, &name, m);
-        let request = QueueRequest::Delete { if_unused: m.if_unused, if_empty: m.if_empty };
+        let user = self.user_of(caller);
+        let request = QueueRequest::Delete { if_unused: m.if_unused, if_empty: m.if_empty, user };
         self.ask_owner(caller, key, owner, request);
         Ok(())
     }
