@@ -64,6 +64,8 @@ const SCENARIOS: &[Scenario] = &[
     ("chains", scenarios::chains),
     ("message_priorities", scenarios::message_priorities),
     ("delivery_limits", scenarios::delivery_limits),
+    ("delays", scenarios::delays),
+    ("policies", scenarios::policies),
     ("spilled", scenarios::spilled),
     ("durable", |seed, trace| run::durable(seed, trace).output_hash),
     ("store", store::run),
