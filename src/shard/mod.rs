@@ -300,6 +300,7 @@ impl Shard {
                     self.look_at(key);
                 }
                 Timer::Overdue(caller) => self.look_for_overdue(caller),
+                Timer::Grant(caller) => self.grant(caller),
                 Timer::Handshake(id) => self.handshake_expired(id),
                 Timer::Heartbeat(id) => self.heartbeat_due(id),
                 Timer::Close(id) => self.close_expired(id),

@@ -23,6 +23,8 @@ pub enum Timer {
     Queue(QueueKey),
     /// Deliveries of a channel may have waited too long for their acknowledgement.
     Overdue(Caller),
+    /// A channel's common prefetch limit is another now.
+    Grant(Caller),
 }
 
 /// Deadlines in order of time, equal ones in order of their making.

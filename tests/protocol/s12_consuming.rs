@@ -366,16 +366,10 @@ scripts! {
         a.consume("q", "c").fill("q", &["1"]).delivered("c", 1, "1");
         a.send(qos_global(1)).expect(BasicQosOk {}).fill("q", &["2", "3"]).silent();
         a.send(ack(1)).delivered("c", 2, "2");
-        // The answer and what it sets free come in either order.
-        a.silent().send(qos_global(0));
-        let answered_first = a.next_id() == Some(BasicQosOk::ID);
-        if answered_first {
-            a.expect(BasicQosOk {});
-        }
+        // What it sets free does not come in one piece with the answer: Celery would not notice.
+        a.silent().send(qos_global(0)).expect(BasicQosOk {}).silent();
+        t.advance(5);
         a.delivered("c", 3, "3");
-        if !answered_first {
-            a.expect(BasicQosOk {});
-        }
     }
 
     s12_3_global_and_per_consumer_limits_hold_both(t) {

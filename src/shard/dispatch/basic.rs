@@ -14,7 +14,13 @@ use crate::shard::Shard;
 use crate::shard::member::{After, GlobalQos, ReplyConsumer};
 use crate::shard::mesh::{Caller, ConsumeRequest, QueueRequest, Record, Verdict};
 use crate::shard::reply_to;
+use crate::shard::timer::Timer;
 use crate::shard::unacked::Unacked;
+
+/// What a channel's new limit lets through comes so much later than the answer, in milliseconds. Celery raises the limit
+/// for each task that is not due yet, and does not look whether to raise it again before something *wakes* it: a task
+/// that lies in its socket with the answer would not. (RabbitMQ's queues are asked behind the answer, too.)
+const RAISED_WAIT_MS: u64 = 5;
 
 fn unknown_tag(tag: u64, method: MethodId) -> Exception {
     Exception::new(ReplyCode::PreconditionFailed, method, format_args!("unknown delivery tag {tag}"))
@@ -116,6 +122,7 @@ impl Shard {
         let Some(channel) = self.channel_of(caller) else {
             return Ok(());
         };
+        let mut raised = false;
         if !global {
             channel.prefetch = m.prefetch_count;
         } else {
@@ -131,10 +138,14 @@ impl Shard {
                         self.mesh.send(owner, Record::GlobalQos(caller, true));
                     }
                 }
+                self.grant(caller);
             }
-            self.grant(caller);
+            raised = !first;
         }
         self.write(caller, &BasicQosOk {});
+        if raised {
+            self.timers.add(self.now.after_ms(RAISED_WAIT_MS), Timer::Grant(caller));
+        }
         Ok(())
     }
 
