@@ -26,7 +26,7 @@ const MESSAGES_BYTES_MIN: u64 = 1 << 20;
 /// The most control groups inside each other that are looked at.
 const GROUPS_MAX: usize = 64;
 
-/// The shares of all shards are told at once, by whoever holds the state.
+/// What is known. Whoever holds it tells the shards.
 #[derive(Debug)]
 struct State {
     /// The process may take so many bytes.

@@ -1,5 +1,5 @@
-//! Counted deliveries: a message comes back so often and no more, says how often, and is a dead letter then. A crash may
-//! forget some of it, and no message.
+//! Counted deliveries: a message comes back so often and no more, says how often, and is a dead letter then. A crash
+//! may forget some of it, and no message.
 
 use super::{Letter, Stage, deaths, header, number, text};
 use crate::script::{ack, consume, nack, prefetch};
