@@ -17,9 +17,9 @@ use crate::shard::reply_to;
 use crate::shard::timer::Timer;
 use crate::shard::unacked::Unacked;
 
-/// What a channel's new limit lets through comes so much later than the answer, in milliseconds. Celery raises the limit
-/// for each task that is not due yet, and does not look whether to raise it again before something *wakes* it: a task
-/// that lies in its socket with the answer would not. (RabbitMQ's queues are asked behind the answer, too.)
+/// What a channel's new limit lets through comes so much later than the answer, in milliseconds. Celery raises the
+/// limit for each task that is not due yet, and does not look whether to raise it again before something *wakes* it: a
+/// task that lies in its socket with the answer would not. (RabbitMQ's queues are asked behind the answer, too.)
 const RAISED_WAIT_MS: u64 = 5;
 
 fn unknown_tag(tag: u64, method: MethodId) -> Exception {
