@@ -7,6 +7,7 @@ pub mod args;
 mod draft;
 pub mod file;
 mod keys;
+pub mod memory;
 mod not_yet;
 pub mod settings;
 pub mod store;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 
 use log::LevelFilter;
 
+pub use memory::MemoryConfig;
 pub use settings::Settings;
 pub use store::StoreConfig;
 
@@ -42,6 +44,8 @@ pub struct Config {
     pub data_dir: Option<PathBuf>,
     /// How the durable store works, where there is one.
     pub store: StoreConfig,
+    /// How much memory the process may take before publishers have to wait.
+    pub memory: MemoryConfig,
     /// What the shards need to know.
     pub settings: Settings,
 }
@@ -57,6 +61,7 @@ impl Default for Config {
             log_level: LevelFilter::Info,
             data_dir: None,
             store: StoreConfig::default(),
+            memory: MemoryConfig::default(),
             settings: Settings::default(),
         }
     }

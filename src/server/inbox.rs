@@ -35,6 +35,8 @@ pub enum Input {
     Admin(Box<AdminRequest>, Sender<AdminAnswer>),
     /// A password was checked, and whether it was right.
     Checked(Box<PasswordCheck>, bool),
+    /// Whether the process has more memory than it may; the sender is dropped when the shard knows.
+    MemoryLow(bool, Option<Sender<()>>),
     /// The server stops.
     Stop,
 }
@@ -137,7 +139,8 @@ mod tests {
             Input::Completion(_) => 4,
             Input::Taken => 5,
             Input::Admin(..) => 6,
-            Input::Checked(..) => 7,
+            Input::Checked(..) => 8,
+            Input::MemoryLow(..) => 7,
         }
     }
 

@@ -6,6 +6,7 @@
 mod binary;
 mod client;
 mod durable;
+mod memory;
 mod rules;
 
 use std::io::{Read, Write};
