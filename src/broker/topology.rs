@@ -22,6 +22,7 @@ pub use cascade::Departed;
 pub use vhosts::{Vhost, VhostSpec};
 
 mod cascade;
+mod parameters;
 mod vhosts;
 
 /// A hash map with the shard's seed.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::alarm::Hold;
+use super::definitions;
 use super::mesh::Caller;
 use super::names::Names;
 use super::{ConnectionId, Shard};
@@ -73,14 +74,19 @@ pub(super) enum Verdict {
     Later,
 }
 
-/// What a broker is to begin with that has never run: the users of the configuration, who may do everything in its
-/// virtual hosts.
+/// What a broker is to begin with that has never run, by what its store has: the users of the configuration, who may do
+/// everything in its virtual hosts.
 pub(super) fn first_changes(
     settings: &Settings,
     vhosts: &[Arc<VhostSpec>],
+    restored: &[Change],
     names: &mut Names,
     last_id: u64,
 ) -> Vec<Change> {
+    let mark = Topology::global_key(CLUSTER_ID);
+    if restored.iter().any(|change| matches!(change, Change::ParameterSet(parameter) if parameter.key == mark)) {
+        return vec![];
+    }
     let mut wanted = vec![];
     for user in &settings.users {
         let [a, b, ..] = names.numbers();
@@ -107,13 +113,17 @@ pub(super) fn first_changes(
     (last_id + 1..).zip(wanted).filter_map(change).collect()
 }
 
-/// Whether these changes lead to a broker that has run before.
-pub(super) fn have_run(changes: &[Change]) -> bool {
-    let id = Topology::global_key(CLUSTER_ID);
-    changes.iter().any(|change| matches!(change, Change::ParameterSet(parameter) if parameter.key == id))
-}
-
 impl Shard {
+    /// Shard 0: has the journal have what a broker begins with.
+    pub(super) fn write_first(&mut self, changes: &[Change]) {
+        if self.ledger.on && !changes.is_empty() {
+            for change in changes {
+                definitions::write(&self.topology, change, self.ledger.records());
+            }
+            self.ledger.want();
+        }
+    }
+
     // ---- log-in
 
     /// Whether a password is a user's. It takes as long for a user that there is not.

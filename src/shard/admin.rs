@@ -8,8 +8,9 @@ use super::ledger::Waiter;
 use super::{Shard, sweeps};
 use crate::broker::access::{PERMISSIONS, TOPIC_PERMISSIONS, USERS};
 use crate::broker::event;
-use crate::broker::parameters::{self, GLOBAL, LIMITS, Parameter, ParameterKey, USER_LIMITS, VHOST_LIMITS, decode};
-use crate::broker::policy::{Object, json};
+use crate::broker::parameters::{
+    self, CLUSTER_ID, GLOBAL, LIMITS, Parameter, ParameterKey, USER_LIMITS, VHOST_LIMITS, decode,
+};
 use crate::broker::queue_arguments::QueueType;
 use crate::broker::topology::{Change, Topology, VhostId, VhostSpec};
 pub use request::{
@@ -17,6 +18,7 @@ pub use request::{
     PermissionRow, PolicyRow, Scope, TopicPermissionRow, UserRow, VhostLimits, VhostRow,
 };
 
+mod policies;
 mod request;
 mod users;
 
@@ -164,6 +166,10 @@ impl Shard {
                 return Ok(Some(AdminReply::Parameters(self.list_parameters(chosen))));
             }
             AdminRequest::SetGlobalParameter { name, value } => self.set_parameter(GLOBAL, None, &name, &value)?,
+            // Without it the next start would take the broker for a new one, and make the first users again.
+            AdminRequest::ClearGlobalParameter { name } if name == CLUSTER_ID => {
+                return bad(format!("the parameter {CLUSTER_ID} may not be cleared"));
+            }
             AdminRequest::ClearGlobalParameter { name } => self.clear_parameter(GLOBAL, None, &name)?,
             AdminRequest::GlobalParameters => {
                 let chosen = |key: &ParameterKey| &*key.component == GLOBAL;
@@ -260,44 +266,6 @@ impl Shard {
             value: parameter.value.to_string(),
         })
         .collect()
-    }
-
-    // ---- policies
-
-    fn list_policies(&self, scope: Scope, vhost: Option<&str>) -> Outcome {
-        let only = vhost.map(|name| self.vhost_meant(name)).transpose()?;
-        let mut rows = vec![];
-        for (_, vhost) in self.topology.vhosts().filter(|(id, _)| only.is_none_or(|only| only == *id)) {
-            rows.extend(vhost.policies.of(scope).iter().map(|policy| PolicyRow {
-                vhost: vhost.spec.name.to_string(),
-                name: policy.name.to_string(),
-                pattern: policy.pattern().to_owned(),
-                apply_to: policy.apply_to.name().to_owned(),
-                priority: policy.priority,
-                definition: json::document(&policy.definition),
-            }));
-        }
-        Ok(Some(AdminReply::Policies(rows)))
-    }
-
-    fn effective_policy(&self, vhost_name: &str, kind: ObjectKind, name: &str) -> Outcome {
-        let id = self.vhost_meant(vhost_name)?;
-        let object = match kind {
-            ObjectKind::Queue => {
-                let queue = self.topology.find_queue(id, name);
-                queue.map(|queue| Object::Queue(QueueType::of_queue(&queue.spec)))
-            }
-            ObjectKind::Exchange => self.topology.find_exchange(id, name).map(|_| Object::Exchange),
-        };
-        let (Some(object), Some(vhost)) = (object, self.topology.vhost(id)) else {
-            return Err(AdminError::NotFound(format!("no {} '{name}' in vhost '{vhost_name}'", kind.name())));
-        };
-        let named = |scope| vhost.policies.applying(scope, object, name).map(|policy| policy.name.to_string());
-        Ok(Some(AdminReply::Effective(EffectivePolicy {
-            policy: named(Scope::User),
-            operator_policy: named(Scope::Operator),
-            definition: json::document(&vhost.policies.effective(object, name)),
-        })))
     }
 
     // ---- virtual hosts

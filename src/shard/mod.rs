@@ -177,14 +177,10 @@ impl Shard {
             Some(contents) => definitions::restore(topology, contents, count),
             None => definitions::Restored::none(count),
         };
-        let mut ids = contents.map_or(1 << 32, Contents::ids_from);
-        let first = match access::have_run(&restored.changes) {
-            true => vec![],
-            false => access::first_changes(&settings, &vhosts, &mut hash_names, ids),
-        };
-        ids += first.len() as u64;
+        let ids = contents.map_or(1 << 32, Contents::ids_from);
         let first_at = restored.changes.len();
-        restored.changes.extend(first);
+        restored.changes.extend(access::first_changes(&settings, &vhosts, &restored.changes, &mut hash_names, ids));
+        let ids = ids + (restored.changes.len() - first_at) as u64;
         let (writer, cursor) = topology_log(base + restored.changes.len() as u64);
         let mut writer = Some(writer);
         let mut shards: Vec<Shard> = (0..count)
@@ -235,12 +231,8 @@ impl Shard {
             })
             .collect();
         shards.iter_mut().for_each(|shard| shard.restore(&restored));
-        if let Some(shard) = shards.first_mut().filter(|shard| shard.ledger.on) {
-            for change in restored.changes.get(first_at..).unwrap_or_default() {
-                definitions::write(&shard.topology, change, shard.ledger.records());
-            }
-            shard.ledger.want();
-        }
+        let first = restored.changes.get(first_at..).unwrap_or_default();
+        shards.iter_mut().take(1).for_each(|shard| shard.write_first(first));
         shards
     }
 
@@ -404,9 +396,5 @@ impl Shard {
             next = Some(next.map_or(due, |next| next.min(due)));
         }
         next.map_or(NextTurn::OnEvent, NextTurn::At)
-    }
-
-    fn caller(&self, id: ConnectionId, channel: u32, generation: u32) -> Caller {
-        Caller { shard: self.id.0, connection: id, channel, generation }
     }
 }

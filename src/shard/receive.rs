@@ -175,8 +175,7 @@ impl Shard {
         }
         let park_bytes = self.settings.limits.outbound_park_bytes;
         self.members.get(id).is_none_or(|member| {
-            let is_waiting = member.wire.phase == Phase::Running || member.proving.is_some();
-            let held = member.hold != Hold::None && is_waiting;
+            let held = member.hold != Hold::None && (member.wire.phase == Phase::Running || member.proving.is_some());
             !held && member.outbound.len() < park_bytes
         })
     }

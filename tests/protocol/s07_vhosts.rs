@@ -392,6 +392,8 @@ scripts! {
         t.done(AdminRequest::ClearGlobalParameter { name: "cluster_tags".into() });
         let Some(t) = t.restart() else { return };
         assert_eq!(t.parameters(all), expected[..1]);
-        assert!(t.parameters(AdminRequest::GlobalParameters).is_empty());
+        assert_eq!(t.parameters(AdminRequest::GlobalParameters).len(), 1);
+        let own = AdminRequest::ClearGlobalParameter { name: "internal_cluster_id".into() };
+        t.bad(own, "the parameter internal_cluster_id may not be cleared");
     }
 }

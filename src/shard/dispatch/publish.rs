@@ -101,10 +101,9 @@ impl Shard {
         if properties::flags(content.properties) & LOOKED_AT != 0 {
             return self.publish_inspected(id, slot, content, mandatory, own);
         }
-        let Some((vhost, restricted)) = self.members.get(id).map(|member| (member.vhost, member.restricted)) else {
-            return Ok(());
-        };
-        if restricted {
+        let Some(member) = self.members.get(id) else { return Ok(()) };
+        let vhost = member.vhost;
+        if member.restricted {
             self.check_publish(id, content)?;
         }
         // The route is taken out while it is used, so that it can be borrowed meanwhile.
