@@ -36,10 +36,11 @@ use std::thread::JoinHandle;
 
 use mio::Poll;
 
+use crate::broker::access::{Algorithm, Credential};
 use crate::config::memory::Watermark;
 use crate::config::{Config, SHARDS_MAX};
 use crate::shard::Shard;
-use crate::shard::admin::{AdminAnswer, AdminError, AdminRequest};
+use crate::shard::admin::{AdminAnswer, AdminError, AdminRequest, NewPassword};
 use crate::store::open::OpenError;
 use clock::Clock;
 use disk::directory::{DataDirectory, DirectoryError};
@@ -192,6 +193,17 @@ impl Server {
     /// restart forgets it.
     pub fn set_memory_watermark(&self, watermark: Watermark) {
         self.memory.monitor().set(watermark);
+    }
+
+    /// Hashes a password for [`AdminRequest::PutUser`], with a salt of its own. Takes as long as the algorithm is dear.
+    ///
+    /// # Errors
+    /// When the system has no entropy.
+    pub fn hash_password(algorithm: Algorithm, password: &str) -> io::Result<NewPassword> {
+        let mut salt = [0; 16];
+        getrandom::fill(&mut salt)?;
+        let credential = Credential::new(algorithm, password.as_bytes(), salt);
+        Ok(NewPassword::Hash { hash: credential.text().to_owned(), algorithm: algorithm.name().to_owned() })
     }
 
     /// Stops: tells all clients (320 CONNECTION_FORCED), closes, and returns when all is gone, in less than a second.

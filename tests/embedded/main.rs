@@ -8,6 +8,7 @@ mod client;
 mod durable;
 mod memory;
 mod rules;
+mod users;
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
