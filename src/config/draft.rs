@@ -1,37 +1,39 @@
 //! A configuration while its file is read: what each key does to it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
+use super::file::Place;
+use super::log::LogDraft;
 use super::settings::{DefaultQueueType, Mechanism};
 use super::store::{DiskFree, Fsync};
 use super::value::{self, Kilo};
-use super::{Config, SHARDS_MAX};
+use super::{Config, ConfigError, PORT_DEFAULT, Remark, SHARDS_MAX};
 
 /// A configuration while its file is read. Keys that fill a list together are gathered here by name: a key given
 /// twice counts once, with its last value, as in RabbitMQ.
 #[derive(Debug, Default)]
 pub struct Draft {
-    config: Config,
-    line: usize,
+    pub(super) config: Config,
+    pub(super) log: LogDraft,
+    pub(super) cluster_name: Option<String>,
+    pub(super) data_base: Option<PathBuf>,
+    pub(super) ips: Option<Vec<IpAddr>>,
+    pub(super) port: Option<u16>,
+    pub(super) max_connections: Option<Option<u32>>,
+    pub(super) max_channels: Option<u16>,
+    place: Place,
+    key: String,
     listeners: Vec<(String, Vec<SocketAddr>)>,
     listeners_none: bool,
     tags: Vec<(String, bool)>,
     loopback_users: Vec<(String, bool)>,
     loopback_none: bool,
     mechanisms: Vec<(String, Option<Mechanism>)>,
-    mechanisms_line: usize,
+    mechanisms_place: Place,
     disk_free_absolute: Option<DiskFree>,
     disk_free_relative: Option<DiskFree>,
-    warnings: Vec<Note>,
-}
-
-/// Something to say about a line, counted from 1.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Note {
-    /// The line.
-    pub line: usize,
-    /// What is to be said.
-    pub text: String,
+    pub(super) warnings: Vec<Remark>,
 }
 
 /// What a key does: `name` is what stands in the place of its `*`. `None`: the value is not as it should be.
@@ -43,19 +45,42 @@ impl Draft {
         Draft { config, ..Draft::default() }
     }
 
-    /// What follows is read from this line.
-    pub fn at(&mut self, line: usize) {
-        self.line = line;
+    /// What follows is said by `key` at this place.
+    pub fn at(&mut self, place: &Place, key: &str) {
+        self.place = place.clone();
+        self.key = key.into();
+    }
+
+    /// Where what is being read stands.
+    pub fn place(&self) -> Place {
+        self.place.clone()
+    }
+
+    /// The key that is being read.
+    pub fn key(&self) -> &str {
+        &self.key
     }
 
     /// Warns about the current line.
     pub fn warn(&mut self, text: String) {
-        self.warnings.push(Note { line: self.line, text });
+        self.warnings.push(self.place.remark(text));
     }
 
-    /// The configuration and its warnings, or what is wrong with it.
-    pub fn finish(mut self) -> Result<(Config, Vec<Note>), Note> {
+    /// The configuration and its warnings, or what is wrong with it: `problems` and what only shows at the end.
+    pub fn finish(mut self, mut problems: Vec<Remark>) -> Result<(Config, Vec<Remark>), ConfigError> {
         let config = &mut self.config;
+        // RabbitMQ's newer names count where both are given.
+        if let Some(most) = self.max_connections {
+            config.settings.node.connection_max = most;
+        }
+        if let Some(most) = self.max_channels {
+            config.settings.channel_max = most;
+        }
+        config.settings.advertise.cluster_name = self.cluster_name.unwrap_or_else(|| config.node_name.clone());
+        if let Some(base) = self.data_base {
+            config.data_dir = Some(base.join(&config.node_name));
+        }
+        self.warnings.extend(self.log.finish(&mut config.log, &config.node_name));
         if self.listeners_none {
             config.listen = vec![];
         } else if !self.listeners.is_empty() {
@@ -65,6 +90,12 @@ impl Draft {
                     config.listen.push(address);
                 }
             }
+        }
+        if let Some(ips) = self.ips {
+            config.listen = ips.into_iter().map(|ip| SocketAddr::new(ip, PORT_DEFAULT)).collect();
+        }
+        if let Some(port) = self.port {
+            set_port(&mut config.listen, port);
         }
         if !self.tags.is_empty() {
             config.settings.users[0].tags = chosen(self.tags);
@@ -79,15 +110,28 @@ impl Draft {
             self.mechanisms.sort_by_key(|(place, _)| (place.parse().unwrap_or(u64::MAX), place.clone()));
             config.settings.mechanisms = self.mechanisms.into_iter().filter_map(|(_, mechanism)| mechanism).collect();
             if config.settings.mechanisms.is_empty() {
-                let text = "no authentication mechanism is left to log in with".into();
-                return Err(Note { line: self.mechanisms_line, text });
+                problems.push(self.mechanisms_place.remark("no authentication mechanism is left to log in with"));
             }
         }
         // As in RabbitMQ, bytes count where both are given.
         if let Some(limit) = self.disk_free_absolute.or(self.disk_free_relative) {
             config.store.disk_free_limit = limit;
         }
-        Ok((self.config, self.warnings))
+        if problems.is_empty() {
+            Ok((self.config, self.warnings))
+        } else {
+            Err(ConfigError { problems, warnings: self.warnings })
+        }
+    }
+}
+
+/// Gives all addresses one port, which may make some of them the same.
+pub fn set_port(listen: &mut Vec<SocketAddr>, port: u16) {
+    for mut address in std::mem::take(listen) {
+        address.set_port(port);
+        if !listen.contains(&address) {
+            listen.push(address);
+        }
     }
 }
 
@@ -105,7 +149,7 @@ fn chosen(list: Vec<(String, bool)>) -> Vec<String> {
 }
 
 /// A text that fits a short string on the wire.
-fn short(value: &str) -> Option<String> {
+pub fn short(value: &str) -> Option<String> {
     (1..=255).contains(&value.len()).then(|| value.into())
 }
 
@@ -126,6 +170,24 @@ pub fn default_user(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
 
 pub fn default_pass(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
     draft.config.settings.users[0].password = short(value)?;
+    Some(())
+}
+
+pub fn auth_backend(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    // Users of the configuration are the only ones, whatever else is named.
+    if !["internal", "rabbit_auth_backend_internal"].contains(&value) {
+        draft.warn(format!("{} = {value} is not honoured yet: there are internal users only", draft.key()));
+    }
+    (!value.is_empty()).then_some(())
+}
+
+pub fn product_name(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    draft.config.settings.advertise.product = short(value)?;
+    Some(())
+}
+
+pub fn product_version(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    draft.config.settings.advertise.version = short(value)?;
     Some(())
 }
 
@@ -156,6 +218,11 @@ pub fn heartbeat(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
 
 pub fn channel_max(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
     draft.config.settings.channel_max = value::integer(value, 0, 65_535)? as u16;
+    Some(())
+}
+
+pub fn max_channels_per_connection(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    draft.max_channels = Some(value::integer(value, 0, 65_535)? as u16);
     Some(())
 }
 
@@ -191,7 +258,7 @@ pub fn auth_mechanism(draft: &mut Draft, place: &str, value: &str) -> Option<()>
         }
         draft.warn(format!("auth_mechanisms.{place} = EXTERNAL is not offered yet: it needs TLS"));
     }
-    draft.mechanisms_line = draft.line;
+    draft.mechanisms_place = draft.place();
     put(&mut draft.mechanisms, place, mechanism);
     Some(())
 }
@@ -203,19 +270,7 @@ pub fn anonymous_login_user(draft: &mut Draft, _: &str, value: &str) -> Option<(
 }
 
 pub fn cluster_name(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
-    draft.config.settings.advertise.cluster_name = short(value)?;
-    Some(())
-}
-
-pub fn log_console(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
-    if !value::boolean(value)? {
-        draft.warn("log.console = false is not honoured yet: the log goes to the standard error output".into());
-    }
-    Some(())
-}
-
-pub fn log_level(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
-    draft.config.log_level = value::log_level(value)?;
+    draft.cluster_name = Some(short(value)?);
     Some(())
 }
 
@@ -252,6 +307,11 @@ fn most(value: &str) -> Option<Option<u32>> {
 
 pub fn connection_max(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
     draft.config.settings.node.connection_max = most(value)?;
+    Some(())
+}
+
+pub fn max_connections(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    draft.max_connections = Some(most(value)?);
     Some(())
 }
 

@@ -15,6 +15,8 @@ pub mod event_loop;
 pub mod inbox;
 pub mod lane;
 pub mod listener;
+pub mod logger;
+pub mod pid_file;
 pub mod signals;
 mod socket;
 mod sockets;
