@@ -181,16 +181,6 @@ pub fn auth_backend(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
     (!value.is_empty()).then_some(())
 }
 
-pub fn product_name(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
-    draft.config.settings.advertise.product = short(value)?;
-    Some(())
-}
-
-pub fn product_version(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
-    draft.config.settings.advertise.version = short(value)?;
-    Some(())
-}
-
 pub fn default_vhost(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
     draft.config.settings.vhosts = vec![short(value)?];
     Some(())
@@ -269,11 +259,6 @@ pub fn anonymous_login_user(draft: &mut Draft, _: &str, value: &str) -> Option<(
     Some(())
 }
 
-pub fn cluster_name(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
-    draft.cluster_name = Some(short(value)?);
-    Some(())
-}
-
 pub fn permit_transient_nonexcl_queues(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
     draft.config.settings.permit.transient_nonexcl_queues = value::boolean(value)?;
     Some(())
@@ -281,62 +266,6 @@ pub fn permit_transient_nonexcl_queues(draft: &mut Draft, _: &str, value: &str) 
 
 pub fn permit_global_qos(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
     draft.config.settings.permit.global_qos = value::boolean(value)?;
-    Some(())
-}
-
-/// Sets what connection.start says. Clients look at RabbitMQ's product and version; its other texts come with them.
-pub fn advertise(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
-    let (product, version) = value::product_version(value)?;
-    let advertise = &mut draft.config.settings.advertise;
-    advertise.product = product.into();
-    advertise.version = version.into();
-    if product == "RabbitMQ" {
-        advertise.platform = "Erlang/OTP 27.3".into();
-        advertise.copyright = "Copyright (c) 2007-2025 Broadcom Inc and/or its subsidiaries".into();
-        advertise.information = "Licensed under the MPL 2.0. Website: https://rabbitmq.com".into();
-    }
-    Some(())
-}
-
-fn most(value: &str) -> Option<Option<u32>> {
-    match value {
-        "infinity" => Some(None),
-        _ => Some(Some(value::integer(value, 0, u32::MAX.into())? as u32)),
-    }
-}
-
-pub fn connection_max(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
-    draft.config.settings.node.connection_max = most(value)?;
-    Some(())
-}
-
-pub fn max_connections(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
-    draft.max_connections = Some(most(value)?);
-    Some(())
-}
-
-pub fn channel_max_per_node(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
-    draft.config.settings.node.channel_max_per_node = most(value)?;
-    Some(())
-}
-
-pub fn consumer_max_per_channel(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
-    draft.config.settings.node.consumer_max_per_channel = most(value)?;
-    Some(())
-}
-
-pub fn vhost_max(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
-    draft.config.settings.node.vhost_max = most(value)?;
-    Some(())
-}
-
-pub fn cluster_queue_limit(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
-    draft.config.settings.node.queue_max = most(value)?;
-    Some(())
-}
-
-pub fn cluster_exchange_limit(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
-    draft.config.settings.node.exchange_max = most(value)?;
     Some(())
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::draft::{self, Draft, Setter};
 use super::file::{Files, Place};
 use super::not_yet::{Why, nearest_of};
-use super::{Config, ConfigError, Remark, keys, log, value};
+use super::{Config, ConfigError, Remark, keys, log, node, value};
 
 /// What is in front of the variables that are RabbitMQ's.
 const PREFIX: &str = "RABBITMQ_";
@@ -44,8 +44,8 @@ const VARIABLES: &[Variable] = &[
     ("NODE_IP_ADDRESS", "an IP address, or auto", node_ip_address),
     ("NODE_PORT", "a number, 0 to 65535", node_port),
     ("PID_FILE", "a file", pid_file),
-    ("PRODUCT_NAME", keys::SHORT, draft::product_name),
-    ("PRODUCT_VERSION", keys::SHORT, draft::product_version),
+    ("PRODUCT_NAME", keys::SHORT, node::product_name),
+    ("PRODUCT_VERSION", keys::SHORT, node::product_version),
 ];
 
 /// Read before all others: they say what else is read.

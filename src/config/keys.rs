@@ -3,7 +3,7 @@
 use super::draft::{self, Draft, Setter};
 use super::file::Place;
 use super::value::bad_value;
-use super::{log, not_yet, pending};
+use super::{log, node, not_yet, pending};
 
 /// A key we honour: its name, where a part `*` stands for any name; what is expected of its value; what it does.
 pub type Key = (&'static str, &'static str, Setter);
@@ -40,7 +40,7 @@ const KEYS: &[Key] = &[
     ("auth_mechanisms.*", MECHANISM, draft::auth_mechanism),
     ("auth_backends.*", "internal", draft::auth_backend),
     ("anonymous_login_user", "a user, or none", draft::anonymous_login_user),
-    ("cluster_name", SHORT, draft::cluster_name),
+    ("cluster_name", SHORT, node::cluster_name),
     ("log.default.level", LEVEL, log::level),
     ("log.connection.level", LEVEL, log::connection_level),
     ("log.console", TRUE_OR_FALSE, log::console),
@@ -64,17 +64,17 @@ const KEYS: &[Key] = &[
     ("store.fsync", "always, interval or never", draft::store_fsync),
     ("store.fsync_interval", "milliseconds, 1 to 60000", draft::store_fsync_interval),
     ("store.memory_limit", "a size such as 1GiB, 1 MiB or more", draft::store_memory_limit),
-    ("connection_max", MOST, draft::connection_max),
-    ("max_connections", MOST, draft::max_connections),
-    ("channel_max_per_node", MOST, draft::channel_max_per_node),
-    ("consumer_max_per_channel", MOST, draft::consumer_max_per_channel),
-    ("vhost_max", MOST, draft::vhost_max),
-    ("cluster_queue_limit", MOST, draft::cluster_queue_limit),
-    ("cluster_exchange_limit", MOST, draft::cluster_exchange_limit),
+    ("connection_max", MOST, node::connection_max),
+    ("max_connections", MOST, node::max_connections),
+    ("channel_max_per_node", MOST, node::channel_max_per_node),
+    ("consumer_max_per_channel", MOST, node::consumer_max_per_channel),
+    ("vhost_max", MOST, node::vhost_max),
+    ("cluster_queue_limit", MOST, node::cluster_queue_limit),
+    ("cluster_exchange_limit", MOST, node::cluster_exchange_limit),
     ("default_queue_type", "classic or quorum", draft::default_queue_type),
-    ("product.name", SHORT, draft::product_name),
-    ("product.version", SHORT, draft::product_version),
-    ("server.advertise", PRODUCT, draft::advertise),
+    ("product.name", SHORT, node::product_name),
+    ("product.version", SHORT, node::product_version),
+    ("server.advertise", PRODUCT, node::advertise),
     ("server.shards", "a number, 1 to 64", draft::shards),
 ];
 

@@ -13,6 +13,7 @@ mod keys;
 mod known;
 mod lines;
 pub mod log;
+mod node;
 mod not_yet;
 mod pending;
 pub mod settings;
