@@ -5,7 +5,7 @@ mod common;
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use leveret::amqp::{Content, Stamp};
+use leveret::amqp::Content;
 use leveret::broker::entries::Entries;
 use leveret::broker::message::{Blocks, MessageRef};
 use leveret::limits::Limits;
@@ -15,7 +15,7 @@ const MESSAGES: usize = 1000;
 const TAKER: u32 = 1;
 
 fn content(body: &[u8]) -> Content<'_> {
-    Content { names: b"\x06direct\x08queue-00", properties: &[0, 0], body, frames: &[], stamp: Stamp::default() }
+    Content { names: b"\x06direct\x08queue-00", properties: &[0, 0], body, frames: &[] }
 }
 
 fn blocks() -> Blocks {

@@ -32,9 +32,21 @@ impl Stamp {
         self.0 >> 8
     }
 
+    /// That of a record; damage reads as the oldest.
+    #[inline]
+    pub fn of(record: &[u8]) -> Stamp {
+        let stamp = record.get(STAMP_AT..).and_then(|stamp| stamp.first_chunk());
+        Stamp(stamp.map_or(0, |stamp| u64::from_le_bytes(*stamp)))
+    }
+
     /// With the mark of one that was dead-lettered.
     pub fn dead(self) -> Stamp {
         Stamp(self.0 | Stamp::DEAD)
+    }
+
+    /// With the time of another.
+    pub fn renewed(self, now: Stamp) -> Stamp {
+        if self.is_dead() { now.dead() } else { now }
     }
 
     /// Whether it was dead-lettered: its x-death header is the broker's, not its publisher's.
@@ -55,15 +67,16 @@ pub struct Content<'a> {
     /// Its header frame and its one body frame, if there is one, behind each other as on the wire; empty where they
     /// do not lie so. Their channel number is that of the publisher.
     pub frames: &'a [u8],
-    /// When it was published.
-    pub stamp: Stamp,
 }
+
+// It is copied for each message.
+const _: () = assert!(size_of::<Content<'_>>() == 64 || size_of::<usize>() != 8);
 
 impl<'a> Content<'a> {
     /// Reads a record. Records are written by this module, so damage is our own bug: it reads as empty.
     #[inline]
     pub fn from_record(record: &'a [u8]) -> Content<'a> {
-        let nothing = Content { names: &[0, 0], properties: &[0, 0], body: &[], frames: &[], stamp: Stamp(0) };
+        let nothing = Content { names: &[0, 0], properties: &[0, 0], body: &[], frames: &[] };
         Content::split(record).unwrap_or(nothing)
     }
 
@@ -72,13 +85,11 @@ impl<'a> Content<'a> {
         let (head, rest) = record.split_first_chunk::<HEAD_BYTES>()?;
         let properties_len = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
         let body_len = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
-        let [.., s0, s1, s2, s3, s4, s5, s6, s7] = *head;
-        let stamp = Stamp(u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]));
         let exchange_end = 1 + *rest.first()? as usize;
         let names_len = exchange_end + 1 + *rest.get(exchange_end)? as usize;
         let (names, rest) = rest.split_at_checked(names_len)?;
         let (properties, rest) = rest.split_at_checked(properties_len)?;
-        Some(Content { names, properties, body: rest.get(..body_len)?, frames: &[], stamp })
+        Some(Content { names, properties, body: rest.get(..body_len)?, frames: &[] })
     }
 
     /// Bytes of the record.
@@ -87,21 +98,21 @@ impl<'a> Content<'a> {
         HEAD_BYTES + self.names.len() + self.properties.len() + self.body.len()
     }
 
-    /// Appends the record.
+    /// Appends the record, with this stamp.
     #[inline]
-    pub fn write_record(&self, out: &mut Vec<u8>) {
+    pub fn write_record(&self, out: &mut Vec<u8>, stamp: Stamp) {
         out.reserve(self.record_bytes());
-        out.extend_from_slice(&record_head(self.properties, self.body.len(), self.stamp));
+        out.extend_from_slice(&record_head(self.properties, self.body.len(), stamp));
         out.extend_from_slice(self.names);
         out.extend_from_slice(self.properties);
         out.extend_from_slice(self.body);
     }
 
-    /// Writes the record to `place`, which has exactly [`record_bytes`](Content::record_bytes).
+    /// Writes the record with this stamp to `place`, which has exactly [`record_bytes`](Content::record_bytes).
     #[inline]
-    pub fn fill_record(&self, place: &mut [u8]) {
+    pub fn fill_record(&self, place: &mut [u8], stamp: Stamp) {
         let mut place = Filler::new(place);
-        place.put(&record_head(self.properties, self.body.len(), self.stamp));
+        place.put(&record_head(self.properties, self.body.len(), stamp));
         place.put(self.names);
         place.put(self.properties);
         place.put(self.body);

@@ -207,7 +207,7 @@ impl Entries {
     }
 
     /// Hands the first ready message to `taker`.
-    #[inline]
+    #[inline(always)]
     pub fn take(&mut self, taker: u32) -> Option<Taken> {
         let position = self.first_ready();
         let entry = self.entry_mut(position)?;

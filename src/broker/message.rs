@@ -4,13 +4,14 @@
 //! and the block counts them. Content from `limits.body_own_block_bytes` on gets a block of its own, which sockets and
 //! other shards share.
 
-use std::collections::BTreeMap;
+mod compaction;
 
 use bytes::Bytes;
 use slab::Slab;
 
 use super::memory::BlockMemory;
-use crate::amqp::content::Content;
+use crate::amqp::{Content, Stamp};
+pub use compaction::Compaction;
 
 /// Where a kept message lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,14 +54,6 @@ struct Block {
 /// Memory of so many adopted blocks is kept.
 const FILLED_SPARE_MAX: usize = 8;
 
-/// A move of messages out of sparse blocks, in progress.
-#[derive(Debug)]
-pub struct Compaction {
-    /// Ascending.
-    blocks: Vec<u32>,
-    moved: BTreeMap<(u32, u32), MessageRef>,
-}
-
 /// Counters of the block store, for tests and statistics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct BlockCounts {
@@ -86,6 +79,8 @@ pub struct Blocks {
     bytes: usize,
     block_bytes: usize,
     own_bytes: usize,
+    /// What is kept gets this stamp.
+    pub stamp: Stamp,
 }
 
 impl Blocks {
@@ -100,6 +95,7 @@ impl Blocks {
             bytes: 0,
             block_bytes: block_bytes.max(64),
             own_bytes: own_bytes.min(block_bytes.max(64) / 2).max(1),
+            stamp: Stamp::default(),
         }
     }
 
@@ -115,7 +111,7 @@ impl Blocks {
         let len = content.record_bytes();
         if self.is_own(len) {
             let mut record = Vec::with_capacity(len);
-            content.write_record(&mut record);
+            content.write_record(&mut record, self.stamp);
             return self.keep_record(Bytes::from(record));
         }
         self.append(content, len)
@@ -127,7 +123,7 @@ impl Blocks {
         let len = content.record_bytes();
         if len > self.block_bytes / 2 {
             let mut memory = BlockMemory::new(len);
-            content.fill_record(&mut memory);
+            content.fill_record(&mut memory, self.stamp);
             return self.keep_record(Bytes::from_owner(memory));
         }
         self.append(content, len)
@@ -140,7 +136,7 @@ impl Blocks {
                 self.blocks.get_mut(block as usize)
             && let Some(place) = bytes.get_mut(*used..*used + len)
         {
-            content.fill_record(place);
+            content.fill_record(place, self.stamp);
             let offset = *used as u32;
             *used += len;
             *live += 1;
@@ -170,7 +166,7 @@ impl Blocks {
     }
 
     /// [Stores](Blocks::store) a message that may go to several queues, once.
-    #[inline]
+    #[inline(always)]
     pub fn store_once(&mut self, content: &Content<'_>, kept: &mut Option<MessageRef>) -> MessageRef {
         match *kept {
             Some(message) => {
@@ -191,7 +187,7 @@ impl Blocks {
         }
         let mut bytes = self.spare.pop().unwrap_or_else(|| BlockMemory::new(self.block_bytes));
         let len = content.record_bytes();
-        content.fill_record(&mut bytes[..len]);
+        content.fill_record(&mut bytes[..len], self.stamp);
         self.bytes += bytes.len();
         let block = self.blocks.insert(Block { memory: Memory::Shared { bytes, len }, live: 1, appended: 1 }) as u32;
         self.current = Some(block);
@@ -284,16 +280,35 @@ impl Blocks {
         }
     }
 
-    /// A kept message, and its record if that has its own block.
+    /// A kept message's record and what is behind it, and the record if that has its own block.
     #[inline]
-    pub fn content(&self, message: MessageRef) -> (Content<'_>, Option<&Bytes>) {
+    fn record(&self, message: MessageRef) -> (&[u8], Option<&Bytes>) {
         let (memory, own): (&[u8], _) = match self.blocks.get(message.block as usize).map(|block| &block.memory) {
             Some(Memory::Shared { bytes, .. }) => (bytes, None),
             Some(Memory::Filled(bytes)) => (bytes, None),
             Some(Memory::Own(bytes)) => (bytes, Some(bytes)),
             None => (&[], None),
         };
-        (Content::from_record(memory.get(message.offset as usize..).unwrap_or(&[])), own)
+        (memory.get(message.offset as usize..).unwrap_or(&[]), own)
+    }
+
+    /// A kept message, and its record if that has its own block.
+    #[inline]
+    pub fn content(&self, message: MessageRef) -> (Content<'_>, Option<&Bytes>) {
+        let (record, own) = self.record(message);
+        (Content::from_record(record), own)
+    }
+
+    /// A kept message's stamp.
+    pub fn stamp_of(&self, message: MessageRef) -> Stamp {
+        Stamp::of(self.record(message).0)
+    }
+
+    /// A copy of a kept message's record.
+    pub fn copy(&self, message: MessageRef) -> Vec<u8> {
+        let mut record = Vec::new();
+        self.content(message).0.write_record(&mut record, self.stamp_of(message));
+        record
     }
 
     /// A message's record, if that has its own block.
@@ -313,70 +328,6 @@ impl Blocks {
     /// Whether nothing was ever kept, or all of it has gone.
     pub fn is_empty(&self) -> bool {
         self.blocks.is_empty()
-    }
-
-    /// Whether so many shared blocks are mostly dead that their living messages should be moved together. Looks at
-    /// every block: not for every turn.
-    pub fn is_sparse(&self) -> bool {
-        let shared = self.blocks.iter().filter(|(_, block)| !matches!(block.memory, Memory::Own(_)));
-        let (all, sparse) = shared
-            .fold((0, 0), |(all, sparse), (id, _)| (all + 1, sparse + usize::from(self.is_block_sparse(id as u32))));
-        sparse >= 16 && sparse * 2 > all
-    }
-
-    fn is_block_sparse(&self, id: u32) -> bool {
-        self.current != Some(id)
-            && self.blocks.get(id as usize).is_some_and(|block| {
-                !matches!(block.memory, Memory::Own(_)) && block.live.saturating_mul(8) <= block.appended
-            })
-    }
-
-    /// Begins to move messages out of sparse blocks, which stay until [`Blocks::end_compaction`].
-    pub fn begin_compaction(&mut self) -> Compaction {
-        let ids: Vec<u32> =
-            self.blocks.iter().map(|(id, _)| id as u32).filter(|id| self.is_block_sparse(*id)).collect();
-        for id in &ids {
-            if let Some(block) = self.blocks.get_mut(*id as usize) {
-                block.live += 1;
-            }
-        }
-        Compaction { blocks: ids, moved: BTreeMap::new() }
-    }
-
-    /// Moves a message if it lies in a sparse block: its new place, with the reference moved along. Messages in several
-    /// queues are moved once.
-    pub fn compact(&mut self, compaction: &mut Compaction, message: MessageRef) -> MessageRef {
-        if compaction.blocks.binary_search(&message.block).is_err() {
-            return message;
-        }
-        let place = (message.block, message.offset);
-        let moved = match compaction.moved.get(&place) {
-            Some(&moved) => {
-                self.retain(moved);
-                moved
-            }
-            None => {
-                let mut record = Vec::new();
-                self.content(message).0.write_record(&mut record);
-                let moved = self.store(&Content::from_record(&record));
-                // Kept until the end: another queue may still have the old place.
-                self.retain(moved);
-                compaction.moved.insert(place, moved);
-                moved
-            }
-        };
-        self.release(message);
-        moved
-    }
-
-    /// Lets the emptied blocks go.
-    pub fn end_compaction(&mut self, compaction: Compaction) {
-        for moved in compaction.moved.into_values() {
-            self.release(moved);
-        }
-        for block in compaction.blocks {
-            self.release(MessageRef { block, offset: 0 });
-        }
     }
 
     /// What is kept.

@@ -88,7 +88,7 @@ impl Topology {
             let Some(record) = self.queue_at(slot) else { continue };
             route.may_reject |= self.may_reject(record);
             route.keeps |= record.keeps;
-            route.histories += u32::from(history_of(&record.spec).is_some());
+            route.histories += u32::from(record.is_internal && history_of(&record.spec).is_some());
             if record.spec.owner == me {
                 route.local.push(record.key);
                 continue;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::file::Place;
 use super::log::LogDraft;
+use super::memory::Watermark;
 use super::settings::{DefaultQueueType, Mechanism};
 use super::store::{DiskFree, Fsync};
 use super::value::{self, Kilo};
@@ -33,6 +34,8 @@ pub struct Draft {
     mechanisms_place: Place,
     disk_free_absolute: Option<DiskFree>,
     disk_free_relative: Option<DiskFree>,
+    memory_absolute: Option<Watermark>,
+    memory_relative: Option<Watermark>,
     pub(super) warnings: Vec<Remark>,
 }
 
@@ -116,6 +119,10 @@ impl Draft {
         // As in RabbitMQ, bytes count where both are given.
         if let Some(limit) = self.disk_free_absolute.or(self.disk_free_relative) {
             config.store.disk_free_limit = limit;
+        }
+        // As in RabbitMQ, here it is the share.
+        if let Some(watermark) = self.memory_relative.or(self.memory_absolute) {
+            config.memory.watermark = watermark;
         }
         if problems.is_empty() {
             Ok((self.config, self.warnings))
@@ -321,4 +328,38 @@ pub fn disk_free_limit_absolute(draft: &mut Draft, _: &str, value: &str) -> Opti
 pub fn disk_free_limit_relative(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
     draft.disk_free_relative = Some(DiskFree::Memory { thousandths: value::thousandths(value)? });
     Some(())
+}
+
+pub fn memory_absolute(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    draft.memory_absolute = Some(Watermark::Bytes(value::size_bytes(value, Kilo::Decimal)?));
+    Some(())
+}
+
+pub fn memory_relative(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    let thousandths = value::thousandths(value)?;
+    if thousandths > 1000 {
+        draft.warn("vm_memory_high_watermark.relative is 1.0 at most: it is taken as 1.0".into());
+    }
+    draft.memory_relative = Some(Watermark::Share { thousandths: thousandths.min(1000) });
+    Some(())
+}
+
+pub fn memory_total(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    let bytes = value::size_bytes(value, Kilo::Decimal)?;
+    draft.config.memory.total_bytes = Some(bytes);
+    (bytes > 0).then_some(())
+}
+
+pub fn memory_interval(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    let interval_ms = value::duration_ms(value)?;
+    draft.config.memory.interval_ms = interval_ms;
+    (1..=60_000).contains(&interval_ms).then_some(())
+}
+
+pub fn memory_strategy(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    if matches!(value, "allocated" | "erlang" | "legacy") {
+        draft.warn(format!("vm_memory_calculation_strategy = {value} has no meaning here: it is taken as rss"));
+        return Some(());
+    }
+    (value == "rss").then_some(())
 }

@@ -64,6 +64,11 @@ const KEYS: &[Key] = &[
     ("store.fsync", "always, interval or never", draft::store_fsync),
     ("store.fsync_interval", "milliseconds, 1 to 60000", draft::store_fsync_interval),
     ("store.memory_limit", "a size such as 1GiB, 1 MiB or more", draft::store_memory_limit),
+    ("vm_memory_high_watermark.relative", "a share of the memory, 0 to 1, such as 0.6", draft::memory_relative),
+    ("vm_memory_high_watermark.absolute", "a size such as 2GB or 512MiB", draft::memory_absolute),
+    ("vm_memory_calculation_strategy", "rss", draft::memory_strategy),
+    ("total_memory_available_override_value", "a size such as 8GB", draft::memory_total),
+    ("memory_monitor_interval", "milliseconds, 1 to 60000", draft::memory_interval),
     ("connection_max", MOST, node::connection_max),
     ("max_connections", MOST, node::max_connections),
     ("channel_max_per_node", MOST, node::channel_max_per_node),
@@ -150,6 +155,10 @@ mod tests {
             let memory = format!("{} {}", limits.stored_messages_bytes_max >> 20, limits.messages_bytes_max >> 20);
             format!("{dir} {:?} {} {:?} {memory}", store.fsync, store.fsync_interval_ms, store.disk_free_limit)
         };
+        let memory: Probe = |c| {
+            let memory = &c.memory;
+            format!("{:?} {:?} {}", memory.watermark, memory.total_bytes, memory.interval_ms)
+        };
         let rest: Probe = |c| {
             let permit = &c.settings.permit;
             let vhosts = c.settings.vhosts.join(",");
@@ -204,6 +213,16 @@ mod tests {
                 "disk_free_limit.absolute = 1GB\ndisk_free_limit.relative = 1.5",
                 store,
                 "- Always 200 Bytes(1000000000) 128 1024",
+            ),
+            ("", memory, "Share { thousandths: 600 } None 1000"),
+            ("vm_memory_high_watermark.relative = 0", memory, "Share { thousandths: 0 } None 1000"),
+            ("vm_memory_high_watermark.relative = 7", memory, "Share { thousandths: 1000 } None 1000"),
+            ("vm_memory_high_watermark.absolute = 2GB", memory, "Bytes(2000000000) None 1000"),
+            (
+                "vm_memory_high_watermark.relative = 0.25\nvm_memory_high_watermark.absolute = 2GiB\n\
+                 total_memory_available_override_value = 8GiB\nmemory_monitor_interval = 2500",
+                memory,
+                "Share { thousandths: 250 } Some(8589934592) 2500",
             ),
             ("default_vhost = v\nserver.shards = 64", rest, "v 64 true true"),
             ("deprecated_features.permit.transient_nonexcl_queues = false", rest, "/ 1 false true"),
@@ -264,6 +283,20 @@ mod tests {
                 "disk_free_limit.relative = much",
                 "! f:1: bad value of disk_free_limit.relative, `much`: expected a share of the memory, such as 1.5",
             ),
+            (
+                "vm_memory_high_watermark.relative = -1",
+                "! f:1: bad value of vm_memory_high_watermark.relative, `-1`: \
+                 expected a share of the memory, 0 to 1, such as 0.6",
+            ),
+            (
+                "vm_memory_high_watermark.absolute = 0.6",
+                "! f:1: bad value of vm_memory_high_watermark.absolute, `0.6`: expected a size such as 2GB or 512MiB",
+            ),
+            (
+                "memory_monitor_interval = 0",
+                "! f:1: bad value of memory_monitor_interval, `0`: expected milliseconds, 1 to 60000",
+            ),
+            ("vm_memory_high_watermark = 0.4", "! f:1: unknown key vm_memory_high_watermark"),
             ("heartbeat", "! f:1: expected `key = value`"),
         ] {
             assert_eq!(said(text), expected, "{text}");
@@ -274,7 +307,19 @@ mod tests {
     fn keys_of_rabbitmq_that_are_not_honoured_are_named() {
         for (text, expected) in [
             ("heartbeat = 60", ""),
-            ("vm_memory_high_watermark.relative = 0.6", "f:1: vm_memory_high_watermark.relative is not honoured yet"),
+            (
+                "vm_memory_high_watermark_paging_ratio = 0.6",
+                "f:1: vm_memory_high_watermark_paging_ratio has no effect: it is about the inside of RabbitMQ",
+            ),
+            (
+                "vm_memory_high_watermark.relative = 1.5",
+                "f:1: vm_memory_high_watermark.relative is 1.0 at most: it is taken as 1.0",
+            ),
+            ("vm_memory_calculation_strategy = rss", ""),
+            (
+                "vm_memory_calculation_strategy = allocated",
+                "f:1: vm_memory_calculation_strategy = allocated has no meaning here: it is taken as rss",
+            ),
             (
                 "\nssl_options.verify = verify_peer\nlisteners.ssl.default = 5671",
                 "f:2: ssl_options.verify is not honoured yet; f:3: listeners.ssl.default is not honoured yet",

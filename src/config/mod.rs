@@ -13,6 +13,7 @@ mod keys;
 mod known;
 mod lines;
 pub mod log;
+pub mod memory;
 mod node;
 mod not_yet;
 mod pending;
@@ -28,6 +29,7 @@ use std::path::PathBuf;
 
 pub use http::HttpConfig;
 pub use log::LogConfig;
+pub use memory::MemoryConfig;
 pub use settings::Settings;
 pub use store::StoreConfig;
 pub use tls::TlsConfig;
@@ -75,6 +77,8 @@ pub struct Config {
     pub data_dir: Option<PathBuf>,
     /// How the durable store works, where there is one.
     pub store: StoreConfig,
+    /// How much memory the process may take before publishers have to wait.
+    pub memory: MemoryConfig,
     /// What the shards need to know.
     pub settings: Settings,
     /// TLS for AMQP. Nothing honours it yet.
@@ -103,6 +107,7 @@ impl Default for Config {
             keep_pid_file: false,
             data_dir: None,
             store: StoreConfig::default(),
+            memory: MemoryConfig::default(),
             settings: Settings::default(),
             tls: TlsConfig::default(),
             proxy_protocol: false,

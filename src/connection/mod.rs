@@ -9,7 +9,7 @@ use slab::Slab;
 
 use crate::amqp::frame::{END, Frame, FrameHeader, HEADER_BYTES, OVERHEAD_BYTES, PROTOCOL_HEADER};
 use crate::amqp::method::{ChannelOpen, decode_publish};
-use crate::amqp::{Content, DecodeError, Exception, FrameKind, Method, MethodId, Properties, ReplyCode, Stamp};
+use crate::amqp::{Content, DecodeError, Exception, FrameKind, Method, MethodId, Properties, ReplyCode};
 use crate::limits::Limits;
 use channel::{Channel, ChannelPhase, PUBLISH};
 use command::{Command, Next, Publish};
@@ -428,7 +428,7 @@ fn publish_in_place<'a>(input: &'a [u8], frame_max: u32, limits: &Limits) -> InP
     if size > size_max {
         return InPlace::Pieces;
     }
-    let Some((method, rest)) = input.split_at_checked(size + OVERHEAD_BYTES) else {
+    let Some((method, frames)) = input.split_at_checked(size + OVERHEAD_BYTES) else {
         return InPlace::Wait;
     };
     // Behind class and method id: reserved-1 (2), exchange and routing key, two bits, the end octet.
@@ -444,7 +444,7 @@ fn publish_in_place<'a>(input: &'a [u8], frame_max: u32, limits: &Limits) -> InP
         return InPlace::Pieces;
     }
 
-    let Some(head) = rest.first_chunk::<HEADER_BYTES>() else {
+    let Some(head) = frames.first_chunk::<HEADER_BYTES>() else {
         return InPlace::Wait;
     };
     let size = u32::from_be_bytes([head[3], head[4], head[5], head[6]]) as usize;
@@ -454,7 +454,7 @@ fn publish_in_place<'a>(input: &'a [u8], frame_max: u32, limits: &Limits) -> InP
     {
         return InPlace::Pieces;
     }
-    let Some((header, rest)) = rest.split_at_checked(size + OVERHEAD_BYTES) else {
+    let Some((header, rest)) = frames.split_at_checked(size + OVERHEAD_BYTES) else {
         return InPlace::Wait;
     };
     let Some((fixed, properties)) =
@@ -489,7 +489,8 @@ fn publish_in_place<'a>(input: &'a [u8], frame_max: u32, limits: &Limits) -> InP
             _ => return InPlace::Pieces,
         }
     };
-    let content = Content { names, properties, body, frames: &[], stamp: Stamp::default() };
+    let frames = &frames[..frames.len() - rest.len()];
+    let content = Content { names, properties, body, frames };
     InPlace::Whole(Publish { content, mandatory: bits & 1 != 0, immediate: bits & 2 != 0 }, rest)
 }
 

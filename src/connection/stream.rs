@@ -3,7 +3,7 @@
 //! reading the method, checking names and looking up the route.
 
 use crate::amqp::frame::{END, FrameHeader, HEADER_BYTES, OVERHEAD_BYTES, part_bytes_max};
-use crate::amqp::{Content, Properties, Stamp};
+use crate::amqp::{Content, Properties};
 use crate::limits::Limits;
 
 /// Bytes of a basic.publish's method frame in front of its names.
@@ -37,7 +37,6 @@ pub struct Stream<'a> {
     accepts: fn(&Properties<'_>) -> bool,
     properties_max: usize,
     body_max: usize,
-    stamp: Stamp,
 }
 
 impl<'a> Stream<'a> {
@@ -50,7 +49,6 @@ impl<'a> Stream<'a> {
         frame_max: u32,
         accepts: fn(&Properties<'_>) -> bool,
         limits: &Limits,
-        stamp: Stamp,
     ) -> Stream<'a> {
         let size_max = part_bytes_max(frame_max);
         Stream {
@@ -61,7 +59,6 @@ impl<'a> Stream<'a> {
             accepts,
             properties_max: size_max.min(limits.body_own_block_bytes),
             body_max: size_max.min(limits.message_bytes_max as usize),
-            stamp,
         }
     }
 
@@ -108,7 +105,7 @@ impl<'a> Stream<'a> {
         };
         self.input = rest;
         let frames = frames.get(..frames.len() - rest.len())?;
-        Some(Content { names: self.names, properties, body, frames, stamp: self.stamp })
+        Some(Content { names: self.names, properties, body, frames })
     }
 }
 
@@ -117,14 +114,13 @@ impl<'a> Stream<'a> {
 pub struct Taken<'a> {
     names: &'a [u8],
     input: &'a [u8],
-    stamp: Stamp,
 }
 
 impl<'a> Taken<'a> {
     /// The publishes in `input`.
-    pub fn new(input: &'a [u8], stamp: Stamp) -> Taken<'a> {
+    pub fn new(input: &'a [u8]) -> Taken<'a> {
         let size = FrameHeader::read(input).map_or(0, |header| header.size as usize);
-        Taken { names: input.get(NAMES_AT..size + HEADER_BYTES - 1).unwrap_or(&[]), input, stamp }
+        Taken { names: input.get(NAMES_AT..size + HEADER_BYTES - 1).unwrap_or(&[]), input }
     }
 
     /// The next publish.
@@ -143,7 +139,7 @@ impl<'a> Taken<'a> {
         let properties = frames.get(HEADER_BYTES + 12..header_end - 1)?;
         let body = if body_len == 0 { &[][..] } else { frames.get(header_end + HEADER_BYTES..end - 1)? };
         self.input = rest;
-        Some(Content { names: self.names, properties, body, frames, stamp: self.stamp })
+        Some(Content { names: self.names, properties, body, frames })
     }
 }
 
@@ -177,14 +173,7 @@ mod tests {
     fn taken(input: &[u8]) -> (Vec<Vec<u8>>, usize) {
         assert_eq!(publish_names(input, 9), Some(NAMES));
         assert_eq!(publish_names(input, 8), None);
-        let mut stream = Stream::new(
-            NAMES,
-            input,
-            4096,
-            |properties| properties.headers.is_none(),
-            &Limits::default(),
-            Stamp::at(1),
-        );
+        let mut stream = Stream::new(NAMES, input, 4096, |properties| properties.headers.is_none(), &Limits::default());
         let mut bodies = vec![];
         let mut contents = vec![];
         while let Some(content) = stream.next_publish() {
@@ -194,7 +183,7 @@ mod tests {
             contents.push(content);
         }
         let left = stream.left().len();
-        let mut again = Taken::new(&input[..input.len() - left], Stamp::at(1));
+        let mut again = Taken::new(&input[..input.len() - left]);
         for content in contents {
             let parts = |content: Content<'_>| {
                 [content.names, content.properties, content.body, content.frames].map(<[u8]>::to_vec)

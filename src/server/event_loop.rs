@@ -14,6 +14,7 @@ use super::lane::LaneInlet;
 use super::listener::{self, Acceptor};
 use super::sockets::Sockets;
 use super::token::{Target, decode, encode};
+use crate::shard::alarm::Alarm;
 use crate::shard::turn::{NextTurn, turn};
 use crate::shard::{Peer, Shard};
 use crate::time::Now;
@@ -87,6 +88,9 @@ impl EventLoop {
             let now = self.common.clock.read();
             self.accept(now);
             self.admit(now);
+            while let Some((low, _heard)) = self.sockets.memory_low.pop_front() {
+                self.shard.set_alarm(Alarm::Memory, low);
+            }
             self.sockets.begin_turn(now, self.common.clock.wall_ms(now));
             next = turn(&mut self.shard, &mut self.sockets);
             if self.sockets.stop && self.is_over(now, &mut next) {

@@ -32,6 +32,8 @@ pub enum Input {
     Socket(TcpStream, Peer),
     /// A request that is not AMQP, for shard 0, and where its answer goes.
     Admin(Box<AdminRequest>, Sender<AdminAnswer>),
+    /// Whether the process has more memory than it may; the sender is dropped when the shard knows.
+    MemoryLow(bool, Option<Sender<()>>),
     /// The server stops.
     Stop,
 }
@@ -134,6 +136,7 @@ mod tests {
             Input::Completion(_) => 4,
             Input::Taken => 5,
             Input::Admin(..) => 6,
+            Input::MemoryLow(..) => 7,
         }
     }
 

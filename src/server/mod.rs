@@ -2,7 +2,7 @@
 //!
 //! One thread per shard runs an [event loop](event_loop). Shard 0's loop owns the listeners and deals the accepted
 //! sockets out in turn. Threads share nothing but each other's [inboxes](inbox). A durable broker has two threads more,
-//! for its [store](lane), and one for [other commands](control).
+//! for its [store](lane), and one for [other commands](control). One more looks at the memory.
 
 // The room with the operating system: what .clippy.toml forbids is what it is for.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
@@ -16,6 +16,7 @@ pub mod inbox;
 pub mod lane;
 pub mod listener;
 pub mod logger;
+mod memory;
 pub mod pid_file;
 pub mod signals;
 mod socket;
@@ -36,6 +37,7 @@ use std::thread::JoinHandle;
 
 use mio::Poll;
 
+use crate::config::memory::Watermark;
 use crate::config::{Config, SHARDS_MAX};
 use crate::shard::Shard;
 use crate::shard::admin::{AdminAnswer, AdminError, AdminRequest};
@@ -78,12 +80,13 @@ pub struct Server {
     addresses: Vec<SocketAddr>,
     inlets: Arc<[Inlet]>,
     threads: Vec<JoinHandle<()>>,
+    memory: memory::Watch,
     durable: Option<Durable>,
 }
 
 impl Server {
     /// Starts a broker, and returns when it listens. With a data directory, it has found again by then what is there.
-    pub fn start(config: Config) -> Result<Server, StartError> {
+    pub fn start(mut config: Config) -> Result<Server, StartError> {
         if !(1..=SHARDS_MAX).contains(&config.shards) {
             return Err(StartError::Shards { count: config.shards });
         }
@@ -98,6 +101,10 @@ impl Server {
         let addresses = addresses.collect::<io::Result<Vec<_>>>().map_err(system("look at a listener"))?;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| system("get entropy")(error.into()))?;
+
+        if directory.is_some() {
+            memory::fit(&mut config.settings.limits, memory::watermark_bytes(&config.memory));
+        }
 
         let mut ends = vec![];
         let mut inlets = vec![];
@@ -119,8 +126,9 @@ impl Server {
         let durable = durable.map_err(system("start a thread"))?;
         let lane = durable.as_ref().map(|durable| durable.lane().inlet());
         let common = Common { inlets: inlets.clone(), busy, clock, lane };
+        let memory = memory::Watch::start(&config.memory, inlets.clone()).map_err(system("start a thread"))?;
         // From here on an early return drops `server`, which stops the threads that run already.
-        let mut server = Server { addresses, inlets, threads: vec![], durable };
+        let mut server = Server { addresses, inlets, threads: vec![], memory, durable };
         let mut loops: Vec<_> = shards
             .into_iter()
             .zip(ends)
@@ -173,7 +181,14 @@ impl Server {
 
     /// The same for other threads, also while the server is stopped: then every request fails.
     pub fn administrator(&self) -> Administrator {
-        Administrator { inlet: self.inlets[0].clone() }
+        Administrator { inlet: self.inlets[0].clone(), memory: self.memory.monitor().clone() }
+    }
+
+    /// The process may take so much memory from now on (`set_vm_memory_high_watermark` of RabbitMQ's tools). When it
+    /// takes more, publishers have to wait; with a share of 0 they always do. Returns when this holds on all shards. A
+    /// restart forgets it.
+    pub fn set_memory_watermark(&self, watermark: Watermark) {
+        self.memory.monitor().set(watermark);
     }
 
     /// Stops: tells all clients (320 CONNECTION_FORCED), closes, and returns when all is gone, in less than a second.
@@ -186,6 +201,7 @@ impl Server {
 #[derive(Debug, Clone)]
 pub struct Administrator {
     inlet: Inlet,
+    memory: Arc<memory::Monitor>,
 }
 
 impl Administrator {
@@ -197,6 +213,11 @@ impl Administrator {
         let (sender, receiver) = mpsc::channel();
         self.inlet.put(Input::Admin(Box::new(request), sender));
         receiver.recv().unwrap_or_else(|_| Err(AdminError::Unavailable("the broker has stopped".into())))
+    }
+
+    /// As [`Server::set_memory_watermark`]. Does nothing when the server has stopped.
+    pub fn set_memory_watermark(&self, watermark: Watermark) {
+        self.memory.set(watermark);
     }
 }
 

@@ -30,6 +30,8 @@ pub struct Sockets {
     wall_ms: u64,
     /// Sockets accepted for this shard that are not connections yet.
     pub arrivals: VecDeque<(TcpStream, Peer)>,
+    /// Whether there is too little memory, as others have said it; whoever waits for it to be heard.
+    pub memory_low: VecDeque<(bool, Option<Sender<()>>)>,
     /// The server stops.
     pub stop: bool,
     /// What other threads have for this shard.
@@ -65,6 +67,7 @@ impl Sockets {
             now: Now::default(),
             wall_ms: 0,
             arrivals: VecDeque::new(),
+            memory_low: VecDeque::new(),
             stop: false,
             inbox,
             inlets,
@@ -92,7 +95,8 @@ impl Sockets {
 
     /// Whether another turn has something to do already.
     pub fn has_work(&self) -> bool {
-        !self.ready.is_empty() || !self.writable.is_empty() || !self.arrivals.is_empty() || !self.completions.is_empty()
+        let inside = !self.arrivals.is_empty() || !self.completions.is_empty() || !self.memory_low.is_empty();
+        inside || !self.ready.is_empty() || !self.writable.is_empty()
     }
 
     /// Takes `stream` as the socket of `id`. It may have something to read already.
@@ -195,6 +199,7 @@ impl World for Sockets {
                 Input::Taken => {}
                 Input::Admin(request, answer) => self.requests.push_back((*request, answer)),
                 Input::Socket(stream, peer) => self.arrivals.push_back((stream, peer)),
+                Input::MemoryLow(low, heard) => self.memory_low.push_back((low, heard)),
                 Input::Stop => self.stop = true,
             }
         }

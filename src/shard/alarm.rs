@@ -18,7 +18,7 @@ use crate::connection::Phase;
 /// What no publisher may go on under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Alarm {
-    /// Messages take more memory than they may.
+    /// The process has more memory than it may.
     Memory = 1,
     /// The disk has too little room left.
     Disk = 2,

@@ -203,6 +203,22 @@ impl Shard {
         }
     }
 
+    /// Applies the topology log as far as it may be seen.
+    #[inline]
+    pub fn apply_topology(&mut self, visible: u64) {
+        while self.cursor.is_behind(visible) {
+            self.apply_change(visible);
+        }
+    }
+
+    /// Applies the next change of the topology log.
+    fn apply_change(&mut self, visible: u64) {
+        let (topology, mut applied) = (&mut self.topology, Applied::Other);
+        if self.cursor.step(visible, |change| applied = topology.apply(change)) {
+            self.applied(applied);
+        }
+    }
+
     /// What an applied change means here.
     pub(super) fn applied(&mut self, applied: Applied) {
         match applied {

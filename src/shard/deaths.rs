@@ -15,7 +15,7 @@ use super::Shard;
 use super::member::Committing;
 use super::mesh::Record;
 use crate::amqp::codec::write_short_str;
-use crate::amqp::{Content, Properties};
+use crate::amqp::{Content, Properties, Stamp};
 use crate::broker::death::{self, Reason};
 use crate::broker::delay;
 use crate::broker::entries::Position;
@@ -167,8 +167,7 @@ impl Shard {
     ) -> Option<u8> {
         let Burial { vhost, queue, exchange, key } = burial;
         // Out of its block: what is published may be kept in the same one.
-        let mut record = Vec::new();
-        self.blocks.content(leaving.message).0.write_record(&mut record);
+        let record = self.blocks.copy(leaving.message);
         let before = Content::from_record(&record);
         let decoded = Properties::decode(before.properties).unwrap_or_default();
         let routing_key = key.as_deref().unwrap_or(before.routing_key());
@@ -182,24 +181,18 @@ impl Shard {
             exchange: before.exchange(),
             routing_keys: &own_keys,
         };
-        let properties = death::properties(&decoded, before.stamp.is_dead(), &told);
+        let properties = death::properties(&decoded, Stamp::of(&record).is_dead(), &told);
         let after = Properties::decode(&properties).unwrap_or_default();
         let mut names = Vec::new();
         write_short_str(&mut names, exchange.as_bytes());
         write_short_str(&mut names, routing_key.as_bytes());
-        let content = Content {
-            names: &names,
-            properties: &properties,
-            body: before.body,
-            frames: &[],
-            stamp: self.stamp.dead(),
-        };
+        let content = Content { names: &names, properties: &properties, body: before.body, frames: &[] };
         let keys = if key.is_some() { SmallVec::from_slice(&[routing_key]) } else { own_keys };
         let mut route = self.route_leaving(*vhost, exchange, &keys, &after, &content);
         if reason != Reason::Rejected {
             without_cycles(&mut route, &after, &self.topology);
         }
-        self.send_leaving(leaving, &route, &content, moving)
+        self.send_leaving(leaving, &route, &content, self.stamp.dead(), moving)
     }
 
     /// Has a message of the broker's own published at the end of the turn. The key is cut to 255 bytes.
@@ -216,25 +209,23 @@ impl Shard {
         write_short_str(&mut names, exchange.as_bytes());
         write_short_str(&mut names, key.get(..end).unwrap_or("").as_bytes());
         properties.encode(&mut raw);
-        let content = Content { names: &names, properties: &raw, body, frames: &[], stamp: self.stamp };
+        let content = Content { names: &names, properties: &raw, body, frames: &[] };
         let message = self.blocks.store_once(&content, &mut None);
         self.deaths.push(Leaving { cause: Cause::Own { vhost, exchange }, message, stored: None });
     }
 
     /// Publishes one of the broker's own. Returns the shard that has no credit for it; then nothing was done.
     fn send_own(&mut self, leaving: &Leaving, vhost: VhostId, exchange: &str, moving: &mut Option<Move>) -> Option<u8> {
-        let mut record = Vec::new();
-        self.blocks.content(leaving.message).0.write_record(&mut record);
+        let record = self.blocks.copy(leaving.message);
         let content = Content::from_record(&record);
         let properties = Properties::decode(content.properties).unwrap_or_default();
         let route = self.route_leaving(vhost, exchange, &[content.routing_key()], &properties, &content);
-        self.send_leaving(leaving, &route, &content, moving)
+        self.send_leaving(leaving, &route, &content, self.stamp, moving)
     }
 
     /// Publishes one whose delay is over. Returns the shard that has no credit for it; then nothing was done.
     fn send_due(&mut self, leaving: &Leaving, vhost: VhostId, exchange: &str, moving: &mut Option<Move>) -> Option<u8> {
-        let mut record = Vec::new();
-        self.blocks.content(leaving.message).0.write_record(&mut record);
+        let record = self.blocks.copy(leaving.message);
         let before = Content::from_record(&record);
         let decoded = Properties::decode(before.properties).unwrap_or_default();
         let properties = match delay::of(decoded.headers) {
@@ -242,15 +233,14 @@ impl Shard {
             delay_ms => delay::had(&decoded, delay_ms),
         };
         let after = Properties::decode(&properties).unwrap_or_default();
-        let stamp = if before.stamp.is_dead() { self.stamp.dead() } else { self.stamp };
-        let content = Content { properties: &properties, frames: &[], stamp, ..before };
+        let content = Content { properties: &properties, ..before };
         let mut keys: SmallVec<[&str; 4]> = SmallVec::from_slice(&[before.routing_key()]);
         let _ = sender_selected(after.headers, &mut keys);
         let route = match self.topology.find_exchange(vhost, exchange) {
             Some(found) => self.topology.route_on(found, &keys, &after, self.id.0),
             None => Route::default(),
         };
-        self.send_leaving(leaving, &route, &content, moving)
+        self.send_leaving(leaving, &route, &content, Stamp::of(&record).renewed(self.stamp), moving)
     }
 
     /// Sends one on its route. Returns the shard that has no credit for it; then nothing was done.
@@ -259,6 +249,7 @@ impl Shard {
         leaving: &Leaving,
         route: &Route,
         content: &Content<'_>,
+        stamp: Stamp,
         moving: &mut Option<Move>,
     ) -> Option<u8> {
         if let Some((owner, _)) = route.remote.iter().find(|(owner, _)| !self.mesh.has_credit(*owner)) {
@@ -278,10 +269,10 @@ impl Shard {
             moving.owners |= others;
             moving.moved.extend(leaving.stored);
             self.ledger.begin_part(moving.tx);
-            self.send_route(route, content);
+            self.send_route(route, content, stamp);
             self.ledger.end_part();
         } else {
-            self.send_route(route, content);
+            self.send_route(route, content, stamp);
             if let Some((queue, position)) = leaving.stored {
                 self.ledger.settled(queue, position, position + 1);
             }
@@ -290,13 +281,16 @@ impl Shard {
         None
     }
 
-    pub(super) fn send_route(&mut self, route: &Route, content: &Content<'_>) {
+    /// Hands a message with this stamp to the queues of its route.
+    pub(super) fn send_route(&mut self, route: &Route, content: &Content<'_>, stamp: Stamp) {
         let refused = self.refused;
+        let before = self.stamp_with(stamp);
         self.enqueue(route.local.iter().copied(), content, None);
+        self.stamp_with(before);
         // A queue that takes no more loses a dead letter silently.
         self.refused = refused;
         for (owner, keys) in &route.remote {
-            self.mesh.publish(*owner, keys, content, None);
+            self.mesh.publish(*owner, keys, content, stamp, None);
         }
     }
 

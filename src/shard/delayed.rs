@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::Shard;
 use super::deaths::{Cause, Leaving};
-use crate::amqp::{Content, Properties};
+use crate::amqp::{Content, Properties, Stamp};
 use crate::broker::delay;
 use crate::broker::entries::Position;
 use crate::broker::message::{Blocks, MessageRef};
@@ -22,10 +22,10 @@ const READ_MAX: usize = 8 << 10;
 /// A clock that is behind makes nobody wait less than this, in milliseconds.
 const SOON_MS: u64 = 1;
 
-/// When a message is due, in milliseconds since 1970.
-fn due_ms(content: &Content<'_>) -> u64 {
+/// When a message with this stamp is due, in milliseconds since 1970.
+fn due_ms(content: &Content<'_>, stamp: Stamp) -> u64 {
     let properties = Properties::decode(content.properties).unwrap_or_default();
-    content.stamp.wall_ms().saturating_add(delay::of(properties.headers))
+    stamp.wall_ms().saturating_add(delay::of(properties.headers))
 }
 
 impl Shard {
@@ -52,7 +52,7 @@ impl Shard {
             self.ledger.message(index, id, position, content, survives);
         }
         let message = (!away).then(|| self.blocks.store_once(content, kept));
-        delays.push(due_ms(content), position, message, stored);
+        delays.push(due_ms(content, self.stamp), position, message, stored);
         self.look_after_delays(queue);
     }
 
@@ -117,7 +117,8 @@ impl Shard {
         let dues: Vec<u64> = match unread {
             Some(_) => messages
                 .iter()
-                .map(|message| due_ms(&Content::from_record(bytes.get(message.at as usize..).unwrap_or(&[]))))
+                .map(|message| bytes.get(message.at as usize..).unwrap_or(&[]))
+                .map(|record| due_ms(&Content::from_record(record), Stamp::of(record)))
                 .collect(),
             None => Vec::new(),
         };

@@ -140,7 +140,7 @@ impl Shard {
                 queue.took_turn(taker);
             }
             None => {
-                self.store(queue, content, kept, index);
+                self.store(queue, 0, content, kept, index);
                 if queue.is_wanted() {
                     self.owner.activate(queue);
                 }
@@ -150,7 +150,7 @@ impl Shard {
 
     /// Hands a message to the consumer whose turn it is, from where it was received, if its connection takes more and
     /// only its own prefetch limit counts: the common case. Returns whether it did.
-    #[inline]
+    #[inline(always)]
     pub(super) fn pass_on(
         &mut self,
         queue: &mut Queue,

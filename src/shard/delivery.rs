@@ -256,13 +256,7 @@ mod tests {
             let mut out = vec![];
             for (n, body) in bodies.iter().enumerate() {
                 let properties: &[u8] = if n % 3 == 0 { &[0, 0] } else { &[0x10, 0, 2] };
-                let content = Content {
-                    names: b"\x01e\x02rk",
-                    properties,
-                    body,
-                    frames: &[],
-                    stamp: crate::amqp::Stamp::default(),
-                };
+                let content = Content { names: b"\x01e\x02rk", properties, body, frames: &[] };
                 let key = QueueKey { slot: 0, generation: 0 };
                 let mut delivery = Delivery::new(content, None, key, 0, 0, DeliveryKind::Consumer);
                 delivery.redelivered = n % 2 == 0;

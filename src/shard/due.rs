@@ -9,7 +9,7 @@ use crate::amqp::properties::{self, Properties, PropertyFlags};
 use crate::broker::death::Reason;
 use crate::broker::entries::RESTS;
 use crate::broker::expiration;
-use crate::broker::message::Blocks;
+use crate::broker::message::{Blocks, MessageRef};
 use crate::broker::queue::{Life, Queue};
 use crate::broker::topology::QueueKey;
 use crate::time::Now;
@@ -29,9 +29,10 @@ pub(super) fn lifetime_ms(ttl_ms: Option<u64>, content: &Content<'_>) -> Option<
     }
 }
 
-/// When a message has waited too long, in milliseconds since 1970.
-fn dies_at(ttl_ms: Option<u64>, content: &Content<'_>) -> Option<u64> {
-    lifetime_ms(ttl_ms, content).map(|lifetime| content.stamp.wall_ms().saturating_add(lifetime))
+/// When a kept message has waited too long, in milliseconds since 1970.
+fn dies_at(ttl_ms: Option<u64>, blocks: &Blocks, message: MessageRef) -> Option<u64> {
+    let lifetime = lifetime_ms(ttl_ms, &blocks.content(message).0);
+    lifetime.map(|lifetime| blocks.stamp_of(message).wall_ms().saturating_add(lifetime))
 }
 
 impl Shard {
@@ -42,7 +43,7 @@ impl Shard {
             return false;
         }
         let (ttl, now) = (ruled.rules.message_ttl_ms, self.stamp.wall_ms());
-        let is_over = |blocks: &Blocks, message| dies_at(ttl, &blocks.content(message).0).is_some_and(|at| at <= now);
+        let is_over = |blocks: &Blocks, message| dies_at(ttl, blocks, message).is_some_and(|at| at <= now);
         for _ in 0..EXPIRED_MAX {
             let blocks = &self.blocks;
             let dead = queue.all_entries().find_map(|entries| {
@@ -94,7 +95,7 @@ impl Shard {
             let mut unknown = false;
             let heads = queue.all_entries().filter_map(|entries| {
                 unknown |= entries.is_dry() && entries.is_away();
-                dies_at(ttl, &blocks.content(entries.peek()?.message).0)
+                dies_at(ttl, blocks, entries.peek()?.message)
             });
             if let Some(at) = heads.min() {
                 let at = self.now.after_ms(at.saturating_sub(wall));

@@ -139,9 +139,9 @@ impl Shard {
             Some(counts) => {
                 let properties = Properties::decode(content.properties).unwrap_or_default();
                 let properties = death::counted(&properties, counts.acquired, counts.failed);
-                Content { properties: &properties, frames: &[], ..content }.write_record(&mut record);
+                Content { properties: &properties, ..content }.write_record(&mut record, self.stamp);
             }
-            None => content.write_record(&mut record),
+            None => content.write_record(&mut record, self.stamp),
         }
         self.trace_delivery(queue, taker, record, taken.redelivered);
     }

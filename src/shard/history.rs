@@ -10,7 +10,7 @@
 use smallvec::SmallVec;
 
 use super::Shard;
-use crate::amqp::{Content, Properties, TableWriter, Value};
+use crate::amqp::{Content, Properties, Stamp, TableWriter, Value};
 use crate::broker::exchange::{Destination, recent_history};
 use crate::broker::message::MessageRef;
 use crate::broker::queue::Queue;
@@ -61,16 +61,12 @@ impl Shard {
         // Out of their blocks: what is published may be kept in the same ones, or in this very queue.
         let mut records: Vec<Vec<u8>> = Vec::new();
         queue.entries.for_each_ready(|message| {
-            let mut record = Vec::new();
-            self.blocks.content(message).0.write_record(&mut record);
-            records.push(record);
+            records.push(self.blocks.copy(message));
         });
         for record in records {
-            let before = Content::from_record(&record);
-            let stamp = if before.stamp.is_dead() { self.stamp.dead() } else { self.stamp };
-            let content = Content { stamp, ..before };
+            let content = Content::from_record(&record);
             let route = self.replay_route(binding, &content);
-            self.send_route(&route, &content);
+            self.send_route(&route, &content, Stamp::of(&record).renewed(self.stamp));
         }
         // Not for a publish to wait for.
         self.ledger.ticket();

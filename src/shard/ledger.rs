@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 
 use super::ConnectionId;
 use super::mesh::Caller;
-use crate::amqp::Content;
+use crate::amqp::{Content, Stamp};
 use crate::broker::entries::{Position, Taken};
 use crate::broker::message::Blocks;
 use crate::store::record::{self, CONDITIONAL, Note, Records, TRANSIENT};
@@ -41,6 +41,8 @@ pub(super) enum Waiter {
 pub(super) struct Ledger {
     /// There is a store.
     pub(super) on: bool,
+    /// Messages are noted with this stamp.
+    pub(super) stamp: Stamp,
     records: Records,
     /// The ticket of what is noted now.
     open: u64,
@@ -85,6 +87,7 @@ impl Ledger {
     pub(super) fn new(on: bool, shards: usize) -> Ledger {
         Ledger {
             on,
+            stamp: Stamp::default(),
             records: Records::default(),
             open: 1,
             wanted: false,
@@ -125,7 +128,7 @@ impl Ledger {
             self.name_part();
         }
         let Some(index) = index else {
-            let fill = |place: &mut [u8]| content.fill_record(place);
+            let fill = |place: &mut [u8]| content.fill_record(place, self.stamp);
             return self.records.message(queue, position, flags, content.record_bytes(), fill);
         };
         self.fan.note(queue, position, index, flags);
@@ -133,7 +136,7 @@ impl Ledger {
 
     /// Writes messages that went to several queues: each body once, if all its queues have taken the same ones.
     pub(super) fn write_fan(&mut self, contents: &[Content<'_>]) {
-        self.fan.write(&mut self.records, contents);
+        self.fan.write(&mut self.records, contents, self.stamp);
     }
 
     /// The messages to come are of a transaction over several shards.

@@ -81,6 +81,12 @@ impl LogCursor {
         self.at.change.as_ref()
     }
 
+    /// Whether there is a next change whose version is not beyond `visible`.
+    #[inline]
+    pub fn is_behind(&self, visible: u64) -> bool {
+        self.at.next.get().is_some_and(|next| next.version <= visible)
+    }
+
     /// Hands the next change to `apply`, unless its version is beyond `visible`. Returns whether there was one.
     pub fn step(&mut self, visible: u64, apply: impl FnOnce(&Change)) -> bool {
         let Some(next) = self.at.next.get() else { return false };

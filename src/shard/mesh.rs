@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use super::ConnectionId;
 pub use super::record::*;
-use crate::amqp::Content;
+use crate::amqp::{Content, Stamp};
 use crate::broker::entries::Position;
 use crate::broker::routing::Keys;
 use crate::broker::topology::QueueKey;
@@ -171,16 +171,16 @@ impl Mesh {
         self.peers.get_mut(to as usize).map(|peer| Deliveries { peer, has_begun: false })
     }
 
-    /// Appends a message for queues of `to`. Returns whether credit is left.
+    /// Appends a message for queues of `to`, with a stamp unless it is its own record. Returns whether credit is left.
     #[inline]
-    pub fn publish(&mut self, to: u8, keys: &Keys, content: &Content<'_>, own: Option<&Bytes>) -> bool {
+    pub fn publish(&mut self, to: u8, keys: &Keys, content: &Content<'_>, stamp: Stamp, own: Option<&Bytes>) -> bool {
         let Some(peer) = self.peers.get_mut(to as usize) else {
             return true;
         };
         let at = peer.write_keys(keys);
         let bytes = content.record_bytes();
         if own.is_none() {
-            content.write_record(&mut peer.content);
+            content.write_record(&mut peer.content, stamp);
         }
         let len = peer.content.len() - at;
         peer.records.push(Record::Publish { keys: keys.len(), at, len, own: own.cloned() });
@@ -195,10 +195,11 @@ impl Mesh {
         to: u8,
         keys: &Keys,
         content: &Content<'_>,
+        stamp: Stamp,
         own: Option<&Bytes>,
         publish: (Caller, u64),
     ) -> bool {
-        let credit = self.publish(to, keys, content, own);
+        let credit = self.publish(to, keys, content, stamp, own);
         let peer = self.peers.get_mut(to as usize);
         if let Some(last) = peer.and_then(|peer| peer.records.last_mut())
             && let Record::Publish { keys, at, len, own } = last
@@ -222,10 +223,10 @@ impl Mesh {
     }
 
     /// Appends a direct reply for a channel of `to`. Returns whether credit is left.
-    pub fn reply(&mut self, to: u8, address: &str, content: &Content<'_>) -> bool {
+    pub fn reply(&mut self, to: u8, address: &str, content: &Content<'_>, stamp: Stamp) -> bool {
         let Some(peer) = self.peers.get_mut(to as usize) else { return true };
         let at = peer.content.len();
-        content.write_record(&mut peer.content);
+        content.write_record(&mut peer.content, stamp);
         let len = peer.content.len() - at;
         peer.records.push(Record::DirectReply { address: address.into(), at, len });
         peer.credit -= len as i64;

@@ -52,7 +52,7 @@ use ahash::RandomState;
 use crate::amqp::Stamp;
 use crate::broker::message::Blocks;
 use crate::broker::queue::Queue;
-use crate::broker::topology::{Applied, Topology};
+use crate::broker::topology::Topology;
 use crate::config::Settings;
 use crate::connection::outbound::Outbound;
 use crate::limits::Limits;
@@ -104,7 +104,7 @@ pub struct Shard {
     count: u8,
     settings: Arc<Settings>,
     now: Now,
-    /// For messages published in this turn.
+    /// For messages that are published now; its time is that of the turn.
     stamp: Stamp,
     names: Names,
     topology: Topology,
@@ -264,7 +264,13 @@ impl Shard {
     /// Begins a turn at `now`, which is `wall_ms` milliseconds after 1970 began.
     pub fn begin_turn(&mut self, now: Now, wall_ms: u64) {
         self.now = now;
-        self.stamp = Stamp::at(wall_ms);
+        self.stamp_with(Stamp::at(wall_ms));
+    }
+
+    /// Has what is published from now on kept with this stamp, which has the time of the turn. Returns the one before.
+    fn stamp_with(&mut self, stamp: Stamp) -> Stamp {
+        (self.blocks.stamp, self.ledger.stamp) = (stamp, stamp);
+        std::mem::replace(&mut self.stamp, stamp)
     }
 
     /// The socket takes bytes again.
@@ -274,17 +280,6 @@ impl Shard {
             if !member.outbound.is_empty() || member.close.is_some() {
                 self.members.mark_dirty(id);
             }
-        }
-    }
-
-    /// Applies the topology log as far as it may be seen.
-    pub fn apply_topology(&mut self, visible: u64) {
-        loop {
-            let (topology, mut applied) = (&mut self.topology, Applied::Other);
-            if !self.cursor.step(visible, |change| applied = topology.apply(change)) {
-                return;
-            }
-            self.applied(applied);
         }
     }
 

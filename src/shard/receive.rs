@@ -1,5 +1,7 @@
 //! Bytes and batches in: the shard's receive buffer, parsing, parking, and what other shards say.
 
+use bytes::Bytes;
+
 use super::alarm::Hold;
 use super::delivery::{give_tags, push_shared_body};
 use super::ledger::Waiter;
@@ -7,8 +9,9 @@ use super::mesh::{Batch, Caller, Record, RemoteDelivery, Reply, Verdict, keys_be
 use super::turn::CloseKind;
 use super::unacked::Unacked;
 use super::{ConnectionId, Shard};
-use crate::amqp::Content;
+use crate::amqp::{Content, Stamp};
 use crate::broker::entries::Position;
+use crate::broker::topology::QueueKey;
 use crate::connection::Phase;
 use crate::connection::command::Next;
 use crate::time::Now;
@@ -243,15 +246,13 @@ impl Shard {
         let part = |at: usize, len: usize| bytes.get(at..at + len).unwrap_or(&[]);
         match record {
             Record::Publish { keys, at, len, own } => {
-                let content = Content::from_record(own.as_deref().unwrap_or_else(|| part(at, len)));
-                *published += content.record_bytes() as i64;
-                self.enqueue(keys_before(bytes, at, keys), &content, own.as_ref());
+                let record = own.as_deref().unwrap_or_else(|| part(at, len));
+                self.enqueue_from_afar(keys_before(bytes, at, keys), record, own.as_ref(), published);
                 self.refused = false;
             }
             Record::PublishAsking { publish: (caller, number), keys, at, len, own } => {
-                let content = Content::from_record(own.as_deref().unwrap_or_else(|| part(at, len)));
-                *published += content.record_bytes() as i64;
-                self.enqueue(keys_before(bytes, at, keys), &content, own.as_ref());
+                let record = own.as_deref().unwrap_or_else(|| part(at, len));
+                self.enqueue_from_afar(keys_before(bytes, at, keys), record, own.as_ref(), published);
                 if std::mem::take(&mut self.refused) {
                     self.mesh.send(from, Record::Refused(caller, number));
                 }
@@ -317,6 +318,21 @@ impl Shard {
                 self.direct_reply(&address, &content);
             }
         }
+    }
+
+    /// Puts a message of another shard into queues of this one.
+    fn enqueue_from_afar(
+        &mut self,
+        keys: impl ExactSizeIterator<Item = QueueKey>,
+        record: &[u8],
+        own: Option<&Bytes>,
+        published: &mut i64,
+    ) {
+        let content = Content::from_record(record);
+        *published += content.record_bytes() as i64;
+        let before = self.stamp_with(Stamp::of(record).renewed(self.stamp));
+        self.enqueue(keys, &content, own);
+        self.stamp_with(before);
     }
 
     /// Deliveries from a queue of another shard: get their tags and go out.

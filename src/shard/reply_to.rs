@@ -78,7 +78,7 @@ impl Shard {
         let Some(caller) = parse(address) else { return };
         if caller.shard == self.id.0 {
             self.direct_reply(address, content);
-        } else if caller.shard < self.count && !self.mesh.reply(caller.shard, address, content) {
+        } else if caller.shard < self.count && !self.mesh.reply(caller.shard, address, content, self.stamp) {
             self.exhausted |= 1 << caller.shard;
         }
     }

@@ -98,7 +98,7 @@ impl Routes {
     }
 
     /// Puts a route back where it was taken.
-    #[inline]
+    #[inline(always)]
     pub(super) fn put_back(&mut self, route: Box<CachedRoute>, at: u32) {
         if let Some(place) = self.places.get_mut(at as usize) {
             *place = Some(route);

@@ -71,7 +71,7 @@ impl Shard {
                 self.hand_over_now(queue, &delivery);
                 if traced {
                     let mut record = Vec::new();
-                    content.write_record(&mut record);
+                    content.write_record(&mut record, self.stamp);
                     self.trace_delivery(queue, taker, record, false);
                 }
             } else {
@@ -96,7 +96,7 @@ impl Shard {
             return;
         }
         ruled.weigh(content.body.len(), 0);
-        self.store_in(queue, class, content, kept, index);
+        self.store(queue, class, content, kept, index);
         self.drop_head(queue);
         if let Some(owner) = self.deaths.holds_publishers() {
             self.exhausted |= 1 << owner;
@@ -125,6 +125,7 @@ impl Shard {
     }
 
     /// Whether the journal must have a message of a queue because it is to survive: in a quorum queue any is.
+    #[inline]
     pub(super) fn survives(&self, queue: &Queue, content: &Content<'_>) -> bool {
         let keeps = queue.ruled.as_ref().is_some_and(|ruled| ruled.is_quorum());
         self.ledger.on && keeps || self.ledger.must_have(queue.spec.durable, content)
@@ -223,6 +224,7 @@ impl Shard {
     }
 
     /// Lets go of a message that was handed over for good.
+    #[inline]
     pub(super) fn spend_ruled(&mut self, queue: &mut Queue, taken: &Taken) {
         self.forget_name(queue, taken.message);
         self.ledger.spend(&mut self.blocks, stored_as(queue.spec.id, taken.position), taken);

@@ -71,16 +71,15 @@ impl Shard {
             self.used(&mut queue);
             while self.expire(&mut queue) {}
         }
-        let (is_idle, is_dry) = (queue.is_idle(), queue.is_dry());
-        self.put_back(queue);
-        if is_idle {
-            return self.reply(caller, Reply::Empty);
-        }
-        if is_dry {
-            return self.get_later(caller, key, wire, no_ack);
+        if queue.first_entries().is_dry() {
+            let is_idle = queue.is_idle();
+            self.put_back(queue);
+            return match is_idle {
+                true => self.reply(caller, Reply::Empty),
+                false => self.get_later(caller, key, wire, no_ack),
+            };
         }
         let holder = self.holder(caller, wire);
-        let Some(mut queue) = self.lift(key) else { return };
         let held = self.owner.holders.get(holder as usize).map_or(&[][..], |holder| &holder.takers);
         let getter = held
             .iter()
@@ -104,7 +103,9 @@ impl Shard {
                 taker.unacked += 1;
             }
         }
-        self.look_after(&mut queue);
+        if queue.ruled.is_some() {
+            self.look_after(&mut queue);
+        }
         self.put_back(queue);
         self.reply(caller, Reply::Got);
     }

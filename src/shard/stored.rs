@@ -96,36 +96,9 @@ impl Shard {
         self.blocks.bytes() > max / usize::from(self.count)
     }
 
-    /// Appends a message that nobody takes yet.
-    #[inline]
-    pub(super) fn store(
-        &mut self,
-        queue: &mut Queue,
-        content: &Content<'_>,
-        kept: &mut Option<MessageRef>,
-        index: Option<u32>,
-    ) {
-        let mut journalled = false;
-        if self.ledger.on {
-            let survives = self.ledger.must_have(queue.spec.durable, content);
-            let room = queue.entries.room(self.is_tight(survives).then(|| stays(queue, self.is_tight(false))));
-            journalled = survives || room != Room::Here;
-            if journalled {
-                self.ledger.message(index, queue.spec.id, queue.entries.end(), content, survives);
-            }
-            if room == Room::Away {
-                // Not let go yet: another queue may be about to get one of them, too.
-                let spent = &mut self.reading.spent;
-                queue.entries.push_away(|message| spent.push(message));
-                return;
-            }
-        }
-        let message = self.blocks.store_once(content, kept);
-        queue.entries.push(message, journalled);
-    }
-
     /// Appends a message of a class that nobody takes yet.
-    pub(super) fn store_in(
+    #[inline(always)]
+    pub(super) fn store(
         &mut self,
         queue: &mut Queue,
         class: u8,
@@ -133,25 +106,25 @@ impl Shard {
         kept: &mut Option<MessageRef>,
         index: Option<u32>,
     ) {
-        let (survives, id) = (self.survives(queue, content), queue.spec.id);
-        let keep = (self.ledger.on && self.is_tight(survives)).then(|| stays(queue, self.is_tight(false)));
-        let entries = queue.class_entries(class);
         let mut journalled = false;
         if self.ledger.on {
-            let room = entries.room(keep);
+            let (survives, id) = (self.survives(queue, content), queue.spec.id);
+            let keep = self.is_tight(survives).then(|| stays(queue, self.is_tight(false)));
+            let entries = queue.class_entries(class);
+            let (room, position) = (entries.room(keep), entries.end());
             journalled = survives || room != Room::Here;
             if journalled {
-                let position = entries.end();
                 self.ledger.message(index, stored_as(id, position), position, content, survives);
             }
             if room == Room::Away {
+                // Not let go yet: another queue may be about to get one of them, too.
                 let spent = &mut self.reading.spent;
                 entries.push_away(|message| spent.push(message));
                 return;
             }
         }
         let message = self.blocks.store_once(content, kept);
-        entries.push(message, journalled);
+        queue.class_entries(class).push(message, journalled);
     }
 
     /// Lets go of messages that queues have sent away while others got them.

@@ -76,9 +76,14 @@ impl Client {
 
     /// The handshake up to connection.open-ok.
     pub fn log_in(&mut self) {
+        self.log_in_as(start_ok());
+    }
+
+    /// The same, said in other words.
+    pub fn log_in_as(&mut self, start_ok: ConnectionStartOk<'_>) {
         self.raw(&PROTOCOL_HEADER);
         self.take(ConnectionStart::ID);
-        self.send(0, start_ok());
+        self.send(0, start_ok);
         self.take(ConnectionTune::ID);
         self.send(0, tune_ok());
         let open = ConnectionOpen { virtual_host: "/", reserved_1: "", reserved_2: false };

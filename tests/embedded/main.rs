@@ -7,6 +7,7 @@ mod binary;
 mod client;
 mod config;
 mod durable;
+mod memory;
 mod rules;
 
 use std::io::{Read, Write};

@@ -64,6 +64,8 @@ const SCENARIOS: &[Scenario] = &[
     ("chains", scenarios::chains),
     ("message_priorities", scenarios::message_priorities),
     ("delivery_limits", scenarios::delivery_limits),
+    ("delays", scenarios::delays),
+    ("policies", scenarios::policies),
     ("spilled", scenarios::spilled),
     ("durable", |seed, trace| run::durable(seed, trace).output_hash),
     ("store", store::run),
@@ -88,8 +90,10 @@ const FOUND: &[(&str, u64)] = &[
     ("store", 0xd902_9068_a2a5_3f77),
     ("store", 0x4688_c49c_4133_c834),
     ("store", 0x6bde_9f17_1b5e_a1f4),
+    ("store", 0x861e_3c94_c8fd_1341),
     ("rotten_store", 0x129e_99d2_bee8_2b27),
     ("rotten_store", 0x16bc_470f_587e_8ed5),
+    ("rotten_store", 0xc113_2661_ded6_a371),
 ];
 
 #[test]

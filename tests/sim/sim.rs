@@ -10,6 +10,7 @@ use leveret::amqp::frame::{PROTOCOL_HEADER, write_body, write_content_header, wr
 use leveret::amqp::method::*;
 use leveret::amqp::{LongStr, TableWriter, Value};
 use leveret::config::Settings;
+use leveret::shard::admin::{AdminReply, AdminRequest};
 use leveret::shard::alarm::Alarm;
 use leveret::shard::{Peer as Address, Shard};
 use std::collections::VecDeque;
@@ -318,6 +319,18 @@ impl Sim {
             None => self.shards[shard].set_pressed(on),
         }
         self.net.wake(shard);
+    }
+
+    /// Asks for something that is not AMQP, and waits until it is done.
+    pub fn administer(&mut self, request: AdminRequest) {
+        self.net.request = Some(request);
+        self.net.wake(0);
+        let limit = self.net.turns + TURNS_TO_REST_MAX;
+        while self.net.answer.is_none() {
+            assert!(self.step() && self.net.turns < limit, "a request is not answered");
+        }
+        let answer = self.net.answer.take();
+        assert!(matches!(answer, Some(Ok(AdminReply::Done))), "{answer:?}");
     }
 
     /// Ends everything that holds publishers.

@@ -8,6 +8,7 @@ mod turn;
 
 use crate::lane::Lane;
 use crate::rng::Rng;
+use leveret::shard::admin::{AdminAnswer, AdminRequest};
 use leveret::shard::mesh::Batch;
 use leveret::shard::turn::NextTurn;
 use leveret::shard::{ConnectionId, Shard};
@@ -141,6 +142,10 @@ pub struct Net {
     pub sockets: Vec<Socket>,
     nodes: Vec<Node>,
     pub lane: Option<Lane>,
+    /// A request that is not AMQP, for shard 0.
+    pub request: Option<AdminRequest>,
+    /// The answer to the last one.
+    pub answer: Option<AdminAnswer>,
     /// The newest turn whose effects some client has seen.
     told: u64,
     /// A hash of everything written to every client.
@@ -159,6 +164,8 @@ impl Net {
             sockets: vec![],
             nodes: (0..shards).map(|_| Node::new(shards)).collect(),
             lane: None,
+            request: None,
+            answer: None,
             told: 0,
             output_hash: 0,
             turns: 0,
@@ -173,7 +180,7 @@ impl Net {
             socket.from_broker.clear();
         }
         self.nodes = (0..shards).map(|_| Node::new(shards)).collect();
-        self.lane = None;
+        (self.lane, self.request, self.answer) = (None, None, None);
         self.told = 0;
         self.started_ms = self.now_ms;
         self.faults.shard_weights.resize(shards, 1);

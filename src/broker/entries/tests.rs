@@ -1,15 +1,9 @@
 use super::*;
-use crate::amqp::{Content, Stamp};
+use crate::amqp::Content;
 use crate::broker::message::Blocks;
 
 fn message(blocks: &mut Blocks, n: u64) -> MessageRef {
-    blocks.keep(&Content {
-        names: b"\0\0",
-        properties: &[0, 0],
-        body: &n.to_be_bytes(),
-        frames: &[],
-        stamp: Stamp::default(),
-    })
+    blocks.keep(&Content { names: b"\0\0", properties: &[0, 0], body: &n.to_be_bytes(), frames: &[] })
 }
 
 #[test]

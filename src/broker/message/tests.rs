@@ -1,7 +1,7 @@
 use super::*;
 
 fn content<'a>(names: &'a [u8], body: &'a [u8]) -> Content<'a> {
-    Content { names, properties: &[0x10, 0, 2], body, frames: &[], stamp: crate::amqp::Stamp::default() }
+    Content { names, properties: &[0x10, 0, 2], body, frames: &[] }
 }
 
 #[test]
@@ -26,7 +26,11 @@ fn kept_content_comes_back_whatever_its_size() {
 #[test]
 fn living_messages_of_dead_blocks_move_together() {
     let mut blocks = Blocks::new(4096, 2048, 0);
-    let all: Vec<MessageRef> = (0..10_000u32).map(|n| blocks.keep(&content(b"\0\0", &n.to_be_bytes()))).collect();
+    let mut keep = |n: u32| {
+        blocks.stamp = Stamp::at(n.into());
+        blocks.keep(&content(b"\0\0", &n.to_be_bytes()))
+    };
+    let all: Vec<MessageRef> = (0..10_000).map(&mut keep).collect();
     let before = blocks.counts().blocks;
     // One of forty is left, and every left one is in two queues.
     let (mut one, mut other) = (vec![], vec![]);
@@ -45,12 +49,14 @@ fn living_messages_of_dead_blocks_move_together() {
         *message = blocks.compact(&mut compaction, *message);
     }
     blocks.end_compaction(compaction);
+    assert_eq!(blocks.stamp, Stamp::at(9999), "what comes next is of its own time");
     let after = blocks.counts();
     assert!(after.blocks * 10 < before, "{before} -> {after:?}");
     assert_eq!(after.live, 500);
     for ((n, message), (_, twin)) in one.iter().zip(&other) {
         assert_eq!(message, twin);
         assert_eq!(blocks.content(*message).0.body, n.to_be_bytes());
+        assert_eq!(blocks.stamp_of(*message), Stamp::at((*n).into()), "moved messages keep their stamp");
         blocks.release(*message);
         blocks.release(*twin);
     }

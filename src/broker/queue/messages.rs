@@ -19,10 +19,9 @@ impl Queue {
     }
 
     /// Ready messages.
+    #[inline]
     pub fn ready(&self) -> usize {
-        let others = self.ruled.iter().flat_map(|ruled| ruled.others());
-        let delayed = self.delays().map_or(0, Delays::len);
-        self.entries.ready() + others.map(Entries::ready).sum::<usize>() + delayed
+        self.entries.ready() + self.ruled.as_ref().map_or(0, |ruled| ruled.ready_beside())
     }
 
     /// Messages handed out and not settled.
@@ -44,12 +43,6 @@ impl Queue {
             None => &mut self.entries,
             Some(ruled) => ruled.first(&mut self.entries),
         }
-    }
-
-    /// Whether a message is ready, but away.
-    pub fn is_dry(&mut self) -> bool {
-        let entries = self.first_entries();
-        entries.is_dry() && !entries.is_idle()
     }
 
     /// The first ready message, without taking it.

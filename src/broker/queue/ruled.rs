@@ -203,6 +203,12 @@ impl Ruled {
         &mut self.levels[at].entries
     }
 
+    /// Ready messages that are not of the common priority.
+    pub fn ready_beside(&self) -> usize {
+        let delayed = self.delays.as_ref().map_or(0, |delays| delays.len());
+        self.others().map(Entries::ready).sum::<usize>() + delayed
+    }
+
     /// All but the common ones.
     pub fn others(&self) -> impl Iterator<Item = &Entries> {
         self.levels.iter().map(|level| &level.entries)

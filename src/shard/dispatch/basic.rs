@@ -9,7 +9,7 @@ use crate::amqp::method::{
 };
 use crate::amqp::{Exception, MethodId, ReplyCode, Table};
 use crate::broker::queue_arguments::{self, QueueType};
-use crate::broker::topology::{QueueKey, QueueRecord};
+use crate::broker::topology::QueueKey;
 use crate::shard::Shard;
 use crate::shard::member::{After, GlobalQos, ReplyConsumer};
 use crate::shard::mesh::{Caller, ConsumeRequest, QueueRequest, Record, Verdict};
@@ -17,9 +17,9 @@ use crate::shard::reply_to;
 use crate::shard::timer::Timer;
 use crate::shard::unacked::Unacked;
 
-/// What a channel's new limit lets through comes so much later than the answer, in milliseconds. Celery raises the limit
-/// for each task that is not due yet, and does not look whether to raise it again before something *wakes* it: a task
-/// that lies in its socket with the answer would not. (RabbitMQ's queues are asked behind the answer, too.)
+/// What a channel's new limit lets through comes so much later than the answer, in milliseconds. Celery raises the
+/// limit for each task that is not due yet, and does not look whether to raise it again before something *wakes* it: a
+/// task that lies in its socket with the answer would not. (RabbitMQ's queues are asked behind the answer, too.)
 const RAISED_WAIT_MS: u64 = 5;
 
 fn unknown_tag(tag: u64, method: MethodId) -> Exception {
@@ -158,15 +158,17 @@ impl Shard {
         let Some((key, owner)) = found else {
             return Err(self.no_queue(caller, &name, BasicGet::ID));
         };
-        self.check_internal(caller, key, BasicGet::ID)?;
-        let is_single = |queue: &QueueRecord| queue_arguments::is_single_active(&queue.spec);
-        if self.topology.queue(key).is_some_and(is_single) && self.queue_type(key) == QueueType::Quorum {
-            let text = format!(
-                "cannot obtain access to locked {}. basic.get operations are not supported by <<\"quorum\">> queues \
-                 with single active consumer",
-                self.queue_name(caller, &name)
-            );
-            return Err(Exception::new(ReplyCode::ResourceLocked, BasicGet::ID, text));
+        if let Some(queue) = self.topology.queue(key) {
+            self.check_internal(caller, queue, BasicGet::ID)?;
+            let is_single = queue_arguments::is_single_active(&queue.spec);
+            if is_single && QueueType::of_queue(&queue.spec) == QueueType::Quorum {
+                let text = format!(
+                    "cannot obtain access to locked {}. basic.get operations are not supported by <<\"quorum\">> \
+                     queues with single active consumer",
+                    self.queue_name(caller, &name)
+                );
+                return Err(Exception::new(ReplyCode::ResourceLocked, BasicGet::ID, text));
+            }
         }
         self.wait(caller, After::Get, &name, m);
         let wire = self.channel_wire(caller);
@@ -219,7 +221,9 @@ impl Shard {
         let Some((key, owner)) = found else {
             return Err(self.no_queue(caller, &name, BasicConsume::ID));
         };
-        self.check_internal(caller, key, BasicConsume::ID)?;
+        if let Some(queue) = self.topology.queue(key) {
+            self.check_internal(caller, queue, BasicConsume::ID)?;
+        }
         if let Err(refusal) = queue_arguments::check_consumer(m.arguments, self.queue_type(key)) {
             return refuse(ReplyCode::PreconditionFailed, refusal.text(&self.queue_name(caller, &name)));
         }

@@ -65,8 +65,7 @@ impl Shard {
         if publish.immediate {
             return Err(refused(ReplyCode::NotImplemented, "immediate=true"));
         }
-        let content = Content { stamp: self.stamp, ..publish.content };
-        self.publish_content(id, slot, &content, publish.mandatory, None)
+        self.publish_content(id, slot, &publish.content, publish.mandatory, None)
     }
 
     /// A publish that came in pieces.
@@ -263,7 +262,7 @@ impl Shard {
                 return Err(refused(ReplyCode::PreconditionFailed, text));
             }
             let mut record = Vec::new();
-            content.write_record(&mut record);
+            content.write_record(&mut record, self.stamp);
             tx.publishes.push(TxPublish { record, route: route.clone(), mandatory });
             return Ok(());
         }
@@ -316,7 +315,7 @@ impl Shard {
                 let ticket = self.ledger.ask(*owner);
                 self.mesh.ask(*owner, ticket);
             }
-            if !self.mesh.publish_asking(*owner, keys, content, own, (caller, number)) {
+            if !self.mesh.publish_asking(*owner, keys, content, self.stamp, own, (caller, number)) {
                 self.exhausted |= 1 << *owner;
             }
         }
@@ -345,7 +344,7 @@ impl Shard {
             if asks {
                 self.ask_owner_to_keep(*owner, route);
             }
-            if !self.mesh.publish(*owner, keys, content, own) {
+            if !self.mesh.publish(*owner, keys, content, self.stamp, own) {
                 self.exhausted |= 1 << *owner;
             }
         }

@@ -12,7 +12,7 @@ use crate::amqp::{Exception, MethodId, ReplyCode, Table, TableWriter, Value};
 use crate::broker::arguments;
 use crate::broker::exchange::Destination;
 use crate::broker::queue_arguments::{self, QueueType};
-use crate::broker::topology::{BindingSpec, Change, ExchangeKey, Exclusive, QueueKey, QueueSpec};
+use crate::broker::topology::{BindingSpec, Change, ExchangeKey, Exclusive, QueueKey, QueueRecord, QueueSpec};
 use crate::config::settings::DefaultQueueType;
 use crate::shard::Shard;
 use crate::shard::member::After;
@@ -91,15 +91,14 @@ impl Shard {
     }
 
     /// Refuses what would take something out of the queue of an exchange, or put something into it.
-    pub(super) fn check_internal(&self, caller: Caller, key: QueueKey, method: MethodId) -> Done {
-        match self.topology.queue(key) {
-            Some(record) if record.is_internal => {
-                let queue = self.queue_name(caller, &record.spec.name);
-                let text = format!("cannot obtain access to the {queue}: it belongs to an exchange");
-                Err(Exception::new(ReplyCode::AccessRefused, method, text))
-            }
-            _ => Ok(()),
+    #[inline]
+    pub(super) fn check_internal(&self, caller: Caller, queue: &QueueRecord, method: MethodId) -> Done {
+        if !queue.is_internal {
+            return Ok(());
         }
+        let queue = self.queue_name(caller, &queue.spec.name);
+        let text = format!("cannot obtain access to the {queue}: it belongs to an exchange");
+        Err(Exception::new(ReplyCode::AccessRefused, method, text))
     }
 
     /// What a queue is.
@@ -261,7 +260,7 @@ impl Shard {
             return Err(self.no_queue(caller, &queue, QueueBind::ID));
         };
         self.check_lock(caller, &record.spec, QueueBind::ID)?;
-        self.check_internal(caller, record.key, QueueBind::ID)?;
+        self.check_internal(caller, record, QueueBind::ID)?;
         let spec = queue_binding(source, record.key, key, m.arguments);
         if self.validate_binding(&spec, m.arguments, QueueBind::ID)? {
             self.write_unless(m.no_wait, caller, &QueueBindOk {});

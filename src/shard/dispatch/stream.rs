@@ -44,7 +44,7 @@ impl Shard {
             self.routes.put_back(cached, route_at);
             return false;
         }
-        let mut stream = Stream::new(names, input, frame_max, asks_nothing, &self.settings.limits, self.stamp);
+        let mut stream = Stream::new(names, input, frame_max, asks_nothing, &self.settings.limits);
         let count;
         if let Some(key) = cached.single {
             count = self.stream_into(key, &mut [], || stream.next_publish());
@@ -162,7 +162,7 @@ impl Shard {
 
     /// Puts publishes of a stream on another shard into queues of this one.
     pub(in crate::shard) fn stream_from_afar(&mut self, keys: impl Iterator<Item = QueueKey>, frames: &[u8]) {
-        let mut taken = Taken::new(frames, self.stamp);
+        let mut taken = Taken::new(frames);
         let keys: SmallVec<[QueueKey; 8]> = keys.collect();
         if let [key] = keys[..] {
             self.stream_into(key, &mut [], || taken.next_publish());

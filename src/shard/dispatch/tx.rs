@@ -2,9 +2,8 @@
 
 use super::Done;
 use super::publish::is_reply;
-use crate::amqp::content::Content;
 use crate::amqp::method::{TxCommit, TxCommitOk, TxRollback, TxRollbackOk, TxSelect, TxSelectOk};
-use crate::amqp::{Exception, MethodId, ReplyCode};
+use crate::amqp::{Content, Exception, MethodId, ReplyCode};
 use crate::broker::queue::ruled::stored_as;
 use crate::shard::Shard;
 use crate::shard::ledger::Waiter;
@@ -86,7 +85,7 @@ impl Shard {
         let mut asks = false;
         for publish in publishes {
             // Their time begins now.
-            let content = Content { stamp: self.stamp, ..Content::from_record(&publish.record) };
+            let content = Content::from_record(&publish.record);
             if publish.mandatory && publish.route.is_unroutable() && !is_reply(&content) {
                 self.write_return(caller, &content);
             }

@@ -1,6 +1,6 @@
 //! Messages that go to several queues, gathered so that each body is written once.
 
-use crate::amqp::Content;
+use crate::amqp::{Content, Stamp};
 use crate::broker::entries::Position;
 use crate::store::QueueId;
 use crate::store::record::Records;
@@ -36,7 +36,7 @@ impl Fan {
     }
 
     /// Writes the messages: each body once, if all its queues have taken the same ones.
-    pub(super) fn write(&mut self, records: &mut Records, contents: &[Content<'_>]) {
+    pub(super) fn write(&mut self, records: &mut Records, contents: &[Content<'_>], stamp: Stamp) {
         // A queue's positions must ascend in the journal.
         self.runs.sort_by_key(|run| run.index);
         while let Some(first) = self.runs.first().copied() {
@@ -47,7 +47,7 @@ impl Fan {
             records.messages(&places, first.flags, first.count);
             let all = contents.iter().skip(first.index as usize).take(first.count as usize);
             all.for_each(|content| {
-                records.push_message(content.record_bytes(), |place| content.fill_record(place));
+                records.push_message(content.record_bytes(), |place| content.fill_record(place, stamp));
             });
         }
     }

@@ -8,8 +8,7 @@ fn positions_ascend_whatever_goes_to_which_queue() {
     for mask in 0..1u32 << 12 {
         // Four messages, persistent or not, each in some of two queues.
         let is = |bit: u32| mask & (1 << bit) != 0;
-        let content =
-            Content { names: b"\0\0", properties, body: &[], frames: &[], stamp: crate::amqp::Stamp::default() };
+        let content = Content { names: b"\0\0", properties, body: &[], frames: &[] };
         let contents: Vec<Content<'_>> = (0..4).map(|_| content).collect();
         let mut ledger = Ledger::new(true, 1);
         let mut noted = 0;

@@ -10,7 +10,7 @@ mod transactions;
 pub use consumers::{cut_at_each_step, exclusive_consumers, global_qos, prefetch_over_shards, priorities};
 pub use durable::{backlog, durable_name_anew, stopped_in_order, transactions_and_crashes};
 pub use flow::{compaction, everybody_floods, fan_out_and_deletion, one_queue_there_and_back, sizes, sleeping_peers};
-pub use rules::{chains, delivery_limits, lifetimes, limits, message_priorities, spilled};
+pub use rules::{chains, delays, delivery_limits, lifetimes, limits, message_priorities, policies, spilled};
 pub use topology::{auto_delete, bindings_change, deleted_and_declared_anew, one_name_everywhere, relay};
 pub use transactions::commits_of_the_dying;
 

@@ -5,16 +5,20 @@
 //! is one channel, so that what it asks for has an order; publishers are where the seed puts them.
 
 mod chains;
+mod delays;
 mod deliveries;
 mod lifetimes;
 mod limits;
+mod policies;
 mod priorities;
 mod spilled;
 
 pub use chains::chains;
+pub use delays::delays;
 pub use deliveries::delivery_limits;
 pub use lifetimes::lifetimes;
 pub use limits::limits;
+pub use policies::policies;
 pub use priorities::message_priorities;
 pub use spilled::spilled;
 

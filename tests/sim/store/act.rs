@@ -28,6 +28,9 @@ impl Shard {
     }
 }
 
+/// The largest number of a queue.
+const ID_MAX: u64 = (1 << 56) - 1;
+
 /// Positions that follow each other, as ranges.
 pub fn ranges(positions: &[Position]) -> Vec<(Position, Position)> {
     let mut ranges: Vec<(Position, Position)> = vec![];
@@ -164,8 +167,9 @@ impl Run {
         }
         let transient = self.rng.chance(12);
         if transient && self.rng.chance(30) {
-            // A queue that is not to survive.
-            queues = vec![u64::MAX - shard as u64];
+            // A queue that is not to survive. Its shard owns it, as every queue: nobody else journals anything of it.
+            let last = ID_MAX - self.shards.len() as u64;
+            queues = vec![(last..=ID_MAX).find(|id| self.owner(*id) == shard).expect("one of so many")];
         }
         let gap = if self.rng.chance(10) { self.rng.range(1, 5) as u64 } else { 0 };
         let end = |run: &Run, id: &u64| run.view.queues.get(id).map_or(0, |queue| queue.end);

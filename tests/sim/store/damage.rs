@@ -1,5 +1,6 @@
 //! Rot between two lives: flipped bits, files that are short, gone or foreign, bytes that cannot be read.
 
+use super::model::Touched;
 use super::run::{Placed, Run};
 use crate::disk::SimDisk;
 use crate::lane::LANE;
@@ -46,6 +47,7 @@ impl Run {
     pub fn damage(&mut self) {
         // As if the process were started and saw the files; a kill leaves them as they are.
         self.disk = self.disk.restart();
+        self.find_unplaced();
         for _ in 0..self.rng.pick(&[1, 1, 1, 3]) {
             let files = self.disk.files();
             let Some((name, len)) = (!files.is_empty()).then(|| files[self.rng.below(files.len())].clone()) else {
@@ -70,6 +72,34 @@ impl Run {
             let wrong = damage_file(&self.disk, &mut self.rng, &name, len);
             self.say(|| format!("{name} is damaged: {wrong:x?} of {len:#x}"));
             self.note_damage(&name, wrong);
+        }
+    }
+
+    /// Notes batches that are on the disk though nobody was told that they were written: the machine went down then.
+    fn find_unplaced(&mut self) {
+        for (file, _) in self.disk.files().into_iter().filter(|(name, _)| name.starts_with("segment")) {
+            let bytes = self.disk.content(&file);
+            let header = |at: u64| {
+                let header = bytes.get(at as usize..)?.get(..BATCH_HEADER_BYTES)?;
+                BatchHeader::decode(header, &LANE)
+            };
+            let segment = header(BLOCK).map(|header| header.segment);
+            let mut from = BLOCK;
+            while let Some(header) = header(from).filter(|header| Some(header.segment) == segment) {
+                let (at, index) = (from + BATCH_HEADER_BYTES as u64, header.index);
+                let payload = bytes.get(at as usize..).and_then(|payload| payload.get(..header.len as usize));
+                let sound = payload.filter(|payload| crc32c::crc32c(payload) == header.crc);
+                if let Some(payload) = sound
+                    && self.placed.iter().all(|placed| placed.index != index)
+                {
+                    self.say(|| format!("batch {index} is in {file} at {at:#x}"));
+                    let mut touched = Touched::default();
+                    touched.add(payload);
+                    let (file, to) = (file.clone(), at + u64::from(header.len));
+                    self.placed.push(Placed { file, from, to, index, touched, hit: false });
+                }
+                from += header.batch_bytes();
+            }
         }
     }
 

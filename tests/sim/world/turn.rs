@@ -4,6 +4,7 @@ use super::{Net, UnderWay, Written};
 use crate::rng::mix;
 use leveret::connection::outbound::Outbound;
 use leveret::shard::ConnectionId;
+use leveret::shard::admin::{AdminAnswer, AdminRequest};
 use leveret::shard::mesh::{Batch, ShardId};
 use leveret::shard::turn::{CloseKind, ReadOutcome, World, WriteOutcome};
 use leveret::store::{Completion, Fetch, Submission};
@@ -40,6 +41,15 @@ impl World for Turn<'_> {
 
     fn wall_ms(&mut self) -> u64 {
         self.net.wall_ms()
+    }
+
+    fn admin_request(&mut self) -> Option<(u64, AdminRequest)> {
+        let request = if self.at == 0 { self.net.request.take() } else { None };
+        request.map(|request| (1, request))
+    }
+
+    fn admin_answer(&mut self, _: u64, answer: AdminAnswer) {
+        self.net.answer = Some(answer);
     }
 
     fn next_readable(&mut self) -> Option<ConnectionId> {

@@ -1,18 +1,64 @@
-//! Counted deliveries: a message comes back so often and no more, says how often, and is a dead letter then.
+//! Counted deliveries: a message comes back so often and no more, says how often, and is a dead letter then. A crash
+//! may forget some of it, and no message.
 
 use super::{Letter, Stage, deaths, header, number, text};
 use crate::script::{ack, consume, nack, prefetch};
+use crate::wire::Delivery;
 use leveret::amqp::Value;
 use leveret::amqp::method::{BasicRecover, BasicReject};
 
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// In the queue, or handed out.
+    There,
+    /// Acknowledged.
+    Gone,
+    /// It has come back too often.
+    Over,
+}
+
+#[derive(Debug, Clone)]
 struct Counts {
     acquired: i64,
     failed: i64,
-    /// Acknowledged.
-    gone: bool,
-    /// It has come back too often.
-    over: bool,
+    place: Place,
+    /// After a crash the queue may know less: any counts up to these, and a message that had left may be there again.
+    vague: bool,
+}
+
+impl Counts {
+    fn may_come(&self) -> bool {
+        self.vague || self.place == Place::There
+    }
+
+    /// Whether a message with these counts is one of them.
+    fn agrees(&self, acquired: i64, failed: i64) -> bool {
+        let exactly = (acquired, failed) == (self.acquired, self.failed);
+        exactly || (self.vague && acquired <= self.acquired && failed <= self.failed)
+    }
+}
+
+/// A queue has handed these out, of at most so many that were wanted.
+fn came(all: &mut [Counts], got: &[Delivery], most: usize, crashes: usize) {
+    let mut numbers = vec![];
+    for delivery in got {
+        let number = number(&delivery.content);
+        let counts = &mut all[number];
+        assert!(counts.may_come(), "message {number} comes again: {counts:?}");
+        let told = |key| header(&delivery.content, key).and_then(|value| value.as_integer()).unwrap_or(0);
+        let (acquired, failed) = (told("x-acquired-count"), told("x-delivery-count"));
+        assert!(counts.agrees(acquired, failed), "message {number} has {acquired} {failed}: {counts:?}");
+        assert_eq!(delivery.redelivered, acquired > 0 || crashes > 0, "message {number}");
+        *counts = Counts { acquired, failed, place: Place::There, vague: false };
+        numbers.push(number);
+    }
+    assert!(numbers.is_sorted(), "{numbers:?}");
+    // Whatever is in front of them is not there, or nothing else is.
+    let end = if numbers.len() < most { all.len() } else { numbers.last().map_or(0, |last| last + 1) };
+    for (number, counts) in all[..end].iter_mut().enumerate().filter(|(number, _)| !numbers.contains(number)) {
+        assert_ne!(counts.place, Place::There, "message {number} does not come back");
+        counts.vague = false;
+    }
 }
 
 /// See the [module](self).
@@ -34,7 +80,8 @@ pub fn delivery_limits(seed: u64, trace: bool) -> u64 {
         publisher.send(&mut stage.sim, "q", &letter);
     }
     assert!(publisher.confirms(&mut stage.sim, count).iter().all(|acked| *acked));
-    let mut all = vec![Counts::default(); count];
+    let mut all = vec![Counts { acquired: 0, failed: 0, place: Place::There, vague: false }; count];
+    let mut crashes = 0;
     for _ in 0..stage.rng.range(1, 40) {
         let peer = stage.peer();
         let most = stage.rng.range(1, 6);
@@ -54,24 +101,15 @@ pub fn delivery_limits(seed: u64, trace: bool) -> u64 {
                 got.push(delivery);
             }
         }
-        let left = all.iter().filter(|counts| !counts.gone && !counts.over).count();
-        assert_eq!(got.len(), left.min(most), "messages that come back");
-        let mut held = vec![];
-        for delivery in &got {
-            let number = number(&delivery.content);
-            let counts = &all[number];
-            assert!(!counts.gone && !counts.over, "message {number} comes again: {counts:?}");
-            let told = |key| header(&delivery.content, key).and_then(|value| value.as_integer()).unwrap_or(0);
-            let expected = (counts.acquired, counts.failed);
-            assert_eq!((told("x-acquired-count"), told("x-delivery-count")), expected, "counts of message {number}");
-            assert_eq!(delivery.redelivered, counts.acquired > 0);
-            held.push((number, delivery.tag));
-        }
+        came(&mut all, &got, most, crashes);
+        let held = got.iter().map(|delivery| (number(&delivery.content), delivery.tag));
         let mut back = |number: usize, failed: bool| {
             let counts: &mut Counts = &mut all[number];
             counts.acquired += 1;
             counts.failed += i64::from(failed);
-            counts.over = counts.failed > i64::from(limit);
+            if counts.failed > i64::from(limit) {
+                counts.place = Place::Over;
+            }
         };
         let mut rest = vec![];
         for (number, tag) in held {
@@ -88,6 +126,12 @@ pub fn delivery_limits(seed: u64, trace: bool) -> u64 {
             }
         }
         match stage.rng.below(4) {
+            _ if stage.stored && crashes < 3 && stage.rng.chance(10) => {
+                crashes += 1;
+                stage.turns(30);
+                stage.crash();
+                all.iter_mut().for_each(|counts| counts.vague = true);
+            }
             0 => {
                 stage.sim.must(peer, 1, &BasicRecover { requeue: true });
                 rest.into_iter().for_each(|(number, _)| back(number, false));
@@ -96,7 +140,7 @@ pub fn delivery_limits(seed: u64, trace: bool) -> u64 {
             1 if stage.rng.chance(20) => {
                 for (number, tag) in rest {
                     stage.sim.send(peer, 1, &ack(tag, false));
-                    all[number].gone = true;
+                    all[number].place = Place::Gone;
                 }
                 stage.sim.must(peer, 1, &prefetch(0, false));
                 stage.sim.close_connection(peer);
@@ -113,9 +157,8 @@ pub fn delivery_limits(seed: u64, trace: bool) -> u64 {
         }
         stage.settle(3);
     }
-    let found: Vec<usize> = stage.drain("q").iter().map(|delivery| number(&delivery.content)).collect();
-    let left = |number: &usize| !all[*number].gone && !all[*number].over;
-    assert_eq!(found, (0..count).filter(left).collect::<Vec<usize>>());
+    let left = stage.drain("q");
+    came(&mut all, &left, usize::MAX, crashes);
     let mut found = vec![];
     for delivery in stage.drain("dead") {
         let deaths = deaths(&delivery.content);
@@ -124,7 +167,7 @@ pub fn delivery_limits(seed: u64, trace: bool) -> u64 {
         found.push(number(&delivery.content));
     }
     found.sort_unstable();
-    let over = |number: &usize| dead && all[*number].over;
+    let over = |number: &usize| dead && all[*number].place == Place::Over;
     assert_eq!(found, (0..count).filter(over).collect::<Vec<usize>>());
     stage.finish()
 }
