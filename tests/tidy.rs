@@ -94,7 +94,7 @@ const CEILINGS: &[(&str, usize)] = &[
     ("src/connection/mod.rs", 580),
     ("src/shard/admin.rs", 420),
     ("src/shard/dispatch/connection.rs", 450),
-    ("src/shard/owner.rs", 530),
+    ("src/shard/owner.rs", 540),
 ];
 
 const WIDTH_MAX: usize = 120;
@@ -750,9 +750,9 @@ fn long_files_are_found() {
     assert_eq!(said("src/b.rs", 400), "");
     assert_eq!(said("src/b.rs", 401), "src/b.rs: 401 lines, at most 400 allowed");
     assert_eq!(said("tests/b.rs", 4000), "");
-    assert_eq!(said("src/shard/owner.rs", 530), "");
-    assert_eq!(said("src/shard/owner.rs", 531), "src/shard/owner.rs: 531 lines, at most 530 allowed");
-    let lower = "src/shard/owner.rs: 401 lines, lower or remove its ceiling of 530";
+    assert_eq!(said("src/shard/owner.rs", 540), "");
+    assert_eq!(said("src/shard/owner.rs", 541), "src/shard/owner.rs: 541 lines, at most 540 allowed");
+    let lower = "src/shard/owner.rs: 401 lines, lower or remove its ceiling of 540";
     assert_eq!(said("src/shard/owner.rs", 401), lower);
     assert!(said("src/b.rs", 801).contains("800 is the most for any file"));
     let long = [file("src/a.rs", &lines(250)), file("src/b.rs", &lines(250)), short()];

@@ -5,6 +5,7 @@ pub mod death;
 pub mod deduplication;
 pub mod delay;
 pub mod entries;
+pub mod event;
 pub mod exchange;
 pub mod expiration;
 pub mod memory;

@@ -89,8 +89,6 @@ impl DelayedRetry {
 
 /// RabbitMQ's delivery limit of quorum queues that say nothing of it.
 pub const DELIVERY_LIMIT: u64 = 20;
-/// RabbitMQ's longest time between delivery and acknowledgement, in milliseconds (`consumer_timeout`).
-pub const CONSUMER_TIMEOUT_MS: u64 = 1_800_000;
 
 /// What a queue goes by.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -115,7 +113,8 @@ pub struct Rules {
     pub delivery_limit: Option<u64>,
     /// Deliveries are counted: a quorum queue, or one with a limit or retries.
     pub counts: bool,
-    /// A delivery is to be acknowledged within so many milliseconds (`x-consumer-timeout`).
+    /// What a quorum queue says of the milliseconds within which a delivery is to be acknowledged
+    /// (`x-consumer-timeout`).
     pub consumer_timeout_ms: Option<u64>,
     /// Whether returned messages wait, and how long.
     pub delayed_retry: Option<DelayedRetry>,
@@ -165,7 +164,7 @@ impl Rules {
             },
             delivery_limit: limit,
             counts: quorum || limit.is_some() || delayed_retry.is_some(),
-            consumer_timeout_ms: quorum.then(|| asked.consumer_timeout_ms.unwrap_or(CONSUMER_TIMEOUT_MS)),
+            consumer_timeout_ms: asked.consumer_timeout_ms.filter(|_| quorum),
             delayed_retry,
             deduplication: Deduplication::of(arguments, false),
         }

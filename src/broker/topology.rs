@@ -17,6 +17,7 @@ use super::queue::ruled::{delays_of, history_of, is_internal};
 use super::queue_arguments::QueueType;
 use super::rules::Rules;
 use crate::amqp::Table;
+pub use cascade::Departed;
 pub use vhosts::{Vhost, VhostSpec};
 
 mod cascade;
@@ -270,6 +271,8 @@ pub struct Topology {
     epochs: u64,
     /// Queues of exchanges that delayed or remembered messages and are gone.
     orphans: Vec<QueueKey>,
+    /// What goes with a change, while somebody wants to know.
+    departed: Option<Vec<Departed>>,
     /// For exchanges that leave it to chance; unlike all else, not the same on every copy.
     pub(super) lots: Lots,
     hash: RandomState,
@@ -294,6 +297,7 @@ impl Topology {
             abandoned: Vec::new(),
             epochs: 0,
             orphans: Vec::new(),
+            departed: None,
             lots: Lots::default(),
             hash,
         };
@@ -434,7 +438,7 @@ impl Topology {
                     if let Some(vhost) = self.vhost_mut(record.spec.vhost) {
                         vhost.queues.remove(&record.spec.name);
                     }
-                    self.unbind_everywhere(Destination::Queue(key.slot), &record.sources);
+                    self.unbind_everywhere(Destination::Queue(key.slot), &record.spec.name, &record.sources);
                     if record.is_internal {
                         self.forget_internal(&record);
                     }

@@ -34,6 +34,8 @@ pub struct Draft {
     mechanisms_place: Place,
     disk_free_absolute: Option<DiskFree>,
     disk_free_relative: Option<DiskFree>,
+    has_events: bool,
+    event_vhost: Option<(Place, String)>,
     memory_absolute: Option<Watermark>,
     memory_relative: Option<Watermark>,
     pub(super) warnings: Vec<Remark>,
@@ -114,6 +116,21 @@ impl Draft {
             config.settings.mechanisms = self.mechanisms.into_iter().filter_map(|(_, mechanism)| mechanism).collect();
             if config.settings.mechanisms.is_empty() {
                 problems.push(self.mechanisms_place.remark("no authentication mechanism is left to log in with"));
+            }
+        }
+        let vhosts = &mut config.settings.vhosts;
+        match self.event_vhost {
+            Some((place, _)) if !self.has_events => {
+                let text = "event_exchange.vhost means nothing without event_exchange.enabled = true";
+                self.warnings.push(place.remark(text));
+            }
+            _ if !self.has_events => {}
+            // As in RabbitMQ, it is made if there is none of this name.
+            named => {
+                let vhost = named.map(|(_, name)| name).or_else(|| vhosts.first().cloned());
+                let is_new = vhost.as_ref().is_some_and(|vhost| !vhosts.contains(vhost));
+                vhosts.extend(vhost.clone().filter(|_| is_new));
+                config.settings.event_exchange = vhost;
             }
         }
         // As in RabbitMQ, bytes count where both are given.
@@ -282,6 +299,22 @@ pub fn default_queue_type(draft: &mut Draft, _: &str, value: &str) -> Option<()>
         "quorum" => DefaultQueueType::Quorum,
         _ => return None,
     });
+    Some(())
+}
+
+pub fn consumer_timeout(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    let timeout_ms = value::duration_ms(value)?;
+    draft.config.settings.consumer_timeout_ms = timeout_ms;
+    (timeout_ms > 0).then_some(())
+}
+
+pub fn event_exchange_enabled(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    draft.has_events = value::boolean(value)?;
+    Some(())
+}
+
+pub fn event_exchange_vhost(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    draft.event_vhost = Some((draft.place(), short(value)?));
     Some(())
 }
 

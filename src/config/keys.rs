@@ -17,6 +17,7 @@ pub const SHORT: &str = "1 to 255 bytes";
 const NUMBER_16: &str = "a number, 0 to 65535";
 const MECHANISM: &str = "PLAIN, AMQPLAIN, ANONYMOUS or RABBIT-CR-DEMO";
 const PRODUCT: &str = "a product and a version of three numbers, such as RabbitMQ 4.2.0";
+const TIMEOUT: &str = "milliseconds, 1 to a year, or infinity";
 const MOST: &str = "a number, 0 to 4294967295, or infinity";
 const PERMIT_TRANSIENT: &str = "deprecated_features.permit.transient_nonexcl_queues";
 const PERMIT_GLOBAL_QOS: &str = "deprecated_features.permit.global_qos";
@@ -36,7 +37,7 @@ const KEYS: &[Key] = &[
     ("frame_max", FRAME_MAX, draft::frame_max),
     ("initial_frame_max", "a size such as 8192 or 32KB, 4096 bytes to 16 MiB", draft::initial_frame_max),
     ("max_message_size", "a size such as 16777216 or 16MiB, 1 byte to 512 MiB", draft::max_message_size),
-    ("handshake_timeout", "milliseconds, 1 to a year, or infinity", draft::handshake_timeout),
+    ("handshake_timeout", TIMEOUT, draft::handshake_timeout),
     ("auth_mechanisms.*", MECHANISM, draft::auth_mechanism),
     ("auth_backends.*", "internal", draft::auth_backend),
     ("anonymous_login_user", "a user, or none", draft::anonymous_login_user),
@@ -77,6 +78,9 @@ const KEYS: &[Key] = &[
     ("cluster_queue_limit", MOST, node::cluster_queue_limit),
     ("cluster_exchange_limit", MOST, node::cluster_exchange_limit),
     ("default_queue_type", "classic or quorum", draft::default_queue_type),
+    ("consumer_timeout", TIMEOUT, draft::consumer_timeout),
+    ("event_exchange.enabled", TRUE_OR_FALSE, draft::event_exchange_enabled),
+    ("event_exchange.vhost", SHORT, draft::event_exchange_vhost),
     ("product.name", SHORT, node::product_name),
     ("product.version", SHORT, node::product_version),
     ("server.advertise", PRODUCT, node::advertise),
@@ -159,6 +163,8 @@ mod tests {
             let memory = &c.memory;
             format!("{:?} {:?} {}", memory.watermark, memory.total_bytes, memory.interval_ms)
         };
+        let timeout: Probe = |c| c.settings.consumer_timeout_ms.to_string();
+        let events: Probe = |c| format!("{:?} {:?}", c.settings.vhosts, c.settings.event_exchange);
         let rest: Probe = |c| {
             let permit = &c.settings.permit;
             let vhosts = c.settings.vhosts.join(",");
@@ -214,6 +220,13 @@ mod tests {
                 store,
                 "- Always 200 Bytes(1000000000) 128 1024",
             ),
+            ("", timeout, "1800000"),
+            ("consumer_timeout = 3600000", timeout, "3600000"),
+            ("consumer_timeout = 45m", timeout, "2700000"),
+            ("event_exchange.enabled = true", events, r#"["/"] Some("/")"#),
+            ("event_exchange.enabled = true\ndefault_vhost = v", events, r#"["v"] Some("v")"#),
+            ("event_exchange.vhost = e\nevent_exchange.enabled = true", events, r#"["/", "e"] Some("e")"#),
+            ("event_exchange.vhost = e\nevent_exchange.enabled = false", events, r#"["/"] None"#),
             ("", memory, "Share { thousandths: 600 } None 1000"),
             ("vm_memory_high_watermark.relative = 0", memory, "Share { thousandths: 0 } None 1000"),
             ("vm_memory_high_watermark.relative = 7", memory, "Share { thousandths: 1000 } None 1000"),
@@ -260,6 +273,10 @@ mod tests {
             (
                 "handshake_timeout = 0",
                 "! f:1: bad value of handshake_timeout, `0`: expected milliseconds, 1 to a year, or infinity",
+            ),
+            (
+                "consumer_timeout = 0",
+                "! f:1: bad value of consumer_timeout, `0`: expected milliseconds, 1 to a year, or infinity",
             ),
             (
                 "auth_mechanisms.1 = plain",
@@ -324,6 +341,11 @@ mod tests {
                 "\nssl_options.verify = verify_peer\nlisteners.ssl.default = 5671",
                 "f:2: ssl_options.verify is not honoured yet; f:3: listeners.ssl.default is not honoured yet",
             ),
+            (
+                "\nevent_exchange.vhost = e",
+                "f:2: event_exchange.vhost means nothing without event_exchange.enabled = true",
+            ),
+            ("event_exchange.protocol = amqp_1_0", "f:1: event_exchange.protocol is not honoured yet"),
             ("listeners.ssl = none", "f:1: listeners.ssl is not honoured yet"),
             ("tcp_listen_options.backlog = 128", "f:1: tcp_listen_options.backlog is not honoured yet"),
             (

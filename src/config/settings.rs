@@ -126,6 +126,11 @@ pub struct Settings {
     pub node: NodeLimits,
     /// What queues are that do not say so, where their virtual host says nothing.
     pub default_queue_type: Option<DefaultQueueType>,
+    /// Deliveries of quorum queues are to be acknowledged within so many milliseconds, where neither the consumer nor
+    /// the queue says anything; 0: no bound.
+    pub consumer_timeout_ms: u64,
+    /// The virtual host that has an exchange for events; `None`: there is none, and no events.
+    pub event_exchange: Option<String>,
 }
 
 impl Default for Settings {
@@ -151,6 +156,8 @@ impl Default for Settings {
             permit: Permit { transient_nonexcl_queues: true, global_qos: true },
             node: NodeLimits::default(),
             default_queue_type: None,
+            consumer_timeout_ms: 1_800_000,
+            event_exchange: None,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::ledger::Waiter;
 use super::{Shard, sweeps};
+use crate::broker::event;
 use crate::broker::parameters::{self, GLOBAL, LIMITS, Parameter, ParameterKey, USER_LIMITS, VHOST_LIMITS, decode};
 use crate::broker::policy::{Object, json};
 use crate::broker::queue_arguments::QueueType;
@@ -312,6 +313,10 @@ impl Shard {
             self.ids += 1;
             self.append(Change::ExchangeDeclared(exchange));
         }
+        if self.settings.event_exchange.as_deref() == Some(name) {
+            self.append(Change::ExchangeDeclared(VhostSpec::event_exchange(vhost)));
+        }
+        self.tell_vhost_created(vhost, event::NOBODY);
         Ok(())
     }
 

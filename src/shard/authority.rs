@@ -11,6 +11,7 @@ use super::{ConnectionId, Shard};
 use crate::amqp::method::{ExchangeDeclare, QueueDeclare};
 use crate::amqp::{Exception, ReplyCode};
 use crate::broker::deduplication::Seen;
+use crate::broker::event;
 use crate::broker::exchange::ExchangeKind;
 use crate::broker::queue::Queue;
 use crate::broker::queue::ruled::{DELAYS_PREFIX, UNIQUE_PREFIX, delays_of, is_internal};
@@ -68,7 +69,8 @@ impl Shard {
                 queues.push(self.history_for(spec));
             }
         }
-        let mut stays = self.append(request.change);
+        let user = std::mem::take(&mut request.user);
+        let mut stays = self.append_by(request.change, &user);
         for queue in queues {
             stays |= self.append(Change::QueueDeclared(Arc::new(queue)));
         }
@@ -137,8 +139,14 @@ impl Shard {
         }
     }
 
-    /// Makes a change. Returns whether it is to survive.
+    /// Makes a change that no client has asked for. Returns whether it is to survive.
     pub(super) fn append(&mut self, change: Change) -> bool {
+        self.append_by(change, event::NOBODY)
+    }
+
+    /// Makes a change that a user has asked for. Returns whether it is to survive.
+    pub(super) fn append_by(&mut self, change: Change, user: &str) -> bool {
+        let before = self.before_change(&change, user);
         let mut stays = self.ledger.on && definitions::write(&self.topology, &change, self.ledger.records());
         let replay = match &change {
             Change::Bound(spec) => self.topology.exchange(spec.source).and_then(|exchange| exchange.history),
@@ -157,37 +165,42 @@ impl Shard {
             if let Some(applied) = applied {
                 self.applied(applied);
             }
-            if let Some(history) = replay {
-                let cursor = self.cursor.clone();
-                if let Some(Change::Bound(binding)) = cursor.change() {
-                    self.replay(history, binding);
-                }
+            let cursor = self.cursor.clone();
+            if self.settings.event_exchange.is_some()
+                && let Some(change) = cursor.change()
+            {
+                self.tell_change(change, before, user);
+            }
+            if let Some(history) = replay
+                && let Some(Change::Bound(binding)) = cursor.change()
+            {
+                self.replay(history, binding);
             }
             for queue in self.topology.take_orphans() {
                 let owner = self.topology.queue(queue).map(|queue| queue.spec.owner);
                 stays |= self.ledger.on && owner.is_some();
-                owner.into_iter().for_each(|owner| self.queue_removal(queue, owner));
+                owner.into_iter().for_each(|owner| self.queue_removal(queue, owner, event::NOBODY));
             }
         }
         stays
     }
 
     /// An owner (this shard) has a queue taken out of the tables.
-    pub(super) fn remove_queue_name(&mut self, key: QueueKey) {
+    pub(super) fn remove_queue_name(&mut self, key: QueueKey, user: Option<Arc<str>>) {
         if self.id.0 == 0 {
-            self.queue_removal(key, 0);
+            self.queue_removal(key, 0, user.as_deref().unwrap_or(event::NOBODY));
         } else {
-            self.mesh.send(0, Record::RemoveQueue(key));
+            self.mesh.send(0, Record::RemoveQueue(key, user));
         }
     }
 
     /// Shard 0: takes a queue out of the tables; its owner sees that in the log.
-    pub(super) fn queue_removal(&mut self, key: QueueKey, owner: u8) {
+    pub(super) fn queue_removal(&mut self, key: QueueKey, owner: u8, user: &str) {
         if self.topology.queue(key).is_some() {
             if let Some(count) = self.placed.get_mut(owner as usize) {
                 *count = count.saturating_sub(1);
             }
-            self.append(Change::QueueDeleted(key));
+            self.append_by(Change::QueueDeleted(key), user);
         }
         if owner != self.id.0 {
             self.mesh.nudge(owner);

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use super::{Shard, history};
 use crate::amqp::codec::write_short_str;
 use crate::amqp::{Reader, Table, Value};
+use crate::broker::event;
 use crate::broker::exchange::{Destination, ExchangeKind};
 use crate::broker::parameters::{self, Parameter, ParameterKey};
 use crate::broker::queue::ruled::history_of;
@@ -251,7 +252,12 @@ pub(super) fn restore(mut topology: Topology, contents: &Contents, count: usize)
                 QUEUE => queues.get(&destination.0).map(|key| (Destination::Queue(key.slot), key.generation))?,
                 _ => exchanges.get(&destination.0).map(|key| (Destination::Exchange(key.slot), key.generation))?,
             };
-            Some((source, destination, generation))
+            // The exchange for events may be in another virtual host than it was.
+            let vhost = match destination {
+                Destination::Queue(slot) => topology.queue_at(slot)?.spec.vhost,
+                Destination::Exchange(slot) => topology.exchange_at(slot)?.spec.vhost,
+            };
+            (topology.exchange(source)?.spec.vhost == vhost).then_some((source, destination, generation))
         });
         if let Some(change) = change.filter(|change| topology.admits(change)) {
             topology.apply(&change);
@@ -305,6 +311,8 @@ fn read(topology: &Topology, id: u64, bytes: &[u8], owner: u8) -> Option<Change>
             }
             Some(Change::QueueDeclared(Arc::new(spec)))
         }
+        // There without being here, if it is wanted.
+        EXCHANGE if id == event::EXCHANGE_ID => None,
         EXCHANGE => {
             let type_name = reader.short_str().ok()?;
             let arguments = reader.rest();

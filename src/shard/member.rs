@@ -19,6 +19,7 @@ use crate::amqp::MethodId;
 use crate::broker::entries::Position;
 use crate::broker::routing::Route;
 use crate::broker::topology::{QueueKey, VhostId};
+use crate::config::settings::Mechanism;
 use crate::connection::Connection;
 use crate::connection::outbound::Outbound;
 use crate::time::Now;
@@ -258,6 +259,8 @@ pub struct Login {
     pub user: Arc<str>,
     /// May publish under other user-ids.
     pub impersonator: bool,
+    /// How they have logged in.
+    pub mechanism: Option<Mechanism>,
 }
 
 /// A connection in its shard.
@@ -301,6 +304,8 @@ pub struct Member {
     pub confirms_due: SmallVec<[u32; 4]>,
     /// The user.
     pub login: Login,
+    /// When it began to speak AMQP, in milliseconds since 1970.
+    pub connected_at_ms: u64,
     /// What it counts for at shard 0.
     pub counted: Counted,
     /// The mechanism chosen, while it challenges.

@@ -81,6 +81,7 @@ impl Members {
             resuming: false,
             confirms_due: SmallVec::new(),
             login: Login::default(),
+            connected_at_ms: 0,
             counted: Counted::default(),
             challenged: None,
             vhost: 0,

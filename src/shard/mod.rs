@@ -15,6 +15,7 @@ mod deliver;
 mod delivery;
 mod dispatch;
 mod due;
+mod events;
 mod firehose;
 mod gate;
 mod global_qos;
@@ -166,7 +167,8 @@ impl Shard {
         let [a, b, c, d] = hash_names.numbers();
         let hash = RandomState::with_seeds(a, b, c, d);
         let vhosts = definitions::vhosts(&settings.vhosts, contents);
-        let topology = Topology::with_vhosts(&vhosts, hash.clone());
+        let tables = || Topology::with_vhosts(&vhosts, hash.clone()).with_events(settings.event_exchange.as_deref());
+        let topology = tables();
         let base = topology.version();
         let restored = match contents {
             Some(contents) => definitions::restore(topology, contents, count),
@@ -184,7 +186,7 @@ impl Shard {
                     now: Now::default(),
                     stamp: Stamp::default(),
                     names: Names::new(seed, id as u64 + 1),
-                    topology: Topology::with_vhosts(&vhosts, hash.clone()).with_lots(lots),
+                    topology: tables().with_lots(lots),
                     cursor: cursor.clone(),
                     writer: writer.take(),
                     placed: restored.placed.clone(),

@@ -2,6 +2,7 @@
 //! the shard where the queue lives, whoever asked and from wherever.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use slab::Slab;
 use smallvec::SmallVec;
@@ -9,6 +10,7 @@ use smallvec::SmallVec;
 use super::delivery::deliver_prefix;
 use super::mesh::{Caller, ChannelWire, ConsumeRequest, QueueRequest, Record, Reply, Verdict};
 use super::{ConnectionId, Shard};
+use crate::broker::event;
 use crate::broker::queue::{Life, Queue, Standing, Taker};
 use crate::broker::queue_arguments::{QueueType, is_single_active};
 use crate::broker::topology::{Map, QueueKey};
@@ -261,7 +263,7 @@ impl Shard {
         if queue.life == Life::Dying {
             return match request {
                 QueueRequest::Counts | QueueRequest::Delete { .. } => self.bounce(caller),
-                QueueRequest::Cancel(_) => self.reply(caller, Reply::Done),
+                QueueRequest::Cancel { .. } => self.reply(caller, Reply::Done),
                 _ => self.reply(caller, Reply::NotFound),
             };
         }
@@ -285,19 +287,19 @@ impl Shard {
                     self.reply(caller, Reply::Count(count));
                 }
             }
-            QueueRequest::Delete { if_unused, if_empty } => {
+            QueueRequest::Delete { if_unused, if_empty, user } => {
                 if if_empty && queue.ready() > 0 {
                     self.reply(caller, Reply::NotEmpty);
                 } else if if_unused && queue.consumer_count() > 0 {
                     self.reply(caller, Reply::InUse);
                 } else {
                     let count = queue.ready() as u32;
-                    self.begin_removal(key, Waiter::Answer(caller, Answered::Count(count)));
+                    self.begin_removal_by(key, Waiter::Answer(caller, Answered::Count(count)), Some(user));
                 }
             }
             QueueRequest::Get { wire, no_ack } => self.get(caller, key, wire, no_ack),
             QueueRequest::Consume(request) => self.consume(caller, key, *request),
-            QueueRequest::Cancel(tag) => self.cancel(caller, key, &tag),
+            QueueRequest::Cancel { tag, user } => self.cancel(caller, key, &tag, &user),
         }
     }
 
@@ -334,16 +336,19 @@ impl Shard {
         self.reply(caller, Reply::Consuming(taker));
     }
 
-    fn cancel(&mut self, caller: Caller, key: QueueKey, tag: &str) {
+    fn cancel(&mut self, caller: Caller, key: QueueKey, tag: &str, user: &str) {
         if let Some(holder) = self.owner.holder_index.get(&caller).copied()
             && let Some(queue) = self.living_mut(key)
         {
             let found = queue
                 .takers()
-                .find(|(_, taker)| taker.holder == holder && &*taker.tag == tag && taker.standing != Standing::Gone)
+                .find(|(_, taker)| taker.holder == holder && *taker.tag == *tag && taker.standing != Standing::Gone)
                 .map(|(id, taker)| (id, taker.unacked));
             if let Some((id, unacked)) = found {
+                let spec = queue.spec.clone();
                 queue.cancel(id);
+                self.tell_consumer_deleted(caller, &spec, tag, user);
+                let Some(queue) = self.living_mut(key) else { return };
                 if unacked == 0 {
                     queue.forget_taker(id);
                     if let Some(holder) = self.owner.holders.get_mut(holder as usize) {
@@ -402,7 +407,7 @@ impl Shard {
             };
             self.owner.holder_index.remove(&holder.caller);
             for (key, taker) in holder.takers {
-                self.release_taker(key, taker, id, task);
+                self.release_taker(holder.caller, key, taker, id, task);
             }
         }
         for key in exclusive {
@@ -411,11 +416,15 @@ impl Shard {
         self.gone_step(task);
     }
 
-    fn release_taker(&mut self, key: QueueKey, id: u32, holder: u32, task: u32) {
+    fn release_taker(&mut self, caller: Caller, key: QueueKey, id: u32, holder: u32, task: u32) {
         let Some(mut queue) = self.lift(key) else { return };
         // A cancelled consumer was forgotten with its last settlement, and another may have its number.
         let taker = queue.taker(id).filter(|taker| taker.holder == holder);
-        if let Some(unacked) = taker.map(|taker| taker.unacked) {
+        if let Some(taker) = taker {
+            if taker.standing != Standing::Gone {
+                self.tell_consumer_deleted(caller, &queue.spec, &taker.tag, event::NOBODY);
+            }
+            let unacked = taker.unacked;
             queue.cancel(id);
             if unacked > 0 && queue.ruled.is_some() {
                 self.requeue_ruled(&mut queue, id, unacked, Verdict::Fail);
@@ -462,6 +471,11 @@ impl Shard {
 
     /// A queue turns dying and is taken out of the tables; `waiter` is told when it is.
     pub(super) fn begin_removal(&mut self, key: QueueKey, waiter: Waiter) {
+        self.begin_removal_by(key, waiter, None);
+    }
+
+    /// The same when a user has asked for it.
+    fn begin_removal_by(&mut self, key: QueueKey, waiter: Waiter, user: Option<Arc<str>>) {
         let Some(queue) = self.living_mut(key) else {
             return self.removed_for(waiter);
         };
@@ -469,7 +483,7 @@ impl Shard {
         queue.life = Life::Dying;
         self.owner.dying.entry(key).or_default().push(waiter);
         if first {
-            self.remove_queue_name(key);
+            self.remove_queue_name(key, user);
         }
     }
 
@@ -504,6 +518,7 @@ impl Shard {
             holder.takers.retain(|taker| *taker != (key, id));
             let caller = holder.caller;
             if lost {
+                self.tell_consumer_deleted(caller, &queue.spec, &tag, event::NOBODY);
                 if caller.shard == self.id.0 {
                     self.consumer_lost(caller, &tag);
                 } else {

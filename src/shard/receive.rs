@@ -11,6 +11,7 @@ use super::unacked::Unacked;
 use super::{ConnectionId, Shard};
 use crate::amqp::{Content, Stamp};
 use crate::broker::entries::Position;
+use crate::broker::event;
 use crate::broker::topology::QueueKey;
 use crate::connection::Phase;
 use crate::connection::command::Next;
@@ -216,6 +217,10 @@ impl Shard {
         };
         self.alarms.forget(id);
         self.count_out(member.vhost, member.login.user.clone(), member.counted);
+        for channel in member.channels.iter().flatten() {
+            self.tell_channel_closed(id, &member.login.user, channel);
+        }
+        self.tell_connection_closed(&member);
         if !member.ended {
             self.end_connection(id, member.touched, member.exclusive);
         }
@@ -270,7 +275,9 @@ impl Shard {
             Record::Queue(caller, key, request) => self.queue_request(caller, key, *request),
             Record::Names(caller, request) => self.decide(caller, *request),
             Record::Traced(delivery) => self.traced(&delivery),
-            Record::RemoveQueue(key) => self.queue_removal(key, from),
+            Record::RemoveQueue(key, user) => {
+                self.queue_removal(key, from, user.as_deref().unwrap_or(event::NOBODY));
+            }
             Record::Bounce(caller) => self.reply(caller, Reply::Retry),
             Record::Answer(caller, reply) => self.answered(caller, reply),
             Record::AnswerWhenDurable(caller, reply) => self.answered_when_durable(from, caller, reply),

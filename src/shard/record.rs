@@ -88,6 +88,8 @@ pub enum QueueRequest {
         if_unused: bool,
         /// Only without ready messages.
         if_empty: bool,
+        /// Who asks for it.
+        user: Arc<str>,
     },
     /// One message, for basic.get.
     Get {
@@ -99,7 +101,12 @@ pub enum QueueRequest {
     /// A new consumer.
     Consume(Box<ConsumeRequest>),
     /// The end of a consumer.
-    Cancel(Box<str>),
+    Cancel {
+        /// Its tag.
+        tag: Arc<str>,
+        /// Who asks for it.
+        user: Arc<str>,
+    },
 }
 
 /// A change of names, for shard 0.
@@ -111,6 +118,8 @@ pub struct NamesRequest {
     pub if_unused: bool,
     /// Shard 0 chooses where a new queue lives.
     pub place: bool,
+    /// Who asks for it.
+    pub user: Arc<str>,
 }
 
 /// The answer to a request.
@@ -287,7 +296,7 @@ pub enum Record {
     /// A delivery of the sender to a connection of the receiver, to be copied.
     Traced(Box<TracedDelivery>),
     /// Removes a queue of the sender from the tables.
-    RemoveQueue(QueueKey),
+    RemoveQueue(QueueKey, Option<Arc<str>>),
     /// By way of shard 0, so behind what the sender had asked before: tell the caller to look again.
     Bounce(Caller),
     /// An answer.

@@ -52,4 +52,5 @@ mod s14_dead_letters;
 mod s14_reply_to;
 mod s15_to_s20;
 mod s18_firehose;
+mod s20_events;
 mod shards;

@@ -190,6 +190,39 @@ scripts! {
         a.counts("q", 1, 0);
     }
 
+    s12_8_the_configuration_says_it_for_who_says_nothing(t) {
+        let t = &t.with(|settings| settings.consumer_timeout_ms = 2 * 60_000);
+        let a = quorum(t, &[]);
+        a.queue(QueueDeclare {
+            durable: true,
+            ..declare_with("r", &[("x-queue-type", s("quorum")), ("x-consumer-timeout", int(60 * 60_000))])
+        });
+        a.fill("q", &["x"]).fill("r", &["y"]);
+        let (b, c) = (t.peer(), t.peer());
+        b.consume("q", "b").delivered("b", 1, "x");
+        c.consume("r", "c").delivered("c", 1, "y");
+        t.advance(MINUTE);
+        b.silent();
+        t.advance(2 * MINUTE);
+        b.expect(cancelled("b"));
+        c.silent();
+        t.rest();
+        a.counts("q", 1, 0);
+        // A policy goes before the configuration, too.
+        t.policy("p", r#"{"pattern": "^q$", "definition": {"consumer-timeout": 3600000}, "apply-to": "queues"}"#);
+        b.consume("q", "b").delivered("b", 2, "x");
+        t.advance(30 * MINUTE);
+        b.silent();
+    }
+
+    s12_8_without_a_bound_in_the_configuration_there_is_none(t) {
+        let t = &t.with(|settings| settings.consumer_timeout_ms = 0);
+        let a = quorum(t, &[]);
+        a.fill("q", &["x"]).consume("q", "c").delivered("c", 1, "x");
+        t.advance(600 * MINUTE);
+        a.send(ack(1)).silent();
+    }
+
     s12_8_a_consumer_may_ask_for_another_time(t) {
         let a = quorum(t, &[("x-consumer-timeout", int(3_600_000))]);
         a.fill("q", &["x", "y"]);

@@ -289,6 +289,12 @@ impl RoutingTable {
         self.bindings.is_empty()
     }
 
+    /// The bindings to a destination: key, contents of the argument table (sorted by key).
+    pub fn to(&self, destination: Destination) -> impl Iterator<Item = (&str, &[u8])> {
+        let bindings = self.bindings.range(every_binding(destination));
+        bindings.map(|&(_, key, arguments)| (self.keys.value(key), self.arguments.value(arguments)))
+    }
+
     /// The bindings sorted by destination: destination, key, contents of the argument table (sorted by key).
     pub fn iter(&self) -> impl Iterator<Item = (Destination, &str, &[u8])> {
         self.bindings

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::{Applied, Change, ExchangeSpec, Map, QueueRecord, QueueSpec, Topology, VhostId};
+use crate::broker::event;
 use crate::broker::exchange::ExchangeKind;
 use crate::broker::parameters::{GLOBAL, Meaning, Parameter, ParameterKey, UserLimits, VhostLimits};
 use crate::broker::policy::Policies;
@@ -53,21 +54,29 @@ impl VhostSpec {
 
     /// What exchanges it has from its beginning.
     pub fn exchanges(vhost: VhostId, first_id: u64) -> impl Iterator<Item = Arc<ExchangeSpec>> {
-        (first_id..).zip(PREDECLARED).map(move |(id, (name, kind, internal))| {
-            Arc::new(ExchangeSpec {
-                id,
-                vhost,
-                name: name.into(),
-                kind,
-                delayed: false,
-                unique: false,
-                durable: true,
-                auto_delete: false,
-                internal,
-                arguments: Box::default(),
-                alternate: None,
-            })
-        })
+        let numbered = (first_id..).zip(PREDECLARED);
+        numbered.map(move |(id, (name, kind, internal))| Arc::new(predeclared(vhost, id, name, kind, internal)))
+    }
+
+    /// The exchange for events.
+    pub fn event_exchange(vhost: VhostId) -> Arc<ExchangeSpec> {
+        Arc::new(predeclared(vhost, event::EXCHANGE_ID, event::EXCHANGE, ExchangeKind::Topic, true))
+    }
+}
+
+fn predeclared(vhost: VhostId, id: u64, name: &str, kind: ExchangeKind, internal: bool) -> ExchangeSpec {
+    ExchangeSpec {
+        id,
+        vhost,
+        name: name.into(),
+        kind,
+        delayed: false,
+        unique: false,
+        durable: true,
+        auto_delete: false,
+        internal,
+        arguments: Box::default(),
+        alternate: None,
     }
 }
 
@@ -126,6 +135,14 @@ impl Topology {
         for spec in VhostSpec::exchanges(vhost, first_id) {
             self.apply(&Change::ExchangeDeclared(spec));
         }
+    }
+
+    /// The same tables with the exchange for events in the virtual host of this name, if there is one.
+    pub fn with_events(mut self, vhost: Option<&str>) -> Topology {
+        if let Some(vhost) = vhost.and_then(|name| self.find_vhost(name)) {
+            self.apply(&Change::ExchangeDeclared(VhostSpec::event_exchange(vhost)));
+        }
+        self
     }
 
     /// A virtual host.

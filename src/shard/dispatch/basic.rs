@@ -247,11 +247,17 @@ impl Shard {
         Ok(())
     }
 
-    /// How long a consumer's deliveries may wait: as it says, or as its queue does. No time at all is no bound.
+    /// How long the deliveries of a quorum queue's consumer may wait: as the consumer says, or the queue, or the
+    /// configuration. No time at all is no bound.
     fn consumer_timeout_ms(&self, key: QueueKey, arguments: Table<'_>) -> Option<u64> {
-        let of_queue = self.topology.rules(&self.topology.queue(key)?.spec).consumer_timeout_ms?;
+        let spec = &self.topology.queue(key)?.spec;
+        if QueueType::of_queue(spec) != QueueType::Quorum {
+            return None;
+        }
         let own = arguments.find("x-consumer-timeout").and_then(|value| value.as_integer());
-        Some(own.and_then(|own| u64::try_from(own).ok()).unwrap_or(of_queue)).filter(|timeout_ms| *timeout_ms > 0)
+        let own = own.and_then(|own| u64::try_from(own).ok());
+        let said = own.or_else(|| self.topology.rules(spec).consumer_timeout_ms);
+        Some(said.unwrap_or(self.settings.consumer_timeout_ms)).filter(|timeout_ms| *timeout_ms > 0)
     }
 
     pub(super) fn basic_cancel(&mut self, caller: Caller, m: &BasicCancel<'_>) -> Done {
@@ -268,7 +274,7 @@ impl Shard {
         };
         let after = After::Cancel { tag: consumer.tag.clone(), no_wait: m.no_wait };
         self.wait(caller, after, m.consumer_tag, m);
-        let request = QueueRequest::Cancel(m.consumer_tag.into());
+        let request = QueueRequest::Cancel { tag: consumer.tag, user: self.user_of(caller) };
         self.ask_owner(caller, consumer.key, consumer.owner, request);
         Ok(())
     }

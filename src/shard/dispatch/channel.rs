@@ -32,6 +32,7 @@ impl Shard {
         if let Some(place) = member.channels.get_mut(slot as usize) {
             *place = Some(Box::new(ChannelState { generation, number, ..ChannelState::default() }));
         }
+        self.tell_channel_created(id, number, generation);
         if let Some(out) = self.members.sink(id) {
             write_method(out, number, &ChannelOpenOk { reserved_1: LongStr(b"") });
         }
@@ -40,6 +41,7 @@ impl Shard {
     /// The client closes a channel: close-ok when every shard that knows it has requeued and deleted.
     pub(super) fn channel_close(&mut self, caller: Caller) -> Done {
         self.wait(caller, After::Close, "", &ChannelCloseOk {});
+        let user = self.user_of(caller);
         let Some(channel) = self.channel_of(caller) else {
             return Ok(());
         };
@@ -50,7 +52,9 @@ impl Shard {
         // Nothing of it is wanted any more, but for the answers that it waits for.
         let number = channel.number;
         let pending = channel.pending.take();
-        *channel = ChannelState { generation: caller.generation, number, pending, ..ChannelState::default() };
+        let left = ChannelState { generation: caller.generation, number, pending, ..ChannelState::default() };
+        let ended = std::mem::replace(channel, left);
+        self.tell_channel_closed(caller.connection, &user, &ended);
         self.tell_gone(caller, touched);
         Ok(())
     }
@@ -106,14 +110,16 @@ impl Shard {
         channel.abandon();
         let number = channel.number;
         let state = member.channels.get_mut(slot as usize).and_then(Option::take);
+        let user = member.login.user.clone();
         // Confirms of what was published before the fault go out first.
-        if let Some(state) = state {
-            if let Some(mut confirms) = state.confirm
+        if let Some(mut state) = state {
+            if let Some(confirms) = &mut state.confirm
                 && let Some(out) = self.members.sink(id)
             {
                 confirms.now(|confirm| super::write_confirm(out, number, &confirm));
             }
             let caller = self.caller(id, slot, state.generation);
+            self.tell_channel_closed(id, &user, &state);
             self.tell_gone(caller, state.touched);
         }
         if let Some(out) = self.members.sink(id) {

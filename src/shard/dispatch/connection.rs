@@ -38,10 +38,15 @@ const CAPABILITIES: [&str; 9] = [
 
 /// Why a log-in failed.
 enum Refusal {
-    /// Credentials that do not hold: said to clients that understand.
-    Credentials,
+    /// Credentials of this user that do not hold, or not here: said to clients that understand. The text goes on behind
+    /// the user's name.
+    Credentials(String, &'static str),
     /// A response that makes no sense, or an unknown mechanism: never answered.
     Malformed,
+}
+
+fn refused(user: &str) -> Refusal {
+    Refusal::Credentials(user.into(), "' - invalid credentials")
 }
 
 /// Compares without telling by the time taken where the difference is.
@@ -115,7 +120,11 @@ impl Shard {
             locales: LongStr(b"en_US"),
         };
         self.send_on_connection(id, &start);
-        self.set_phase(id, Phase::StartOk);
+        let wall_ms = self.stamp.wall_ms();
+        if let Some(member) = self.members.get_mut(id) {
+            member.connected_at_ms = wall_ms;
+            member.wire.phase = Phase::StartOk;
+        }
     }
 
     fn set_phase(&mut self, id: ConnectionId, phase: Phase) {
@@ -185,7 +194,7 @@ impl Shard {
                 .anonymous_login_user
                 .as_ref()
                 .and_then(|name| settings.users.iter().find(|user| user.name == *name))
-                .ok_or(Refusal::Credentials),
+                .ok_or_else(|| refused(settings.anonymous_login_user.as_deref().unwrap_or_default())),
             Some(Mechanism::RabbitCrDemo) => {
                 if let Some(member) = self.members.get_mut(id) {
                     member.challenged = Some(String::from_utf8_lossy(m.response.0).into());
@@ -212,7 +221,7 @@ impl Shard {
         // As long for an unknown user as for a known one.
         let known = user.map_or(&b"\0"[..], |user| user.password.as_bytes());
         let right = equal_in_constant_time(password, known) && !password.is_empty();
-        user.filter(|_| right).ok_or(Refusal::Credentials)
+        user.filter(|_| right).ok_or_else(|| refused(&String::from_utf8_lossy(name)))
     }
 
     fn logged_in(&mut self, id: ConnectionId, found: Result<User, Refusal>, mechanism: &str) {
@@ -221,11 +230,25 @@ impl Shard {
         let loopback = member.address().ip().to_canonical().is_loopback();
         let found = found.and_then(|user| {
             let local_only = settings.loopback_users.contains(&user.name);
-            if local_only && !loopback { Err(Refusal::Credentials) } else { Ok(user) }
+            match local_only && !loopback {
+                true => Err(Refusal::Credentials(user.name, "' can only connect via localhost")),
+                false => Ok(user),
+            }
         });
+        match &found {
+            Ok(user) => self.tell_log_in(id, &user.name, mechanism, None),
+            Err(Refusal::Credentials(user, why)) => {
+                self.tell_log_in(id, user, mechanism, Some(&format!("user '{user}{why}")));
+            }
+            // A mechanism that is not offered is no attempt. What was sent instead of a password is not repeated.
+            Err(Refusal::Malformed) if Mechanism::from_name(mechanism).is_none() => {}
+            Err(Refusal::Malformed) => self.tell_log_in(id, "", mechanism, Some("response invalid")),
+        }
+        let Some(member) = self.members.get_mut(id) else { return };
         match found {
             Ok(user) => {
                 member.login = Login {
+                    mechanism: Mechanism::from_name(mechanism),
                     user: user.name.as_str().into(),
                     impersonator: user.tags.iter().any(|tag| tag == "impersonator"),
                 };
@@ -237,7 +260,7 @@ impl Shard {
                 };
                 self.send_on_connection(id, &tune);
             }
-            Err(Refusal::Credentials) if member.capabilities.authentication_failure_close => {
+            Err(Refusal::Credentials(..)) if member.capabilities.authentication_failure_close => {
                 let text = format!(
                     "Login was refused using authentication mechanism {mechanism}. For details see the broker logfile."
                 );
@@ -288,6 +311,7 @@ impl Shard {
             member.vhost = vhost;
             member.wire.phase = Phase::Running;
         }
+        self.tell_connection_created(id);
         self.send_on_connection(id, &ConnectionOpenOk { reserved_1: "" });
     }
 
@@ -306,10 +330,11 @@ impl Shard {
         let Some(member) = self.members.get_mut(id) else { return };
         member.wire.phase = Phase::Closed;
         member.ended = true;
-        member.channels.clear();
+        let (channels, user) = (std::mem::take(&mut member.channels), member.login.user.clone());
         let touched = member.touched & !(1 << self.id.0);
         member.closing_answers = touched.count_ones() + 1;
         let exclusive = std::mem::take(&mut member.exclusive);
+        channels.iter().flatten().for_each(|channel| self.tell_channel_closed(id, &user, channel));
         self.leave(id);
         self.end_connection(id, touched, exclusive);
     }
@@ -363,7 +388,7 @@ impl Shard {
         let broken = member.wire.broken;
         member.wire.phase = if broken { Phase::Closed } else { Phase::Closing };
         member.ended = true;
-        member.channels.clear();
+        let (channels, user) = (std::mem::take(&mut member.channels), member.login.user.clone());
         let touched = member.touched;
         let exclusive = std::mem::take(&mut member.exclusive);
         let close = ConnectionClose {
@@ -373,6 +398,7 @@ impl Shard {
             method_id: exception.method.method,
         };
         self.send_on_connection(id, &close);
+        channels.iter().flatten().for_each(|channel| self.tell_channel_closed(id, &user, channel));
         // A stream that cannot be followed any more: not even close-ok would be found in it.
         self.close_deadline(id, if broken { Phase::ProtocolHeader } else { before });
         self.leave(id);

@@ -156,7 +156,8 @@ impl Shard {
     /// Asks shard 0 for a change of names on behalf of a channel that waits.
     pub(super) fn change(&mut self, caller: Caller, change: Change, if_unused: bool) {
         self.touch(caller, 0);
-        self.ask_names(caller, NamesRequest { change, if_unused, place: false });
+        let user = self.user_of(caller);
+        self.ask_names(caller, NamesRequest { change, if_unused, place: false, user });
     }
 
     pub(super) fn exchange_delete(&mut self, caller: Caller, m: &ExchangeDelete<'_>) -> Done {

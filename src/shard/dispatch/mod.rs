@@ -155,8 +155,8 @@ impl Shard {
     /// The channel waits for an answer from now on. `command` is kept to be run again should the world change.
     fn wait<M: Encode>(&mut self, caller: Caller, after: After, subject: &str, command: &M) {
         let mut kept = Vec::new();
-        // A basic.get may wait for the disk while its queue is deleted.
-        if self.count > 1 || self.ledger.on {
+        // A basic.get may wait for the disk while its queue is deleted. Events tell of what a consumer asked for.
+        if self.count > 1 || self.ledger.on || self.settings.event_exchange.is_some() {
             command.encode(&mut kept);
         }
         let Some(member) = self.members.get_mut(caller.connection) else {
@@ -272,6 +272,11 @@ impl Shard {
             (After::Get, Reply::Empty) => self.write(caller, &method::BasicGetEmpty { reserved_1: "" }),
             (After::Consume { tag, no_wait, key, owner, timeout_ms }, Reply::Consuming(taker)) => {
                 self.write_unless(no_wait, caller, &method::BasicConsumeOk { consumer_tag: &tag });
+                if let Some((_, arguments)) = command.split_first_chunk::<4>()
+                    && let Ok(Method::BasicConsume(m)) = Method::decode(method::BasicConsume::ID, arguments)
+                {
+                    self.tell_consumer_created(caller, key, &m, &tag);
+                }
                 let patience = timeout_ms.map(|timeout_ms| Box::new(Patience::new(timeout_ms, self.now)));
                 if let Some(channel) = self.channel_of(caller) {
                     channel.consumers.push(ConsumerAt { tag, key, owner, taker, patience });
@@ -294,6 +299,10 @@ impl Shard {
 
     fn channel_of(&mut self, caller: Caller) -> Option<&mut super::member::ChannelState> {
         self.members.get_mut(caller.connection)?.channel_of(caller)
+    }
+
+    fn user_of(&self, caller: Caller) -> Arc<str> {
+        self.members.get(caller.connection).map_or_else(Arc::default, |member| member.login.user.clone())
     }
 
     fn vhost_of(&self, caller: Caller) -> u16 {

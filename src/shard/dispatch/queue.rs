@@ -196,7 +196,8 @@ impl Shard {
         self.touch(caller, self.id.0);
         let place = !m.exclusive && !server_named;
         let change = Change::QueueDeclared(Arc::new(spec));
-        self.ask_names(caller, NamesRequest { change, if_unused: false, place });
+        let user = self.user_of(caller);
+        self.ask_names(caller, NamesRequest { change, if_unused: false, place, user });
         Ok(())
     }
 
@@ -344,7 +345,8 @@ impl Shard {
             return Err(Exception::new(ReplyCode::NotImplemented, QueueDelete::ID, text));
         }
         self.wait(caller, After::Delete { no_wait: m.no_wait }, &name, m);
-        let request = QueueRequest::Delete { if_unused: m.if_unused, if_empty: m.if_empty };
+        let user = self.user_of(caller);
+        let request = QueueRequest::Delete { if_unused: m.if_unused, if_empty: m.if_empty, user };
         self.ask_owner(caller, key, owner, request);
         Ok(())
     }
