@@ -134,6 +134,8 @@ impl Watch {
             inlets,
         });
         log::info!("the memory watermark is {}", mib(limit_bytes));
+        // Before there are clients: a server that has too little from the start takes nothing from any.
+        monitor.look(&mut monitor.state());
         let run = monitor.clone();
         let thread = std::thread::Builder::new().name("leveret-memory".into()).spawn(move || run.run())?;
         Ok(Watch { monitor, thread: Some(thread) })
