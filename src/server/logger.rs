@@ -4,9 +4,10 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use env_logger::fmt::Formatter;
+use env_logger::{Builder, Target};
 use log::{LevelFilter, Log, Metadata, Record};
 
 use crate::config::log::{LogConfig, LogFile, LogFormat};
@@ -22,123 +23,77 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// # Errors
 /// When the file cannot be opened; one line for the operator.
 pub fn init(config: &LogConfig) -> Result<(), String> {
-    let logger = Logger::open(config)?;
-    log::set_max_level(logger.most());
-    log::set_boxed_logger(Box::new(logger)).map_err(|error| format!("cannot log: {error}"))
+    let outputs = Outputs::open(config)?;
+    log::set_max_level(outputs.most());
+    log::set_boxed_logger(Box::new(outputs)).map_err(|error| format!("cannot log: {error}"))
 }
 
-/// What is logged, and where.
+/// The outputs, each with a filter of its own. A record goes to all of them that let it pass.
 #[derive(Debug)]
-struct Logger {
-    outputs: Vec<Output>,
-}
+struct Outputs(Vec<env_logger::Logger>);
 
-/// One place that lines go to.
-#[derive(Debug)]
-struct Output {
-    /// What goes there at most.
-    level: LevelFilter,
-    /// The same for what is about connections.
-    connection_level: LevelFilter,
-    format: LogFormat,
-    sink: Mutex<Sink>,
-}
-
-#[derive(Debug)]
-enum Sink {
-    Stdout,
-    Stderr,
-    File(Rotating),
-}
-
-impl Logger {
+impl Outputs {
     /// Opens what is to be written to.
-    fn open(config: &LogConfig) -> Result<Logger, String> {
-        let output = |level: Option<LevelFilter>, format, sink| {
-            let most = level.unwrap_or(LevelFilter::Trace);
-            let of = |category: Option<LevelFilter>| category.or(level).unwrap_or(LevelFilter::Info).min(most);
-            let (level, connection_level) = (of(config.level), of(config.connection_level.or(config.level)));
-            Output { level, connection_level, format, sink: Mutex::new(sink) }
-        };
+    fn open(config: &LogConfig) -> Result<Outputs, String> {
         let mut outputs = vec![];
         if let Some(console) = &config.console {
-            let sink = if console.is_stdout { Sink::Stdout } else { Sink::Stderr };
-            outputs.push(output(console.level, console.format, sink));
+            let target = if console.is_stdout { Target::Stdout } else { Target::Stderr };
+            outputs.push(output(config, console.level, console.format, target));
         }
         if let Some(file) = &config.file {
             let path = file.path.display();
             let rotating = Rotating::open(file).map_err(|error| format!("cannot log to {path}: {error}"))?;
-            outputs.push(output(file.level, file.format, Sink::File(rotating)));
+            outputs.push(output(config, file.level, file.format, Target::Pipe(Box::new(rotating))));
         }
-        Ok(Logger { outputs })
+        Ok(Outputs(outputs))
     }
 
     /// What is logged at all.
     fn most(&self) -> LevelFilter {
-        let levels = self.outputs.iter().map(|output| output.level.max(output.connection_level));
-        levels.max().unwrap_or(LevelFilter::Off)
+        self.0.iter().map(|output| output.filter()).max().unwrap_or(LevelFilter::Off)
     }
 }
 
-impl Output {
-    fn takes(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= if metadata.target() == CONNECTION { self.connection_level } else { self.level }
-    }
-}
-
-impl Log for Logger {
+impl Log for Outputs {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.outputs.iter().any(|output| output.takes(metadata))
+        self.0.iter().any(|output| output.enabled(metadata))
     }
 
     fn log(&self, record: &Record<'_>) {
-        for output in self.outputs.iter().filter(|output| output.takes(record.metadata())) {
-            let line = line(output.format, SystemTime::now(), record);
-            // Whoever does not listen does not stop the broker, and neither does a thread that has panicked.
-            let mut sink = output.sink.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            let _ = match &mut *sink {
-                Sink::Stdout => io::stdout().write_all(line.as_bytes()),
-                Sink::Stderr => io::stderr().write_all(line.as_bytes()),
-                Sink::File(file) => file.write(line.as_bytes()),
-            };
-        }
+        self.0.iter().for_each(|output| output.log(record));
     }
 
     fn flush(&self) {}
 }
 
-/// One record as a line.
-fn line(format: LogFormat, time: SystemTime, record: &Record<'_>) -> String {
-    match format {
-        LogFormat::Plain => format!("{} {:<5} {}\n", timestamp(time, 'T', "Z"), record.level(), record.args()),
-        LogFormat::Json => {
-            let domain = if record.target() == CONNECTION { "rabbitmq.connection" } else { "rabbitmq" };
-            let level = match record.level() {
-                log::Level::Warn => "warning".into(),
-                level => level.as_str().to_ascii_lowercase(),
-            };
-            let text = serde_json::Value::String(record.args().to_string());
-            let time = timestamp(time, ' ', "+00:00");
-            format!("{{\"time\":\"{time}\",\"level\":\"{level}\",\"msg\":{text},\"domain\":\"{domain}\"}}\n")
-        }
-    }
+/// One place that lines go to, at most those of `level`.
+fn output(config: &LogConfig, level: Option<LevelFilter>, format: LogFormat, target: Target) -> env_logger::Logger {
+    let most = level.unwrap_or(LevelFilter::Trace);
+    let of = |category: Option<LevelFilter>| category.or(level).unwrap_or(LevelFilter::Info).min(most);
+    let line = match format {
+        LogFormat::Plain => plain,
+        LogFormat::Json => json,
+    };
+    Builder::new()
+        .filter_level(of(config.level))
+        .filter_module(CONNECTION, of(config.connection_level.or(config.level)))
+        .format(line)
+        .target(target)
+        .build()
 }
 
-/// A time of the Gregorian calendar, in UTC.
-fn timestamp(time: SystemTime, between: char, zone: &str) -> String {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (days, seconds) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-    let (hour, minute, second, ms) = (seconds / 3600, seconds / 60 % 60, seconds % 60, since.subsec_millis());
-    // Years begin in March here, so that a leap day is the last of its year; 400 years have 146,097 days.
-    let shifted = days + 719_468;
-    let (era, day) = (shifted / 146_097, shifted % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let date = day - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = era * 400 + year + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{date:02}{between}{hour:02}:{minute:02}:{second:02}.{ms:03}{zone}")
+fn plain(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
+    writeln!(out, "{} {:<5} {}", out.timestamp_millis(), record.level(), record.args())
+}
+
+fn json(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
+    let domain = if record.target() == CONNECTION { "rabbitmq.connection" } else { "rabbitmq" };
+    let level = match record.level() {
+        log::Level::Warn => "warning".into(),
+        level => level.as_str().to_ascii_lowercase(),
+    };
+    let (time, text) = (out.timestamp_millis(), serde_json::Value::String(record.args().to_string()));
+    writeln!(out, "{{\"time\":\"{time}\",\"level\":\"{level}\",\"msg\":{text},\"domain\":\"{domain}\"}}")
 }
 
 /// A file that is begun anew when it is full, and opened again when somebody has moved it.
@@ -158,21 +113,6 @@ impl Rotating {
         let file = append(&config.path)?;
         let length = file.metadata()?.len();
         Ok(Rotating { config: config.clone(), file, length, looked: Instant::now() })
-    }
-
-    fn write(&mut self, line: &[u8]) -> io::Result<()> {
-        if self.looked.elapsed() >= LOOK_EVERY {
-            self.looked = Instant::now();
-            if self.is_gone() {
-                self.again()?;
-            }
-        }
-        let limit = self.config.rotation_bytes;
-        if limit > 0 && self.length > 0 && self.length + line.len() as u64 > limit {
-            self.rotate()?;
-        }
-        self.length += line.len() as u64;
-        self.file.write_all(line)
     }
 
     /// Whether the file is no longer what its name leads to: tools that rotate logs move it.
@@ -205,42 +145,66 @@ impl Rotating {
     }
 }
 
+impl Write for Rotating {
+    /// Writes all of `line`, so that no line is in two files.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.looked.elapsed() >= LOOK_EVERY {
+            self.looked = Instant::now();
+            if self.is_gone() {
+                self.again()?;
+            }
+        }
+        let limit = self.config.rotation_bytes;
+        if limit > 0 && self.length > 0 && self.length + line.len() as u64 > limit {
+            self.rotate()?;
+        }
+        self.length += line.len() as u64;
+        self.file.write_all(line)?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 fn append(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).open(path)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
     use crate::config::log::LogConsole;
 
     #[test]
-    fn times() {
-        for (seconds, expected) in [
-            (0, "1970-01-01T00:00:00.007Z"),
-            (951_782_399, "2000-02-28T23:59:59.007Z"),
-            (951_782_400, "2000-02-29T00:00:00.007Z"),
-            (951_868_800, "2000-03-01T00:00:00.007Z"),
-            (1_709_164_800, "2024-02-29T00:00:00.007Z"),
-            (1_735_689_599, "2024-12-31T23:59:59.007Z"),
-            (4_107_542_400, "2100-03-01T00:00:00.007Z"),
-        ] {
-            let time = UNIX_EPOCH + Duration::from_secs(seconds) + Duration::from_millis(7);
-            assert_eq!(timestamp(time, 'T', "Z"), expected);
-        }
-    }
-
-    #[test]
     fn lines() {
-        let show = |format, target| {
-            let mut record = Record::builder();
-            let record = record.level(log::Level::Warn).target(target);
-            line(format, UNIX_EPOCH, &record.args(format_args!("a \"b\"\n")).build())
+        let shown = |mut lines: io::PipeReader| {
+            let mut text = String::new();
+            lines.read_to_string(&mut text).unwrap();
+            text.replace(|digit: char| digit.is_ascii_digit(), "0")
         };
-        assert_eq!(show(LogFormat::Plain, "x"), "1970-01-01T00:00:00.000Z WARN  a \"b\"\n\n");
-        let expected = "{\"time\":\"1970-01-01 00:00:00.000+00:00\",\"level\":\"warning\",\"msg\":\"a \\\"b\\\"\\n\",\
-                        \"domain\":\"rabbitmq.connection\"}\n";
-        assert_eq!(show(LogFormat::Json, CONNECTION), expected);
+        let open = |level, format| {
+            let (lines, pipe) = io::pipe().unwrap();
+            (output(&LogConfig::default(), level, format, Target::Pipe(Box::new(pipe))), lines)
+        };
+        let (plain, of_plain) = open(None, LogFormat::Plain);
+        let (json, of_json) = open(Some(LevelFilter::Warn), LogFormat::Json);
+        let outputs = Outputs(vec![plain, json]);
+        for (level, target) in [(log::Level::Warn, CONNECTION), (log::Level::Info, "x"), (log::Level::Error, "x")] {
+            let mut record = Record::builder();
+            outputs.log(&record.level(level).target(target).args(format_args!("a \"b\"\n")).build());
+        }
+        drop(outputs);
+        let time = "0000-00-00T00:00:00.000Z";
+        let line = |level| format!("{time} {level} a \"b\"\n\n");
+        assert_eq!(shown(of_plain), [line("WARN "), line("INFO "), line("ERROR")].concat());
+        let line = |level, domain| {
+            format!(r#"{{"time":"{time}","level":"{level}","msg":"a \"b\"\n","domain":"{domain}"}}"#) + "\n"
+        };
+        assert_eq!(shown(of_json), [line("warning", "rabbitmq.connection"), line("error", "rabbitmq")].concat());
     }
 
     #[test]
@@ -257,15 +221,16 @@ mod tests {
         ] {
             let console = LogConsole { is_stdout: false, level: output, format: LogFormat::Plain };
             let config = LogConfig { level, connection_level: connection, console: Some(console), file: None };
-            let logger = Logger::open(&config).unwrap();
-            let found = (logger.outputs[0].level, logger.outputs[0].connection_level);
-            assert_eq!(found, expected, "{level:?} {connection:?} {output:?}");
-            assert_eq!(logger.most(), expected.0.max(expected.1));
-            let takes = |target, level| logger.enabled(&Metadata::builder().target(target).level(level).build());
-            assert_eq!(takes(CONNECTION, log::Level::Warn), expected.1 >= Warn);
-            assert_eq!(takes("leveret::server", log::Level::Warn), expected.0 >= Warn);
+            let outputs = Outputs::open(&config).unwrap();
+            assert_eq!(outputs.most(), expected.0.max(expected.1));
+            for (target, most) in [("leveret::server", expected.0), (CONNECTION, expected.1)] {
+                for one in log::Level::iter() {
+                    let is_on = outputs.enabled(&Metadata::builder().target(target).level(one).build());
+                    assert_eq!(is_on, one <= most, "{level:?} {connection:?} {output:?} {target} {one}");
+                }
+            }
         }
-        assert_eq!(Logger { outputs: vec![] }.most(), Off);
+        assert_eq!(Outputs(vec![]).most(), Off);
     }
 
     #[test]
@@ -282,7 +247,7 @@ mod tests {
         };
         let mut file = Rotating::open(&config).unwrap();
         for text in ["1234\n", "5678\n", "abc\n", "a line that is longer than all of it\n", "d\n"] {
-            file.write(text.as_bytes()).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
         }
         let read = |path: &Path| std::fs::read_to_string(path).unwrap_or("-".into());
         let old = |number| read(&directory.join("deep").join(format!("a.log.{number}")));
@@ -290,15 +255,15 @@ mod tests {
         assert_eq!([old(0), old(1), old(2)], ["a line that is longer than all of it\n", "abc\n", "-"]);
         // A tool that rotates logs moves it, and it is missed at the next look.
         std::fs::rename(&path, directory.join("moved")).unwrap();
-        file.write(b"e\n").unwrap();
+        file.write_all(b"e\n").unwrap();
         file.looked = Instant::now().checked_sub(LOOK_EVERY).unwrap();
-        file.write(b"f\n").unwrap();
+        file.write_all(b"f\n").unwrap();
         assert_eq!((read(&directory.join("moved")), read(&path)), ("d\ne\n".into(), "f\n".into()));
         // What is there is added to, and counted.
         let mut file = Rotating::open(&LogFile { rotation_count: 0, ..config }).unwrap();
-        file.write(b"1234567\n").unwrap();
+        file.write_all(b"1234567\n").unwrap();
         assert_eq!(read(&path), "f\n1234567\n");
-        file.write(b"g\n").unwrap();
+        file.write_all(b"g\n").unwrap();
         assert_eq!((read(&path), old(0)), ("g\n".into(), "a line that is longer than all of it\n".into()));
         std::fs::remove_dir_all(&directory).unwrap();
     }
