@@ -180,7 +180,7 @@ impl EventLoop {
             return;
         };
         if let Err(error) = self.sockets.add(self.poll.registry(), id, stream) {
-            log::warn!("cannot watch the socket of {}: {error}", peer.address);
+            log::warn!(target: "connection", "cannot watch the socket of {}: {error}", peer.address);
             self.shard.disconnected(now, id);
         }
     }

@@ -5,6 +5,7 @@
 
 mod binary;
 mod client;
+mod config;
 mod durable;
 mod memory;
 mod rules;
