@@ -7,6 +7,7 @@ mod binary;
 mod client;
 mod durable;
 mod memory;
+mod once;
 mod rules;
 
 use std::io::{Read, Write};
