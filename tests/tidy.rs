@@ -23,7 +23,21 @@ const ROOMS: &[Room] = &[
     Room {
         name: "broker",
         rooms: &["amqp", "time"],
-        crates: &["ahash", "bytes", "memmap2", "regex", "serde_json", "siphasher", "slab", "smallvec"],
+        crates: &[
+            "ahash",
+            "argon2",
+            "base64",
+            "bytes",
+            "md5",
+            "memmap2",
+            "regex",
+            "serde_json",
+            "sha2",
+            "siphasher",
+            "slab",
+            "smallvec",
+            "subtle",
+        ],
         system: false,
     },
     Room {

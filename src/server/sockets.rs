@@ -11,9 +11,11 @@ use mio::{Interest, Registry};
 
 use super::inbox::{Inbox, Inlet, Input};
 use super::lane::LaneInlet;
+use super::passwords::PasswordInlet;
 use super::socket::{SliceList, Socket};
 use super::token::{Target, encode};
 use crate::connection::outbound::Outbound;
+use crate::shard::access::PasswordCheck;
 use crate::shard::admin::{AdminAnswer, AdminRequest};
 use crate::shard::mesh::{Batch, ShardId};
 use crate::shard::turn::{CloseKind, ReadOutcome, World, WriteOutcome};
@@ -46,6 +48,12 @@ pub struct Sockets {
     requests: VecDeque<(AdminRequest, Sender<AdminAnswer>)>,
     /// Where the answers go of requests that the shard has, by number.
     askers: BTreeMap<u64, Sender<AdminAnswer>>,
+    /// Where passwords are checked.
+    passwords: PasswordInlet,
+    /// Those that were.
+    checked: VecDeque<(PasswordCheck, bool)>,
+    /// This shard's number.
+    shard: usize,
     /// The number last given to one.
     asked: u64,
     /// By slot.
@@ -62,7 +70,13 @@ pub struct Sockets {
 
 impl Sockets {
     /// A world without sockets.
-    pub fn new(inbox: Inbox, inlets: Arc<[Inlet]>, lane: Option<LaneInlet>) -> Sockets {
+    pub fn new(
+        shard: usize,
+        inbox: Inbox,
+        inlets: Arc<[Inlet]>,
+        lane: Option<LaneInlet>,
+        passwords: PasswordInlet,
+    ) -> Sockets {
         Sockets {
             now: Now::default(),
             wall_ms: 0,
@@ -75,6 +89,9 @@ impl Sockets {
             completions: VecDeque::new(),
             requests: VecDeque::new(),
             askers: BTreeMap::new(),
+            passwords,
+            checked: VecDeque::new(),
+            shard,
             asked: 0,
             table: vec![],
             ready: VecDeque::new(),
@@ -198,6 +215,7 @@ impl World for Sockets {
                 // To run is all that is asked for.
                 Input::Taken => {}
                 Input::Admin(request, answer) => self.requests.push_back((*request, answer)),
+                Input::Checked(check, is_right) => self.checked.push_back((*check, is_right)),
                 Input::Socket(stream, peer) => self.arrivals.push_back((stream, peer)),
                 Input::MemoryLow(low, heard) => self.memory_low.push_back((low, heard)),
                 Input::Stop => self.stop = true,
@@ -235,6 +253,14 @@ impl World for Sockets {
             // Whoever does not listen for the answer does not get it.
             drop(asker.send(answer));
         }
+    }
+
+    fn check(&mut self, check: PasswordCheck) {
+        self.passwords.put(self.shard, check);
+    }
+
+    fn checked(&mut self) -> Option<(PasswordCheck, bool)> {
+        self.checked.pop_front()
     }
 
     fn push(&mut self, to: ShardId, batch: Batch) {

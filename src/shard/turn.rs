@@ -5,6 +5,7 @@
 //! sockets*. What one client was told, every later command of any client on any shard therefore meets.
 
 use super::Shard;
+use super::access::PasswordCheck;
 use super::admin::{AdminAnswer, AdminRequest};
 use super::mesh::{Batch, ShardId};
 use crate::connection::outbound::Outbound;
@@ -88,6 +89,12 @@ pub trait World {
     }
     /// The answer to such a request. Never called for a shard that was given none.
     fn admin_answer(&mut self, _ticket: u64, _answer: AdminAnswer) {}
+    /// Has a password checked that takes its time, elsewhere. Never called where no user has such a password.
+    fn check(&mut self, _check: PasswordCheck) {}
+    /// The next password that was checked, and whether it was right. The shard is run when there is one.
+    fn checked(&mut self) -> Option<(PasswordCheck, bool)> {
+        None
+    }
     /// Hands a batch to another shard and wakes it when it sleeps. Never blocks.
     fn push(&mut self, to: ShardId, batch: Batch);
     /// Writes as much as the socket takes and advances `outbound`.
@@ -156,6 +163,9 @@ pub fn turn<W: World>(shard: &mut Shard, world: &mut W) -> NextTurn {
     while let Some(completion) = world.completion() {
         shard.completed(completion);
     }
+    while let Some((check, is_right)) = world.checked() {
+        shard.checked(&check, is_right);
+    }
     shard.advance(now);
     shard.end_turn(now);
     let id = shard.id();
@@ -176,6 +186,9 @@ pub fn turn<W: World>(shard: &mut Shard, world: &mut W) -> NextTurn {
             let outcome = world.write(id, outbound);
             shard.wrote(now, id, outcome);
         }
+    }
+    while let Some(check) = shard.next_check() {
+        world.check(check);
     }
     while let Some((ticket, answer)) = shard.next_admin_answer() {
         world.admin_answer(ticket, answer);

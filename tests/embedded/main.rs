@@ -5,10 +5,12 @@
 
 mod binary;
 mod client;
+mod config;
 mod durable;
 mod memory;
 mod once;
 mod rules;
+mod users;
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;

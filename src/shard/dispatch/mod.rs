@@ -129,6 +129,11 @@ impl Shard {
         }
     }
 
+    /// A channel of this shard, for who is to answer it.
+    pub(super) fn caller(&self, connection: ConnectionId, channel: u32, generation: u32) -> Caller {
+        Caller { shard: self.id.0, connection, channel, generation }
+    }
+
     // ---- answers
 
     /// Appends a method for the caller's channel.

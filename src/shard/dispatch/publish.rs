@@ -101,7 +101,11 @@ impl Shard {
         if properties::flags(content.properties) & LOOKED_AT != 0 {
             return self.publish_inspected(id, slot, content, mandatory, own);
         }
-        let Some(vhost) = self.members.get(id).map(|member| member.vhost) else { return Ok(()) };
+        let Some(member) = self.members.get(id) else { return Ok(()) };
+        let vhost = member.vhost;
+        if member.restricted {
+            self.check_publish(id, content)?;
+        }
         // The route is taken out while it is used, so that it can be borrowed meanwhile.
         let mut at = u32::MAX;
         if let Some(cached) = self.routes.take(vhost, content.names, &mut at, &self.topology) {
@@ -175,6 +179,9 @@ impl Shard {
             return Ok(());
         };
         let (login, vhost) = (member.login.clone(), member.vhost);
+        if member.restricted {
+            self.check_publish(id, content)?;
+        }
         // Checked when the header frame came.
         let decoded = Properties::decode(content.properties).unwrap_or_default();
         let headers = decoded.headers;
