@@ -26,7 +26,7 @@ use crate::broker::queue_arguments::QueueType;
 use crate::broker::topology::{
     Applied, BindingSpec, Change, DELAYED, ExchangeKey, ExchangeSpec, QueueKey, QueueSpec, Topology, UNIQUE, VhostSpec,
 };
-use crate::store::record::{Note, Records};
+use crate::store::record::{Name, Named, Note, Records};
 use crate::store::{Contents, QueueId, QueueRow};
 
 const QUEUE: u8 = 1;
@@ -187,6 +187,8 @@ pub(super) struct Restored {
     pub(super) rows: BTreeMap<u64, QueueRow>,
     /// The names of messages that queues and exchanges take once, by the queues' numbers.
     pub(super) notes: BTreeMap<u64, Vec<Note>>,
+    /// The names of messages that are there, by the queues' numbers.
+    pub(super) names: BTreeMap<u64, Vec<Name>>,
     /// Queues with messages of other priorities than the common one.
     classes: BTreeSet<u64>,
     /// Queues on each shard.
@@ -212,6 +214,9 @@ pub(super) fn restore(mut topology: Topology, contents: &Contents, count: usize)
     restored.rows.extend(contents.queues.iter().map(|row| (row.id.0, *row)));
     let classes = contents.queues.iter().filter(|row| row.id.is_class());
     restored.notes.extend(contents.notes.iter().map(|(id, notes)| (id.0, notes.clone())));
+    for Named { queue, name, .. } in &contents.names {
+        restored.names.entry(queue.base().0).or_default().push(*name);
+    }
     restored.classes.extend(classes.map(|row| row.id.base().0));
     let mut queues: BTreeMap<u64, QueueKey> = BTreeMap::new();
     let mut exchanges: BTreeMap<u64, ExchangeKey> =
@@ -367,11 +372,14 @@ impl Shard {
             {
                 let (key, id) = (*key, spec.id);
                 self.applied(applied);
-                if let Some(notes) = restored.notes.get(&id) {
-                    let seen = self.living_mut(key).and_then(|queue| queue.ruled.as_mut()?.seen.as_mut());
-                    seen.into_iter().for_each(|seen| {
-                        notes.iter().for_each(|note| seen.remember(note.note, note.until_ms));
-                    });
+                let queue = self.living_mut(key);
+                if let Some(seen) = queue.and_then(|queue| queue.ruled.as_mut()?.seen.as_mut()) {
+                    let (notes, names) = (restored.notes.get(&id), restored.names.get(&id));
+                    if seen.rule.by_content {
+                        names.into_iter().flatten().for_each(|name| seen.remember(*name, 0));
+                    } else {
+                        notes.into_iter().flatten().for_each(|note| seen.remember(note.note, note.until_ms));
+                    }
                 }
                 for class in 0..=u8::MAX {
                     let row = restored.rows.get(&QueueId(id).class(class).0);

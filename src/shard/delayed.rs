@@ -37,7 +37,7 @@ impl Shard {
         kept: &mut Option<MessageRef>,
         index: Option<u32>,
     ) {
-        if !self.is_new(queue, content) {
+        if !self.is_new(queue, content, &mut None) {
             return;
         }
         let survives = self.ledger.must_have(queue.spec.durable, content);

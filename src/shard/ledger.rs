@@ -16,7 +16,7 @@ use super::mesh::Caller;
 use crate::amqp::{Content, Stamp};
 use crate::broker::entries::{Position, Taken};
 use crate::broker::message::Blocks;
-use crate::store::record::{self, CONDITIONAL, Note, Records, TRANSIENT};
+use crate::store::record::{self, CONDITIONAL, Name, Named, Note, Records, TRANSIENT};
 use crate::store::{QueueId, Submission};
 use crate::time::Now;
 use fan::Fan;
@@ -44,6 +44,8 @@ pub(super) struct Ledger {
     /// Messages are noted with this stamp.
     pub(super) stamp: Stamp,
     records: Records,
+    /// To be written behind the messages that have them.
+    names: Vec<Named>,
     /// The ticket of what is noted now.
     open: u64,
     /// Somebody waits for it.
@@ -89,6 +91,7 @@ impl Ledger {
             on,
             stamp: Stamp::default(),
             records: Records::default(),
+            names: Vec::new(),
             open: 1,
             wanted: false,
             unhurried: false,
@@ -163,6 +166,11 @@ impl Ledger {
         }
         self.touched = true;
         self.records.noted(QueueId(queue), keep_max, flags, note);
+    }
+
+    /// Notes what a message that was noted goes by, in a queue that takes no second one while it has it.
+    pub(super) fn named(&mut self, queue: u64, position: Position, name: Name) {
+        self.names.push(Named { queue: QueueId(queue), position, name });
     }
 
     /// Once per submission and transaction.
@@ -293,6 +301,7 @@ impl Ledger {
             self.end_page();
             return None;
         }
+        self.names.drain(..).for_each(|named| self.records.named(named));
         let mut bytes = self.records.take(std::mem::take(&mut self.spare));
         self.named = None;
         if self.held.take().is_some()

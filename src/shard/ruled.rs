@@ -18,7 +18,7 @@ use crate::broker::queue::ruled::{Counts, stored_as};
 use crate::broker::rules::{Overflow, RetryType};
 use crate::broker::topology::QueueKey;
 use crate::store::QueueId;
-use crate::store::record::Note;
+use crate::store::record::{Name, Note};
 
 impl Shard {
     /// Puts a message into a queue with rules, or hands it to a consumer that waits for it.
@@ -49,7 +49,8 @@ impl Shard {
             }
             return;
         }
-        if ruled.seen.is_some() && !self.is_new(queue, content) {
+        let mut name = None;
+        if ruled.seen.is_some() && !self.is_new(queue, content, &mut name) {
             return;
         }
         let Some(ruled) = &mut queue.ruled else { return };
@@ -62,13 +63,16 @@ impl Shard {
         let class = ruled.class_of(priority);
         let is_idle = queue.is_idle();
         let traced = queue.ruled.as_ref().is_some_and(|ruled| ruled.traced);
-        if is_idle && class == 0 && !traced && self.pass_on(queue, content, own, kept, index) {
+        if is_idle && class == 0 && !traced && name.is_none() && self.pass_on(queue, content, own, kept, index) {
             return;
         }
         if is_idle && let Some((taker, no_ack)) = self.choose_taker(queue) {
             if no_ack {
                 let delivery = Delivery::new(*content, own, queue.key, taker, 0, DeliveryKind::NoAck);
                 self.hand_over_now(queue, &delivery);
+                if let Some(ruled) = &mut queue.ruled {
+                    ruled.forget(name);
+                }
                 if traced {
                     let mut record = Vec::new();
                     content.write_record(&mut record, self.stamp);
@@ -80,6 +84,7 @@ impl Shard {
                 let position = queue.class_entries(class).push_taken(message, taker, stored);
                 if stored {
                     self.ledger.message(index, stored_as(queue.spec.id, position), position, content, true);
+                    self.name(queue, position, name);
                 }
                 let taken = Taken { position, message, redelivered: false, stored };
                 self.hand_over_kept(queue, taker, taken, DeliveryKind::Consumer);
@@ -89,6 +94,7 @@ impl Shard {
         }
         let Some(ruled) = &mut queue.ruled else { return };
         if lifetime_ms(ruled.rules.message_ttl_ms, content) == Some(0) {
+            ruled.forget(name);
             if let Some(burial) = ruled.burial.clone() {
                 let message = self.blocks.keep_once(content, own, kept);
                 self.deaths.push(Leaving { cause: Cause::Dead(burial, Reason::Expired), message, stored: None });
@@ -96,7 +102,11 @@ impl Shard {
             return;
         }
         ruled.weigh(content.body.len(), 0);
+        let position = queue.class_entries(class).end();
         self.store(queue, class, content, kept, index);
+        if name.is_some() && self.survives(queue, content) {
+            self.name(queue, position, name);
+        }
         self.drop_head(queue);
         if let Some(owner) = self.deaths.holds_publishers() {
             self.exhausted |= 1 << owner;
@@ -140,17 +150,27 @@ impl Shard {
         }
     }
 
-    /// Whether a queue that takes each message once has not taken this one before; it has now.
-    pub(super) fn is_new(&mut self, queue: &mut Queue, content: &Content<'_>) -> bool {
+    /// Whether a queue that takes each message once has not taken this one before; it has now. `name`: what is to be
+    /// forgotten when the message leaves.
+    pub(super) fn is_new(&mut self, queue: &mut Queue, content: &Content<'_>, name: &mut Option<Name>) -> bool {
         let (durable, id, now) = (queue.spec.durable, queue.spec.id, self.stamp.wall_ms());
         let Some(seen) = queue.ruled.as_mut().and_then(|ruled| ruled.seen.as_mut()) else { return true };
         let properties = Properties::decode(content.properties).unwrap_or_default();
-        let Some((name, ttl)) = seen.rule.name(&properties) else { return true };
-        let Some(until_ms) = seen.see(name, ttl, now) else { return false };
-        if self.ledger.on && durable && !seen.rule.by_content {
-            self.ledger.noted(id, seen.rule.size, Note { note: name, until_ms });
+        let Some((note, ttl)) = seen.rule.name(&properties) else { return true };
+        let Some(until_ms) = seen.see(note, ttl, now) else { return false };
+        if seen.rule.by_content {
+            *name = Some(note);
+        } else if self.ledger.on && durable {
+            self.ledger.noted(id, seen.rule.size, Note { note, until_ms });
         }
         true
+    }
+
+    /// A message that the journal has at a position goes by a name as long as the queue has it.
+    fn name(&mut self, queue: &Queue, position: Position, name: Option<Name>) {
+        if let Some(name) = name {
+            self.ledger.named(stored_as(queue.spec.id, position), position, name);
+        }
     }
 
     /// A message leaves a queue that takes each message once as long as it has it.

@@ -39,7 +39,7 @@ pub struct RecordCounts {
     pub definitions: u64,
     /// BOUND and UNBOUND.
     pub bindings: u64,
-    /// NOTED.
+    /// NOTED and NAMED.
     pub notes: u64,
     /// CLEAN.
     pub clean: u64,
@@ -67,7 +67,7 @@ impl RecordCounts {
                     self.definitions += 1
                 }
                 Ok(Record::Bound(_) | Record::Unbound(_)) => self.bindings += 1,
-                Ok(Record::Noted(_)) => self.notes += 1,
+                Ok(Record::Noted(_) | Record::Named(_)) => self.notes += 1,
                 Ok(Record::Clean) => self.clean += 1,
                 Ok(Record::Part { .. } | Record::Committed { .. }) => self.transactions += 1,
                 // Scanning has mended or replaced it, and said so.

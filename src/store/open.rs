@@ -13,7 +13,7 @@ use super::keeper::checkpoint::{self, Header, NAMES, NoCheckpoint};
 use super::keeper::state::State;
 use super::keeper::upkeep::Checkpoints;
 use super::keeper::{Keeper, Settings, rescue};
-use super::record::Note;
+use super::record::{Named, Note};
 use super::report::Lost;
 use super::scan::Scan;
 use super::segment::{FileSlot, LaneId};
@@ -52,6 +52,8 @@ pub struct Contents {
     /// What queues and exchanges have seen, by id, the oldest first, without what was past at the time of the last
     /// batch. The same may be there twice: the later one counts.
     pub notes: Vec<(QueueId, Vec<Note>)>,
+    /// What messages go by, where a queue takes no second one of a name: by queue or class, and position.
+    pub names: Vec<Named>,
 }
 
 /// Ids of a term begin at a multiple of this: each term has room for four milliards of them, and below the classes
@@ -368,5 +370,6 @@ fn contents(state: &State, term: u64, clean: bool) -> Contents {
         bindings: state.bindings.iter().map(|(from, to, bytes)| (*from, *to, bytes.to_vec())).collect(),
         queues,
         notes: notes.collect(),
+        names: state.names.alive(&state.rows).collect(),
     }
 }

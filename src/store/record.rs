@@ -33,14 +33,18 @@
 //!               the message is ready again, was handed out so often, and that failed so often
 //! NOTED     14  u64 id | u32 how many are kept | u32 0 | n x { 16 bytes note, u64 until when in ms, 0 for ever }
 //!               a queue or exchange has seen these; flags: 4 conditional: see PART
+//! NAMED     15  n x { u64 queue, u64 position, 16 bytes name }
+//!               the message there goes by this name; it is in front of this in the same submission
 //! ```
 
 mod elide;
+mod names;
 mod notes;
 mod read;
 mod salvage;
 
 pub use elide::elide;
+pub use names::{NAMED_BYTES, Name, Named, Names};
 pub use notes::{NOTE_BYTES, Note, Notes};
 pub use read::*;
 pub use salvage::{End, mend_messages, salvage};
@@ -66,6 +70,7 @@ const COMMITTED: u8 = 11;
 const INVENTORY: u8 = 12;
 const COUNTED: u8 = 13;
 const NOTED: u8 = 14;
+const NAMED: u8 = 15;
 
 /// [`Messages::flags`]: spilled for want of memory, and not to survive a start.
 pub const TRANSIENT: u8 = 1;
@@ -132,7 +137,8 @@ enum Open {
         last: Range,
         n: u32,
     },
-    Counts {
+    Repeated {
+        kind: u8,
         n: u32,
     },
     Notes {
@@ -203,7 +209,7 @@ impl Records {
         match std::mem::take(&mut self.open) {
             Open::Nothing => return,
             Open::Messages { count, .. } => self.put(self.at + COUNT_AT, &count.to_le_bytes()),
-            Open::Ranges { n, .. } | Open::Counts { n } | Open::Notes { n, .. } => {
+            Open::Ranges { n, .. } | Open::Repeated { n, .. } | Open::Notes { n, .. } => {
                 self.put(self.at + 12, &n.to_le_bytes());
                 self.head_end = self.bytes.len();
             }
@@ -323,10 +329,10 @@ impl Records {
     /// A message of a queue is ready again: it was handed out so often by now, and that failed so often.
     pub fn counted(&mut self, queue: QueueId, position: Position, acquired: u32, failed: u32) {
         match &mut self.open {
-            Open::Counts { n } if *n < RECORD_MESSAGES_MAX => *n += 1,
+            Open::Repeated { kind: COUNTED, n } if *n < RECORD_MESSAGES_MAX => *n += 1,
             _ => {
                 self.begin(COUNTED, 0, 1);
-                self.end_head(Open::Counts { n: 1 });
+                self.end_head(Open::Repeated { kind: COUNTED, n: 1 });
             }
         }
         self.push_numbers(&[queue.0, position, u64::from(acquired) | u64::from(failed) << 32]);

@@ -8,6 +8,7 @@ mod client;
 mod config;
 mod durable;
 mod memory;
+mod once;
 mod rules;
 mod users;
 

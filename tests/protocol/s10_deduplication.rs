@@ -59,6 +59,20 @@ scripts! {
         a.holds("q", &["f"]);
     }
 
+    s10_what_does_not_stay_in_a_queue_is_not_known_there(t) {
+        let a = t.peer();
+        a.queue(declare_with("q", &[ON])).queue(declare_with("short", &[ON, ("x-message-ttl", int(0))]));
+        a.consume_no_ack("q", "c");
+        for (tag, body) in [(1, "a"), (2, "b")] {
+            named(&a, "", "q", "1", body);
+            a.delivered("c", tag, body);
+        }
+        named(&a, "", "short", "1", "it is too old at once");
+        a.consume_no_ack("short", "d");
+        named(&a, "", "short", "1", "c");
+        a.delivered("d", 3, "c");
+    }
+
     s10_an_exchange_takes_a_message_once_from_anybody(t) {
         let (a, b) = (t.peer(), t.peer());
         let arguments = [ON, ("x-cache-size", int(100))];

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::delays::Delays;
-use crate::broker::deduplication::Seen;
+use crate::broker::deduplication::{Id, Seen};
 use crate::broker::entries::{Entries, Position};
 use crate::broker::queue_arguments::QueueType;
 use crate::broker::rules::{Overflow, Rules};
@@ -238,6 +238,13 @@ impl Ruled {
             && !self.has_lifetimes()
             && self.rules.length_bytes_max.is_none()
             && self.levels.iter().all(|level| level.entries.is_idle())
+    }
+
+    /// A message that goes by this name, if it has one, has left the queue or did not stay in it.
+    pub fn forget(&mut self, name: Option<Id>) {
+        if let (Some(seen), Some(name)) = (&mut self.seen, name) {
+            seen.forget(name);
+        }
     }
 
     /// Whether a queue could do without it.

@@ -95,6 +95,7 @@ impl State {
                     if end > from {
                         row.settle(from, end - 1, index, &mut self.segments);
                     }
+                    self.names.trim(queue, row);
                 }
             }
             Record::Defined { id, bytes } => {
@@ -115,6 +116,13 @@ impl State {
                     let sighting = (notes.id, notes.keep_max, note);
                     let counts = if notes.is_conditional { self.parts.hold(sighting) } else { Some(sighting) };
                     counts.into_iter().for_each(|sighting| self.note(sighting));
+                }
+            }
+            Record::Named(names) => {
+                for named in names.iter() {
+                    if let Some(row) = self.rows.get(&named.queue) {
+                        self.names.add(named, row);
+                    }
                 }
             }
         }

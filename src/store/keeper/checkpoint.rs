@@ -31,6 +31,8 @@
 //!   u64 n, n x { u64 transaction | u64 r | u64 c | r x { u64 queue | u64 first | u64 last } |
 //!                c x { u64 id | u64 how many are kept | note } }             transactions not committed yet
 //!   u64 n, n x { u64 id | u64 c | c x note }                                  what was seen, the oldest first
+//!   u64 n, n x { u64 queue | u64 position | 16 bytes name }                   names of messages; nothing, not even n,
+//!                                                                             in what was written before names were
 //!   A note is 16 bytes | u64 until when in ms, 0 for ever.
 //!   A set of positions is u32 r | u32 c | r x { u64 first | u64 last } | c x { u64 number | 64 x u64 bits }.
 //! ```
@@ -38,6 +40,7 @@
 use super::bytes::{Bytes, push_u64s};
 use super::handed::Handed;
 use super::index::{load_slots, save_slots};
+use super::names::Names;
 use super::parts::Parts;
 use super::positions::Positions;
 use super::runs::{IndexPlace, List, Run, Segment};
@@ -239,6 +242,7 @@ impl State {
         }
         self.parts.save(&mut to);
         self.seen.save(&mut to);
+        self.names.save(&self.rows, &mut to);
         to
     }
 
@@ -314,6 +318,7 @@ impl State {
         }
         state.parts = Parts::load(from)?;
         state.seen = Seen::load(from)?;
+        state.names = Names::load(from)?;
         from.0.is_empty().then_some(state)
     }
 }

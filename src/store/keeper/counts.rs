@@ -70,7 +70,7 @@ impl State {
                 + row.handed.memory()
         });
         let table = self.rows.capacity() * (size_of::<super::rows::Row>() + 9) * 8 / 7;
-        (segments.sum::<usize>() + rows.sum::<usize>() + table + self.seen.memory()) as u64
+        (segments.sum::<usize>() + rows.sum::<usize>() + table + self.seen.memory() + self.names.memory()) as u64
     }
 
     /// A number that two states share if they mean the same, wherever the messages lie.
@@ -81,6 +81,7 @@ impl State {
         for (id, notes) in self.seen.iter() {
             notes.iter().for_each(|note| all.noted(id, 0, 0, *note));
         }
+        self.names.alive(&self.rows).for_each(|named| all.named(named));
         let mut rows: Vec<_> = self.rows.iter().collect();
         rows.sort_unstable_by_key(|(id, _)| **id);
         for (id, row) in rows {

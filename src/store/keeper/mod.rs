@@ -13,6 +13,7 @@ pub mod files;
 pub mod giving;
 pub mod handed;
 pub mod index;
+pub mod names;
 pub mod ordering;
 pub mod parts;
 pub mod picking;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use ahash::RandomState;
 
+use super::names::Names;
 use super::parts::Parts;
 use super::rows::Row;
 use super::runs::Segments;
@@ -50,6 +51,8 @@ pub struct State {
     pub parts: Parts,
     /// What queues and exchanges have seen.
     pub seen: Seen,
+    /// What messages go by.
+    pub names: Names,
     /// Messages that were lost to damage since the start.
     pub lost: u64,
     /// The rows of classes, by base and class.
@@ -75,6 +78,7 @@ impl State {
             segments: Segments::default(),
             parts: Parts::default(),
             seen: Seen::default(),
+            names: Names::default(),
             lost: 0,
             classes: BTreeSet::new(),
             gone: BTreeSet::new(),
@@ -102,6 +106,7 @@ impl State {
     fn remove_row(&mut self, id: QueueId, index: u64) {
         if let Some(mut row) = self.rows.remove(&id) {
             row.drop_all(index, &mut self.segments);
+            self.names.forget(id);
             self.classes.remove(&(id.base(), id));
         }
     }
@@ -222,6 +227,7 @@ impl State {
         for range in ranges {
             if let Some(row) = self.rows.get_mut(&range.queue) {
                 row.settle(range.first, range.last, index, &mut self.segments);
+                self.names.trim(range.queue, row);
             }
         }
     }

@@ -5,6 +5,7 @@ mod damage;
 mod faults;
 mod handed;
 mod model;
+mod names;
 mod order;
 mod parts;
 mod picking;

@@ -1,6 +1,6 @@
 //! Messages that were settled before they were written need not be written.
 
-use super::{COPY, Range, Record, Records, records};
+use super::{COPY, Named, Range, Record, Records, records};
 use crate::store::{Position, QueueId};
 
 /// What is done with, by queue and position, without overlaps.
@@ -92,6 +92,10 @@ pub fn elide(bytes: &[u8], spare: Vec<u8>) -> Option<Vec<u8>> {
                 for (queue, position, count) in counts.iter().filter(|(queue, at, _)| !settled.has(*queue, *at)) {
                     left.counted(queue, position, count.acquired, count.failed);
                 }
+            }
+            (_, Record::Named(names)) => {
+                let is_done = |named: &Named| settled.has(named.queue, named.position);
+                names.iter().filter(|named| !is_done(named)).for_each(|named| left.named(named));
             }
             _ => left.record_as_is(bytes, at),
         }

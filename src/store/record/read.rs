@@ -1,8 +1,8 @@
 //! Records as values: reading what [`Records`](super::Records) wrote.
 
 use super::{
-    BOUND, CLEAN, COMMITTED, COUNTED, Count, DEFINED, HEAD_BYTES, INVENTORY, MESSAGE_BYTES, MESSAGES, NOTED, Notes,
-    PART, PURGED, RANGE_BYTES, RETURNED, Range, SETTLED, UNBOUND, UNDEFINED, message_checksum,
+    BOUND, CLEAN, COMMITTED, COUNTED, Count, DEFINED, HEAD_BYTES, INVENTORY, MESSAGE_BYTES, MESSAGES, NAMED, NOTED,
+    Names, Notes, PART, PURGED, RANGE_BYTES, RETURNED, Range, SETTLED, UNBOUND, UNDEFINED, message_checksum,
 };
 use crate::store::{Position, QueueId, u32_at, u64_at};
 
@@ -136,6 +136,8 @@ pub enum Record<'a> {
     Clean,
     /// A queue or an exchange has seen something.
     Noted(Notes<'a>),
+    /// Messages go by names.
+    Named(Names<'a>),
     /// What is conditional behind it is of this transaction.
     Part {
         /// The transaction.
@@ -238,6 +240,7 @@ fn parse(record: &[u8]) -> Option<Record<'_>> {
             let binding = Binding { source, destination, bytes: rest.get(16..)? };
             if kind == BOUND { Record::Bound(binding) } else { Record::Unbound(binding) }
         }
+        NAMED => Record::Named(Names::parse(rest, n)?),
         NOTED => Record::Noted(Notes::parse(rest, flags, n)?),
         CLEAN => Record::Clean,
         PART => Record::Part { tx: number(0)? },

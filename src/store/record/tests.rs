@@ -24,6 +24,10 @@ pub(super) fn said(bytes: &[u8]) -> Vec<String> {
                 let all: Vec<_> = notes.iter().map(|note| (note.note[0], note.until_ms)).collect();
                 format!("noted {} {} {} {all:?}", notes.id.0, notes.keep_max, notes.is_conditional)
             }
+            Ok(Record::Named(names)) => {
+                let one = |named: Named| (named.queue.0, named.position, named.name[0]);
+                format!("named {:?}", names.iter().map(one).collect::<Vec<_>>())
+            }
             Ok(Record::Purged { queue, end, kept }) => {
                 format!("purged {} {end} {:?}", queue.0, kept.iter().collect::<Vec<_>>())
             }
@@ -78,12 +82,14 @@ pub(super) fn sample() -> Vec<u8> {
     records.noted(Q, 6, 0, note(3, 1));
     records.noted(Q, 6, CONDITIONAL, note(4, 1));
     records.noted(QueueId(8), 6, CONDITIONAL, note(5, 1));
+    records.named(Named { queue: Q, position: 13, name: [6; 16] });
+    records.named(Named { queue: QueueId(8), position: 14, name: [7; 16] });
     records.committed(1 << 60);
     records.clean();
     records.take(vec![])
 }
 
-pub(super) const EXPECTED: [&str; 21] = [
+pub(super) const EXPECTED: [&str; 22] = [
     "messages 0 2 [(7, 5)] a bc",
     "messages 0 1 [(7, 8)] ",
     "messages 1 1 [(7, 9)] d",
@@ -104,6 +110,7 @@ pub(super) const EXPECTED: [&str; 21] = [
     "noted 7 6 false [(3, 1)]",
     "noted 7 6 true [(4, 1)]",
     "noted 8 6 true [(5, 1)]",
+    "named [(7, 13, 6), (8, 14, 7)]",
     "Committed { tx: 1152921504606846976 }",
 ];
 

@@ -248,6 +248,7 @@ impl Touched {
                 Record::Noted(notes) => {
                     self.noted.insert(notes.id.0);
                 }
+                Record::Named(names) => self.places.extend(names.iter().map(|named| (named.queue.0, named.position))),
                 Record::Clean | Record::Part { .. } | Record::Committed { .. } | Record::Inventory { .. } => {}
             }
         }

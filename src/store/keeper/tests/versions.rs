@@ -11,7 +11,7 @@
 
 use super::*;
 use crate::store::keeper::checkpoint::{self, NAMES};
-use crate::store::record::{CONDITIONAL, Count};
+use crate::store::record::{CONDITIONAL, Count, Named};
 
 mod contained;
 
@@ -102,6 +102,9 @@ fn some_of_everything(lane: &mut Lane, tx: u64) {
     (0..3).for_each(|_| lane.publish(&[CLASS], 9, 0));
     lane.sync();
     let third = lane.model[&CLASS].end - 3;
+    for position in third..third + 3 {
+        lane.records.named(Named { queue: QueueId(CLASS), position, name: [position as u8; 16] });
+    }
     lane.count(CLASS, third, 3, 0);
     lane.count(CLASS, third + 1, 2 + tx as u32, 1 << 20);
     lane.settle(CLASS, third, third);
@@ -262,6 +265,10 @@ fn states(disk: &MemoryDisk) -> String {
         for (id, notes) in state.seen.iter() {
             let notes = notes.iter().map(|note| (u128::from_le_bytes(note.note), note.until_ms));
             text += &format!("seen by {} {:?}\n", id.0, notes.collect::<Vec<_>>());
+        }
+        for named in state.names.alive(&state.rows) {
+            let Named { queue, position, name } = named;
+            text += &format!("named {:?}\n", (queue.0, position, u128::from_le_bytes(name)));
         }
         let mut parts = vec![];
         state.parts.save(&mut parts);

@@ -33,6 +33,7 @@ fn found(disk: &MemoryDisk) -> BTreeSet<&'static str> {
                 Record::Counted(_) => ["counted", ""],
                 Record::Noted(notes) if notes.is_conditional => ["conditional note", ""],
                 Record::Noted(_) => ["note", ""],
+                Record::Named(_) => ["name", ""],
                 Record::Purged { kept, .. } if kept.iter().len() > 0 => ["purged", "kept"],
                 Record::Purged { .. } => ["purged", ""],
                 Record::Defined { .. } => ["defined", ""],
@@ -80,6 +81,7 @@ fn found_in_state(state: &State, found: &mut BTreeSet<&'static str>) {
     is(parts[..8] != [0; 8], "state: transaction");
     is(!state.parts.clone().commit_all().is_empty(), "state: note of a transaction");
     is(!state.seen.is_empty(), "state: note");
+    is(!state.names.is_empty(), "state: name");
     for row in state.rows.values() {
         let count = |positions: &Positions| {
             let mut bytes = vec![];
@@ -115,6 +117,7 @@ fn everything_is_on_that_disk() {
         "counted",
         "note",
         "conditional note",
+        "name",
         "purged",
         "kept",
         "defined",
@@ -147,6 +150,7 @@ fn everything_is_on_that_disk() {
         "state: runs",
         "state: transaction",
         "state: note",
+        "state: name",
         "state: note of a transaction",
     ];
     for disk in [from_text(VERSION_1), written().disk] {
