@@ -21,6 +21,7 @@ pub use cascade::Departed;
 pub use vhosts::{Vhost, VhostSpec};
 
 mod cascade;
+mod listing;
 mod vhosts;
 
 /// A hash map with the shard's seed.

@@ -16,6 +16,7 @@ use mio::{Registry, Waker};
 use super::token::{Target, encode};
 use crate::shard::Peer;
 use crate::shard::admin::{AdminAnswer, AdminRequest};
+use crate::shard::inspect::{InspectReply, InspectRequest};
 use crate::shard::mesh::Batch;
 use crate::store::Completion;
 
@@ -32,6 +33,8 @@ pub enum Input {
     Socket(TcpStream, Peer),
     /// A request that is not AMQP, for shard 0, and where its answer goes.
     Admin(Box<AdminRequest>, Sender<AdminAnswer>),
+    /// A question of somebody who looks, and where the answer goes.
+    Inspect(InspectRequest, Sender<InspectReply>),
     /// Whether the process has more memory than it may; the sender is dropped when the shard knows.
     MemoryLow(bool, Option<Sender<()>>),
     /// The server stops.
@@ -136,6 +139,7 @@ mod tests {
             Input::Completion(_) => 4,
             Input::Taken => 5,
             Input::Admin(..) => 6,
+            Input::Inspect(..) => 9,
             Input::MemoryLow(..) => 7,
         }
     }

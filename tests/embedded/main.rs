@@ -6,6 +6,7 @@
 mod binary;
 mod client;
 mod durable;
+mod inspect;
 mod memory;
 mod rules;
 

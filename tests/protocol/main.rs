@@ -53,4 +53,5 @@ mod s14_reply_to;
 mod s15_to_s20;
 mod s18_firehose;
 mod s20_events;
+mod s20_inspect;
 mod shards;

@@ -309,6 +309,7 @@ impl Shard {
         };
         if let Some(member) = self.members.get_mut(id) {
             member.vhost = vhost;
+            member.opened = true;
             member.wire.phase = Phase::Running;
         }
         self.tell_connection_created(id);

@@ -267,8 +267,8 @@ impl Shard {
             return Ok(());
         }
         let caller = Caller { shard: self.id.0, connection: id, channel: slot, generation };
-        if mandatory && route.is_unroutable() && !is_reply(content) {
-            self.write_return(caller, content);
+        if route.is_unroutable() && !is_reply(content) {
+            self.lose(caller, content, mandatory);
         }
         if route.may_reject {
             self.send_asking(caller, route, content, own);
@@ -325,9 +325,14 @@ impl Shard {
     #[inline]
     pub(super) fn count_publish(&mut self, id: ConnectionId, slot: u32, count: u64) {
         let ticket = self.ledger.ticket();
+        self.counted.published += count;
         if let Some(member) = self.members.get_mut(id)
             && let Some(channel) = member.channels.get_mut(slot as usize).and_then(Option::as_deref_mut)
         {
+            channel.published += count;
+            if channel.confirm.is_some() {
+                self.counted.published_confirm += count;
+            }
             count_publishes(channel, slot, &mut member.confirms_due, count, ticket);
         }
     }
@@ -362,8 +367,18 @@ impl Shard {
         }
     }
 
-    /// Returns a message that reached no queue.
-    pub(super) fn write_return(&mut self, caller: Caller, content: &Content<'_>) {
+    /// Returns a message that leads to no queue, or drops it.
+    #[cold]
+    pub(super) fn lose(&mut self, caller: Caller, content: &Content<'_>, mandatory: bool) {
+        if mandatory {
+            self.counted.returned += 1;
+            self.write_return(caller, content);
+        } else {
+            self.counted.dropped += 1;
+        }
+    }
+
+    fn write_return(&mut self, caller: Caller, content: &Content<'_>) {
         let Some(member) = self.members.get(caller.connection) else {
             return;
         };
