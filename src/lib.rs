@@ -21,6 +21,7 @@ pub mod shard;
 pub mod store;
 pub mod time;
 
+pub use broker::access;
 pub use config::Config;
 pub use server::{Administrator, Server, StartError};
 pub use shard::{admin, inspect};

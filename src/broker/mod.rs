@@ -1,5 +1,6 @@
 //! What a broker is, without wire, disk or shards: exchanges, queues, messages.
 
+pub mod access;
 pub mod arguments;
 pub mod death;
 pub mod deduplication;

@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
+pub use serde_json::Value;
 use serde_json::Value as Json;
 
+use super::access::{self, PERMISSIONS, Permission, TOPIC_PERMISSIONS, TopicPermissions, USERS, User};
 use super::policy::{Policy, Scope, json};
 use super::topology::VhostId;
 
@@ -16,6 +18,9 @@ pub const LIMITS: &str = "limits";
 pub const USER_LIMITS: &str = "user-limits";
 /// A component of our own: global parameters.
 pub const GLOBAL: &str = "global";
+
+/// The name of the global parameter that a broker has from its first start on.
+pub const CLUSTER_ID: &str = "internal_cluster_id";
 
 /// Components of RabbitMQ whose parameters are kept and mean nothing here.
 const KEPT: [&str; 4] = ["federation-upstream", "federation-upstream-set", "shovel", "mqtt"];
@@ -32,7 +37,7 @@ pub struct ParameterKey {
 }
 
 /// A runtime parameter.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Parameter {
     /// Its number in the store: never that of a queue or exchange.
     pub id: u64,
@@ -45,7 +50,7 @@ pub struct Parameter {
 }
 
 /// What a parameter means to the broker.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Meaning {
     /// A policy.
     Policy(Scope, Arc<Policy>),
@@ -53,6 +58,12 @@ pub enum Meaning {
     VhostLimits(VhostLimits),
     /// Limits of the user it is named after.
     UserLimits(UserLimits),
+    /// The user it is named after.
+    User(Arc<User>),
+    /// What the user it is named after may do in its vhost.
+    Permission(Arc<Permission>),
+    /// The same on keys of topic exchanges.
+    Topics(Arc<TopicPermissions>),
     /// Nothing: it is kept for others.
     Kept,
 }
@@ -80,11 +91,27 @@ fn failed(faults: Vec<String>) -> String {
     faults.into_iter().fold("Validation failed\n\n".to_owned(), |text, fault| text + &fault + "\n")
 }
 
-/// Finds out what a parameter means.
+impl ParameterKey {
+    /// Whether it is RabbitMQ's to list: users and what they may do are no parameters there.
+    pub fn is_listed(&self) -> bool {
+        ![USERS, PERMISSIONS, TOPIC_PERMISSIONS].contains(&&*self.component)
+    }
+}
+
+impl PartialEq for Parameter {
+    /// What a parameter means follows from the rest.
+    fn eq(&self, other: &Parameter) -> bool {
+        self.id == other.id && self.key == other.key && self.value == other.value
+    }
+}
+
+impl Eq for Parameter {}
+
+/// Finds out what a parameter means; `vhost` is the name of the one that it is in.
 ///
 /// # Errors
 /// RabbitMQ's text when its value is not as it must be, or nobody knows its component.
-pub fn understand(component: &str, name: &str, value: &Json) -> Result<Meaning, String> {
+pub fn understand(component: &str, vhost: &str, name: &str, value: &Json) -> Result<Meaning, String> {
     if let Some(scope) = Scope::of_component(component) {
         return Policy::parse(scope, name, value).map(|p| Meaning::Policy(scope, Arc::new(p))).map_err(failed);
     }
@@ -98,6 +125,9 @@ pub fn understand(component: &str, name: &str, value: &Json) -> Result<Meaning, 
             let [connections_max, channels_max] = numbers("user-limits", ["max-connections", "max-channels"], value)?;
             Ok(Meaning::UserLimits(UserLimits { connections_max, channels_max }))
         }
+        USERS => User::parse(name, value).map(|user| Meaning::User(Arc::new(user))),
+        PERMISSIONS => Permission::parse(value).map(|permission| Meaning::Permission(Arc::new(permission))),
+        TOPIC_PERMISSIONS => access::parse_topics(name, vhost, value).map(|topics| Meaning::Topics(Arc::new(topics))),
         GLOBAL => Ok(Meaning::Kept),
         _ if KEPT.contains(&component) => Ok(Meaning::Kept),
         _ => Err(failed(vec![format!("component {component} not found")])),

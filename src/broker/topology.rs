@@ -10,6 +10,7 @@ use ahash::RandomState;
 use slab::Slab;
 use smallvec::SmallVec;
 
+use super::access::User;
 use super::deduplication::Deduplication;
 use super::exchange::{Destination, ExchangeKind, Lots, RoutingTable, Target};
 use super::parameters::{Parameter, ParameterKey, UserLimits};
@@ -22,6 +23,7 @@ pub use vhosts::{Vhost, VhostSpec};
 
 mod cascade;
 mod listing;
+mod parameters;
 mod vhosts;
 
 /// A hash map with the shard's seed.
@@ -210,6 +212,8 @@ pub enum Applied {
         /// Queues may refuse publishes that did not before, or the other way round.
         routes: bool,
     },
+    /// This user is new, or gone, or may do more or less than before.
+    User(Arc<str>),
     /// Nothing that concerns queues.
     Other,
 }
@@ -262,8 +266,8 @@ pub struct Topology {
     /// Virtual hosts by name.
     names: Map<Arc<str>, VhostId>,
     parameters: BTreeMap<ParameterKey, Arc<Parameter>>,
-    /// The users that have limits.
-    users: BTreeMap<Arc<str>, UserLimits>,
+    users: BTreeMap<Arc<str>, Arc<User>>,
+    limited_users: BTreeMap<Arc<str>, UserLimits>,
     queues: Slab<QueueRecord>,
     exchanges: Slab<Exchange>,
     /// Numbers of durable exchanges that have gone with the last binding that held them.
@@ -293,6 +297,7 @@ impl Topology {
             names: Map::with_hasher(hash.clone()),
             parameters: BTreeMap::new(),
             users: BTreeMap::new(),
+            limited_users: BTreeMap::new(),
             queues: Slab::new(),
             exchanges: Slab::new(),
             abandoned: Vec::new(),

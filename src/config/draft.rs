@@ -1,42 +1,44 @@
 //! A configuration while its file is read: what each key does to it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
+use super::file::Place;
+use super::log::LogDraft;
 use super::memory::Watermark;
 use super::settings::{DefaultQueueType, Mechanism};
 use super::store::{DiskFree, Fsync};
 use super::value::{self, Kilo};
-use super::{Config, SHARDS_MAX};
+use super::{Config, ConfigError, PORT_DEFAULT, Remark, SHARDS_MAX};
 
 /// A configuration while its file is read. Keys that fill a list together are gathered here by name: a key given
 /// twice counts once, with its last value, as in RabbitMQ.
 #[derive(Debug, Default)]
 pub struct Draft {
-    config: Config,
-    line: usize,
+    pub(super) config: Config,
+    pub(super) log: LogDraft,
+    pub(super) cluster_name: Option<String>,
+    pub(super) data_base: Option<PathBuf>,
+    pub(super) ips: Option<Vec<IpAddr>>,
+    pub(super) port: Option<u16>,
+    pub(super) max_connections: Option<Option<u32>>,
+    pub(super) max_channels: Option<u16>,
+    place: Place,
+    key: String,
     listeners: Vec<(String, Vec<SocketAddr>)>,
     listeners_none: bool,
     tags: Vec<(String, bool)>,
     loopback_users: Vec<(String, bool)>,
     loopback_none: bool,
     mechanisms: Vec<(String, Option<Mechanism>)>,
-    mechanisms_line: usize,
+    mechanisms_place: Place,
     disk_free_absolute: Option<DiskFree>,
     disk_free_relative: Option<DiskFree>,
     has_events: bool,
-    event_vhost: Option<(usize, String)>,
+    event_vhost: Option<(Place, String)>,
     memory_absolute: Option<Watermark>,
     memory_relative: Option<Watermark>,
-    warnings: Vec<Note>,
-}
-
-/// Something to say about a line, counted from 1.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Note {
-    /// The line.
-    pub line: usize,
-    /// What is to be said.
-    pub text: String,
+    pub(super) warnings: Vec<Remark>,
 }
 
 /// What a key does: `name` is what stands in the place of its `*`. `None`: the value is not as it should be.
@@ -48,19 +50,42 @@ impl Draft {
         Draft { config, ..Draft::default() }
     }
 
-    /// What follows is read from this line.
-    pub fn at(&mut self, line: usize) {
-        self.line = line;
+    /// What follows is said by `key` at this place.
+    pub fn at(&mut self, place: &Place, key: &str) {
+        self.place = place.clone();
+        self.key = key.into();
+    }
+
+    /// Where what is being read stands.
+    pub fn place(&self) -> Place {
+        self.place.clone()
+    }
+
+    /// The key that is being read.
+    pub fn key(&self) -> &str {
+        &self.key
     }
 
     /// Warns about the current line.
     pub fn warn(&mut self, text: String) {
-        self.warnings.push(Note { line: self.line, text });
+        self.warnings.push(self.place.remark(text));
     }
 
-    /// The configuration and its warnings, or what is wrong with it.
-    pub fn finish(mut self) -> Result<(Config, Vec<Note>), Note> {
+    /// The configuration and its warnings, or what is wrong with it: `problems` and what only shows at the end.
+    pub fn finish(mut self, mut problems: Vec<Remark>) -> Result<(Config, Vec<Remark>), ConfigError> {
         let config = &mut self.config;
+        // RabbitMQ's newer names count where both are given.
+        if let Some(most) = self.max_connections {
+            config.settings.node.connection_max = most;
+        }
+        if let Some(most) = self.max_channels {
+            config.settings.channel_max = most;
+        }
+        config.settings.advertise.cluster_name = self.cluster_name.unwrap_or_else(|| config.node_name.clone());
+        if let Some(base) = self.data_base {
+            config.data_dir = Some(base.join(&config.node_name));
+        }
+        self.warnings.extend(self.log.finish(&mut config.log, &config.node_name));
         if self.listeners_none {
             config.listen = vec![];
         } else if !self.listeners.is_empty() {
@@ -70,6 +95,12 @@ impl Draft {
                     config.listen.push(address);
                 }
             }
+        }
+        if let Some(ips) = self.ips {
+            config.listen = ips.into_iter().map(|ip| SocketAddr::new(ip, PORT_DEFAULT)).collect();
+        }
+        if let Some(port) = self.port {
+            set_port(&mut config.listen, port);
         }
         if !self.tags.is_empty() {
             config.settings.users[0].tags = chosen(self.tags);
@@ -84,15 +115,14 @@ impl Draft {
             self.mechanisms.sort_by_key(|(place, _)| (place.parse().unwrap_or(u64::MAX), place.clone()));
             config.settings.mechanisms = self.mechanisms.into_iter().filter_map(|(_, mechanism)| mechanism).collect();
             if config.settings.mechanisms.is_empty() {
-                let text = "no authentication mechanism is left to log in with".into();
-                return Err(Note { line: self.mechanisms_line, text });
+                problems.push(self.mechanisms_place.remark("no authentication mechanism is left to log in with"));
             }
         }
         let vhosts = &mut config.settings.vhosts;
         match self.event_vhost {
-            Some((line, _)) if !self.has_events => {
-                let text = "event_exchange.vhost means nothing without event_exchange.enabled = true".into();
-                self.warnings.push(Note { line, text });
+            Some((place, _)) if !self.has_events => {
+                let text = "event_exchange.vhost means nothing without event_exchange.enabled = true";
+                self.warnings.push(place.remark(text));
             }
             _ if !self.has_events => {}
             // As in RabbitMQ, it is made if there is none of this name.
@@ -111,7 +141,21 @@ impl Draft {
         if let Some(watermark) = self.memory_relative.or(self.memory_absolute) {
             config.memory.watermark = watermark;
         }
-        Ok((self.config, self.warnings))
+        if problems.is_empty() {
+            Ok((self.config, self.warnings))
+        } else {
+            Err(ConfigError { problems, warnings: self.warnings })
+        }
+    }
+}
+
+/// Gives all addresses one port, which may make some of them the same.
+pub fn set_port(listen: &mut Vec<SocketAddr>, port: u16) {
+    for mut address in std::mem::take(listen) {
+        address.set_port(port);
+        if !listen.contains(&address) {
+            listen.push(address);
+        }
     }
 }
 
@@ -129,7 +173,7 @@ fn chosen(list: Vec<(String, bool)>) -> Vec<String> {
 }
 
 /// A text that fits a short string on the wire.
-fn short(value: &str) -> Option<String> {
+pub fn short(value: &str) -> Option<String> {
     (1..=255).contains(&value.len()).then(|| value.into())
 }
 
@@ -151,6 +195,14 @@ pub fn default_user(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
 pub fn default_pass(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
     draft.config.settings.users[0].password = short(value)?;
     Some(())
+}
+
+pub fn auth_backend(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    // Users of the configuration are the only ones, whatever else is named.
+    if !["internal", "rabbit_auth_backend_internal"].contains(&value) {
+        draft.warn(format!("{} = {value} is not honoured yet: there are internal users only", draft.key()));
+    }
+    (!value.is_empty()).then_some(())
 }
 
 pub fn default_vhost(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
@@ -180,6 +232,11 @@ pub fn heartbeat(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
 
 pub fn channel_max(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
     draft.config.settings.channel_max = value::integer(value, 0, 65_535)? as u16;
+    Some(())
+}
+
+pub fn max_channels_per_connection(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
+    draft.max_channels = Some(value::integer(value, 0, 65_535)? as u16);
     Some(())
 }
 
@@ -215,7 +272,7 @@ pub fn auth_mechanism(draft: &mut Draft, place: &str, value: &str) -> Option<()>
         }
         draft.warn(format!("auth_mechanisms.{place} = EXTERNAL is not offered yet: it needs TLS"));
     }
-    draft.mechanisms_line = draft.line;
+    draft.mechanisms_place = draft.place();
     put(&mut draft.mechanisms, place, mechanism);
     Some(())
 }
@@ -226,23 +283,6 @@ pub fn anonymous_login_user(draft: &mut Draft, _: &str, value: &str) -> Option<(
     Some(())
 }
 
-pub fn cluster_name(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
-    draft.config.settings.advertise.cluster_name = short(value)?;
-    Some(())
-}
-
-pub fn log_console(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
-    if !value::boolean(value)? {
-        draft.warn("log.console = false is not honoured yet: the log goes to the standard error output".into());
-    }
-    Some(())
-}
-
-pub fn log_level(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
-    draft.config.log_level = value::log_level(value)?;
-    Some(())
-}
-
 pub fn permit_transient_nonexcl_queues(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
     draft.config.settings.permit.transient_nonexcl_queues = value::boolean(value)?;
     Some(())
@@ -250,57 +290,6 @@ pub fn permit_transient_nonexcl_queues(draft: &mut Draft, _: &str, value: &str) 
 
 pub fn permit_global_qos(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
     draft.config.settings.permit.global_qos = value::boolean(value)?;
-    Some(())
-}
-
-/// Sets what connection.start says. Clients look at RabbitMQ's product and version; its other texts come with them.
-pub fn advertise(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
-    let (product, version) = value::product_version(value)?;
-    let advertise = &mut draft.config.settings.advertise;
-    advertise.product = product.into();
-    advertise.version = version.into();
-    if product == "RabbitMQ" {
-        advertise.platform = "Erlang/OTP 27.3".into();
-        advertise.copyright = "Copyright (c) 2007-2025 Broadcom Inc and/or its subsidiaries".into();
-        advertise.information = "Licensed under the MPL 2.0. Website: https://rabbitmq.com".into();
-    }
-    Some(())
-}
-
-fn most(value: &str) -> Option<Option<u32>> {
-    match value {
-        "infinity" => Some(None),
-        _ => Some(Some(value::integer(value, 0, u32::MAX.into())? as u32)),
-    }
-}
-
-pub fn connection_max(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
-    draft.config.settings.node.connection_max = most(value)?;
-    Some(())
-}
-
-pub fn channel_max_per_node(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
-    draft.config.settings.node.channel_max_per_node = most(value)?;
-    Some(())
-}
-
-pub fn consumer_max_per_channel(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
-    draft.config.settings.node.consumer_max_per_channel = most(value)?;
-    Some(())
-}
-
-pub fn vhost_max(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
-    draft.config.settings.node.vhost_max = most(value)?;
-    Some(())
-}
-
-pub fn cluster_queue_limit(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
-    draft.config.settings.node.queue_max = most(value)?;
-    Some(())
-}
-
-pub fn cluster_exchange_limit(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
-    draft.config.settings.node.exchange_max = most(value)?;
     Some(())
 }
 
@@ -325,7 +314,7 @@ pub fn event_exchange_enabled(draft: &mut Draft, _: &str, value: &str) -> Option
 }
 
 pub fn event_exchange_vhost(draft: &mut Draft, _: &str, value: &str) -> Option<()> {
-    draft.event_vhost = Some((draft.line, short(value)?));
+    draft.event_vhost = Some((draft.place(), short(value)?));
     Some(())
 }
 

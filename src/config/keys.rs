@@ -1,16 +1,19 @@
 //! The keys of a configuration file: those we honour, those of RabbitMQ that we do not honour yet, and no others.
 
 use super::draft::{self, Draft, Setter};
-use super::not_yet;
+use super::file::Place;
+use super::value::bad_value;
+use super::{log, node, not_yet, pending};
 
-/// A key we honour: its name, where a last part `*` stands for any name; what is expected of its value; what it does.
-type Key = (&'static str, &'static str, Setter);
+/// A key we honour: its name, where a part `*` stands for any name; what is expected of its value; what it does.
+pub type Key = (&'static str, &'static str, Setter);
 
-const TRUE_OR_FALSE: &str = "true or false";
+pub const TRUE_OR_FALSE: &str = "true or false";
+const FORMATTER: &str = "plaintext or json";
 const LEVEL: &str = "debug, info, notice, warning, error, critical, alert, emergency or none";
-const LISTENER: &str = "a port, or an IP address and a port such as 127.0.0.1:5672 or [::1]:5672";
+pub const LISTENER: &str = "a port, or an IP address and a port such as 127.0.0.1:5672 or [::1]:5672";
 const FRAME_MAX: &str = "a size such as 131072 or 128KB, 4096 bytes to 512 MiB, or 0 for no limit";
-const SHORT: &str = "1 to 255 bytes";
+pub const SHORT: &str = "1 to 255 bytes";
 const NUMBER_16: &str = "a number, 0 to 65535";
 const MECHANISM: &str = "PLAIN, AMQPLAIN, ANONYMOUS or RABBIT-CR-DEMO";
 const PRODUCT: &str = "a product and a version of three numbers, such as RabbitMQ 4.2.0";
@@ -30,17 +33,30 @@ const KEYS: &[Key] = &[
     ("loopback_users.*", TRUE_OR_FALSE, draft::loopback_user),
     ("heartbeat", "seconds, 0 to 65535", draft::heartbeat),
     ("channel_max", NUMBER_16, draft::channel_max),
-    ("max_channels_per_connection", NUMBER_16, draft::channel_max),
+    ("max_channels_per_connection", NUMBER_16, draft::max_channels_per_connection),
     ("frame_max", FRAME_MAX, draft::frame_max),
     ("initial_frame_max", "a size such as 8192 or 32KB, 4096 bytes to 16 MiB", draft::initial_frame_max),
     ("max_message_size", "a size such as 16777216 or 16MiB, 1 byte to 512 MiB", draft::max_message_size),
     ("handshake_timeout", TIMEOUT, draft::handshake_timeout),
     ("auth_mechanisms.*", MECHANISM, draft::auth_mechanism),
+    ("auth_backends.*", "internal", draft::auth_backend),
     ("anonymous_login_user", "a user, or none", draft::anonymous_login_user),
-    ("cluster_name", SHORT, draft::cluster_name),
-    ("log.console", TRUE_OR_FALSE, draft::log_console),
-    ("log.console.level", LEVEL, draft::log_level),
-    ("log.default.level", LEVEL, draft::log_level),
+    ("cluster_name", SHORT, node::cluster_name),
+    ("log.default.level", LEVEL, log::level),
+    ("log.connection.level", LEVEL, log::connection_level),
+    ("log.console", TRUE_OR_FALSE, log::console),
+    ("log.console.level", LEVEL, log::console_level),
+    ("log.console.formatter", FORMATTER, log::console_formatter),
+    ("log.console.stdio", "stdout or stderr", log::console_stdio),
+    ("log.dir", "a directory", log::directory),
+    ("log.file", "a file, or false", log::file),
+    ("log.file.level", LEVEL, log::file_level),
+    ("log.file.formatter", FORMATTER, log::file_formatter),
+    ("log.file.rotation.size", "a size such as 10485760 or 10MiB, 0 for never", log::rotation_size),
+    ("log.file.rotation.count", "a number, 0 to 1000", log::rotation_count),
+    ("log.exchange", TRUE_OR_FALSE, log::no_output),
+    ("log.syslog", TRUE_OR_FALSE, log::no_output),
+    ("log.journald", TRUE_OR_FALSE, log::no_output),
     (PERMIT_TRANSIENT, TRUE_OR_FALSE, draft::permit_transient_nonexcl_queues),
     (PERMIT_GLOBAL_QOS, TRUE_OR_FALSE, draft::permit_global_qos),
     ("disk_free_limit.absolute", "a size such as 50MB or 1GiB", draft::disk_free_limit_absolute),
@@ -54,46 +70,51 @@ const KEYS: &[Key] = &[
     ("vm_memory_calculation_strategy", "rss", draft::memory_strategy),
     ("total_memory_available_override_value", "a size such as 8GB", draft::memory_total),
     ("memory_monitor_interval", "milliseconds, 1 to 60000", draft::memory_interval),
-    ("connection_max", MOST, draft::connection_max),
-    ("channel_max_per_node", MOST, draft::channel_max_per_node),
-    ("consumer_max_per_channel", MOST, draft::consumer_max_per_channel),
-    ("vhost_max", MOST, draft::vhost_max),
-    ("cluster_queue_limit", MOST, draft::cluster_queue_limit),
-    ("cluster_exchange_limit", MOST, draft::cluster_exchange_limit),
+    ("connection_max", MOST, node::connection_max),
+    ("max_connections", MOST, node::max_connections),
+    ("channel_max_per_node", MOST, node::channel_max_per_node),
+    ("consumer_max_per_channel", MOST, node::consumer_max_per_channel),
+    ("vhost_max", MOST, node::vhost_max),
+    ("cluster_queue_limit", MOST, node::cluster_queue_limit),
+    ("cluster_exchange_limit", MOST, node::cluster_exchange_limit),
     ("default_queue_type", "classic or quorum", draft::default_queue_type),
     ("consumer_timeout", TIMEOUT, draft::consumer_timeout),
     ("event_exchange.enabled", TRUE_OR_FALSE, draft::event_exchange_enabled),
     ("event_exchange.vhost", SHORT, draft::event_exchange_vhost),
-    ("server.advertise", PRODUCT, draft::advertise),
+    ("product.name", SHORT, node::product_name),
+    ("product.version", SHORT, node::product_version),
+    ("server.advertise", PRODUCT, node::advertise),
     ("server.shards", "a number, 1 to 64", draft::shards),
 ];
 
 /// Applies one setting to the draft; an error says what is wrong with it.
-pub fn apply(draft: &mut Draft, line: usize, key: &str, value: &str) -> Result<(), String> {
-    draft.at(line);
+pub fn apply(draft: &mut Draft, place: &Place, key: &str, value: &str) -> Result<(), String> {
+    draft.at(place, key);
     for (pattern, expected, setter) in KEYS {
         let Some(name) = name_in(key, pattern) else { continue };
         // The setter's value may be half applied when it is refused: nobody will see that draft.
-        return setter(draft, &name, value).ok_or_else(|| match key {
-            "default_pass" => format!("bad value of {key}: expected {expected}"),
-            _ => format!("bad value of {key}, `{value}`: expected {expected}"),
-        });
+        return setter(draft, &name, value).ok_or_else(|| bad_value(key, value, expected));
     }
-    if not_yet::contains(key) {
-        draft.warn(format!("{key} is not honoured yet"));
+    if let Some(Err(expected)) = pending::apply(draft, key, value) {
+        return Err(bad_value(key, value, expected));
+    }
+    if let Some(why) = not_yet::why(key) {
+        draft.warn(why.text(key));
         return Ok(());
     }
-    Err(format!("unknown key {key}"))
+    let meant = not_yet::nearest(key, KEYS.iter().map(|(pattern, ..)| *pattern));
+    let meant = meant.map_or(String::new(), |meant| format!(": did you mean {meant}?"));
+    let shown: String = key.chars().take(not_yet::NEAREST_BYTES_MAX).collect();
+    Err(format!("unknown key {shown}{meant}"))
 }
 
 /// Whether `key` is what `pattern` means, and the name in the place of its `*`.
-fn name_in(key: &str, pattern: &str) -> Option<String> {
-    let Some(prefix) = pattern.strip_suffix('*') else {
-        return (key == pattern).then(String::new);
-    };
-    let name = key.strip_prefix(prefix)?;
-    let plain = name.replace("\\.", "");
-    (!name.is_empty() && !plain.contains('.')).then(|| name.replace("\\.", "."))
+pub fn name_in(key: &str, pattern: &str) -> Option<String> {
+    if !not_yet::is_named(key, pattern) {
+        return None;
+    }
+    let Some((front, behind)) = pattern.split_once('*') else { return Some(String::new()) };
+    Some(key[front.len()..key.len() - behind.len()].replace("\\.", "."))
 }
 
 #[cfg(test)]
@@ -138,16 +159,16 @@ mod tests {
             let memory = format!("{} {}", limits.stored_messages_bytes_max >> 20, limits.messages_bytes_max >> 20);
             format!("{dir} {:?} {} {:?} {memory}", store.fsync, store.fsync_interval_ms, store.disk_free_limit)
         };
-        let timeout: Probe = |c| c.settings.consumer_timeout_ms.to_string();
-        let events: Probe = |c| format!("{:?} {:?}", c.settings.vhosts, c.settings.event_exchange);
         let memory: Probe = |c| {
             let memory = &c.memory;
             format!("{:?} {:?} {}", memory.watermark, memory.total_bytes, memory.interval_ms)
         };
+        let timeout: Probe = |c| c.settings.consumer_timeout_ms.to_string();
+        let events: Probe = |c| format!("{:?} {:?}", c.settings.vhosts, c.settings.event_exchange);
         let rest: Probe = |c| {
             let permit = &c.settings.permit;
             let vhosts = c.settings.vhosts.join(",");
-            format!("{vhosts} {} {} {} {}", c.shards, c.log_level, permit.transient_nonexcl_queues, permit.global_qos)
+            format!("{vhosts} {} {} {}", c.shards, permit.transient_nonexcl_queues, permit.global_qos)
         };
         for (text, probe, expected) in [
             ("", listen, "[127.0.0.1:5672, [::1]:5672]"),
@@ -199,6 +220,13 @@ mod tests {
                 store,
                 "- Always 200 Bytes(1000000000) 128 1024",
             ),
+            ("", timeout, "1800000"),
+            ("consumer_timeout = 3600000", timeout, "3600000"),
+            ("consumer_timeout = 45m", timeout, "2700000"),
+            ("event_exchange.enabled = true", events, r#"["/"] Some("/")"#),
+            ("event_exchange.enabled = true\ndefault_vhost = v", events, r#"["v"] Some("v")"#),
+            ("event_exchange.vhost = e\nevent_exchange.enabled = true", events, r#"["/", "e"] Some("e")"#),
+            ("event_exchange.vhost = e\nevent_exchange.enabled = false", events, r#"["/"] None"#),
             ("", memory, "Share { thousandths: 600 } None 1000"),
             ("vm_memory_high_watermark.relative = 0", memory, "Share { thousandths: 0 } None 1000"),
             ("vm_memory_high_watermark.relative = 7", memory, "Share { thousandths: 1000 } None 1000"),
@@ -209,17 +237,9 @@ mod tests {
                 memory,
                 "Share { thousandths: 250 } Some(8589934592) 2500",
             ),
-            ("default_vhost = v\nserver.shards = 64\nlog.console.level = warning", rest, "v 64 WARN true true"),
-            ("log.default.level = critical\nlog.console = true", rest, "/ 1 ERROR true true"),
-            ("deprecated_features.permit.transient_nonexcl_queues = false", rest, "/ 1 INFO false true"),
-            ("", timeout, "1800000"),
-            ("consumer_timeout = 3600000", timeout, "3600000"),
-            ("consumer_timeout = 45m", timeout, "2700000"),
-            ("event_exchange.enabled = true", events, r#"["/"] Some("/")"#),
-            ("event_exchange.enabled = true\ndefault_vhost = v", events, r#"["v"] Some("v")"#),
-            ("event_exchange.vhost = e\nevent_exchange.enabled = true", events, r#"["/", "e"] Some("e")"#),
-            ("event_exchange.vhost = e\nevent_exchange.enabled = false", events, r#"["/"] None"#),
-            ("deprecated_features.permit.global_qos = false", rest, "/ 1 INFO true false"),
+            ("default_vhost = v\nserver.shards = 64", rest, "v 64 true true"),
+            ("deprecated_features.permit.transient_nonexcl_queues = false", rest, "/ 1 false true"),
+            ("deprecated_features.permit.global_qos = false", rest, "/ 1 true false"),
         ] {
             let (config, _) = parse("f", text, Config::default()).unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!(probe(&config), expected, "{text}");
@@ -229,9 +249,9 @@ mod tests {
     #[test]
     fn errors_name_file_line_key_and_what_is_expected() {
         for (text, expected) in [
-            ("\n# x\nhearbeat = 1", "! f:3: unknown key hearbeat"),
-            ("listeners.tcp.a.b = 1", "! f:1: unknown key listeners.tcp.a.b"),
-            ("logs.console = true", "! f:1: unknown key logs.console"),
+            ("\n# x\nhearbeat = 1", "! f:3: unknown key hearbeat: did you mean heartbeat?"),
+            ("listeners.tcp.a.b = 1", "! f:1: unknown key listeners.tcp.a.b: did you mean listeners.tcp.a?"),
+            ("logs.console = true", "! f:1: unknown key logs.console: did you mean log.console?"),
             ("server.unknown = 1", "! f:1: unknown key server.unknown"),
             ("heartbeat = soon", "! f:1: bad value of heartbeat, `soon`: expected seconds, 0 to 65535"),
             ("heartbeat = 65536", "! f:1: bad value of heartbeat, `65536`: expected seconds, 0 to 65535"),
@@ -306,7 +326,7 @@ mod tests {
             ("heartbeat = 60", ""),
             (
                 "vm_memory_high_watermark_paging_ratio = 0.6",
-                "f:1: vm_memory_high_watermark_paging_ratio is not honoured yet",
+                "f:1: vm_memory_high_watermark_paging_ratio has no effect: it is about the inside of RabbitMQ",
             ),
             (
                 "vm_memory_high_watermark.relative = 1.5",
@@ -327,10 +347,15 @@ mod tests {
             ),
             ("event_exchange.protocol = amqp_1_0", "f:1: event_exchange.protocol is not honoured yet"),
             ("listeners.ssl = none", "f:1: listeners.ssl is not honoured yet"),
-            ("log.file = false", "f:1: log.file is not honoured yet"),
+            ("tcp_listen_options.backlog = 128", "f:1: tcp_listen_options.backlog is not honoured yet"),
             (
-                "log.console = false",
-                "f:1: log.console = false is not honoured yet: the log goes to the standard error output",
+                "mqtt.listeners.tcp.default = 1883",
+                "f:1: mqtt.listeners.tcp.default has no effect: what it is about does not exist here",
+            ),
+            ("auth_backends.1 = internal", ""),
+            (
+                "auth_backends.1 = ldap",
+                "f:1: auth_backends.1 = ldap is not honoured yet: there are internal users only",
             ),
             (
                 "deprecated_features.permit.ram_node_type = true",

@@ -140,6 +140,25 @@ pub fn product_version(value: &str) -> Option<(&str, &str)> {
     (!product.is_empty() && numbers == 3 && version.split('.').count() == 3).then_some((product, version))
 }
 
+/// Whether the value of `key` is nothing to be shown.
+pub fn is_secret(key: &str) -> bool {
+    let last = key.rsplit('.').next().unwrap_or(key).to_ascii_lowercase();
+    let words = ["pass", "secret", "token", "privatekey", "access_key", "signing_key"];
+    words.iter().any(|word| last.contains(word)) || key.contains(".signing_keys.")
+}
+
+/// What to say about a value, which is not shown where it is a secret.
+pub fn bad_value(key: &str, value: &str, expected: &str) -> String {
+    /// Characters shown of a value.
+    const SHOWN_MAX: usize = 60;
+    if is_secret(key) {
+        return format!("bad value of {key}: expected {expected}");
+    }
+    let end = value.char_indices().nth(SHOWN_MAX);
+    let shown = end.map_or(value.to_owned(), |(end, _)| format!("{}...", &value[..end]));
+    format!("bad value of {key}, `{shown}`: expected {expected}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -47,7 +47,7 @@ pub fn find(directory: DataDirectory, limits: &Limits) -> Result<Found, StartErr
             let waiting: u64 = contents.queues.iter().map(|queue| queue.ready).sum();
             let end = if contents.clean { "a stop" } else { "no stop" };
             log::info!(
-                "{}: found {waiting} messages, {} queues and exchanges, and {end} before start {}, in {} ms",
+                "{}: found {waiting} messages, {} definitions, and {end} before start {}, in {} ms",
                 path.display(),
                 contents.definitions.len(),
                 contents.term,

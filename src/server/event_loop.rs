@@ -12,6 +12,7 @@ use super::clock::Clock;
 use super::inbox::{Inbox, Inlet, Input};
 use super::lane::LaneInlet;
 use super::listener::{self, Acceptor};
+use super::passwords::PasswordInlet;
 use super::sockets::Sockets;
 use super::token::{Target, decode, encode};
 use crate::shard::alarm::Alarm;
@@ -34,6 +35,8 @@ pub struct Common {
     pub busy: Arc<AtomicUsize>,
     /// The time.
     pub clock: Clock,
+    /// Where passwords are checked.
+    pub passwords: PasswordInlet,
     /// The store, if there is one.
     pub lane: Option<LaneInlet>,
 }
@@ -65,7 +68,8 @@ pub struct EventLoop {
 impl EventLoop {
     /// The event loop of `shard`; `inbox` was opened on `poll`.
     pub fn new(shard: Shard, poll: Poll, inbox: Inbox, common: Common) -> EventLoop {
-        let sockets = Sockets::new(inbox, common.inlets.clone(), common.lane.clone());
+        let (inlets, lane, passwords) = (common.inlets.clone(), common.lane.clone(), common.passwords.clone());
+        let sockets = Sockets::new(shard.id().0.into(), inbox, inlets, lane, passwords);
         let events = Events::with_capacity(EVENTS_MAX);
         EventLoop { shard, sockets, poll, events, common, acceptor: None, deal_to: 0, stopping: None }
     }
@@ -176,7 +180,7 @@ impl EventLoop {
             return;
         };
         if let Err(error) = self.sockets.add(self.poll.registry(), id, stream) {
-            log::warn!("cannot watch the socket of {}: {error}", peer.address);
+            log::warn!(target: "connection", "cannot watch the socket of {}: {error}", peer.address);
             self.shard.disconnected(now, id);
         }
     }

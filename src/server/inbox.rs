@@ -15,6 +15,7 @@ use mio::{Registry, Waker};
 
 use super::token::{Target, encode};
 use crate::shard::Peer;
+use crate::shard::access::PasswordCheck;
 use crate::shard::admin::{AdminAnswer, AdminRequest};
 use crate::shard::inspect::{InspectReply, InspectRequest};
 use crate::shard::mesh::Batch;
@@ -35,6 +36,8 @@ pub enum Input {
     Admin(Box<AdminRequest>, Sender<AdminAnswer>),
     /// A question of somebody who looks, and where the answer goes.
     Inspect(InspectRequest, Sender<InspectReply>),
+    /// A password was checked, and whether it was right.
+    Checked(Box<PasswordCheck>, bool),
     /// Whether the process has more memory than it may; the sender is dropped when the shard knows.
     MemoryLow(bool, Option<Sender<()>>),
     /// The server stops.
@@ -140,6 +143,7 @@ mod tests {
             Input::Taken => 5,
             Input::Admin(..) => 6,
             Input::Inspect(..) => 9,
+            Input::Checked(..) => 8,
             Input::MemoryLow(..) => 7,
         }
     }

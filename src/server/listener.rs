@@ -234,7 +234,7 @@ impl<L: Listen> Acceptor<L> {
     fn warn(&mut self, now: Now, text: impl FnOnce(u64) -> String) {
         if self.warned_at.is_none_or(|last| last.after_ms(WARN_EVERY_MS) <= now) {
             self.warned_at = Some(now);
-            log::warn!("{}", text(self.dropped));
+            log::warn!(target: "connection", "{}", text(self.dropped));
             self.dropped = 0;
         }
     }

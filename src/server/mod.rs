@@ -16,7 +16,10 @@ pub mod inbox;
 mod inspector;
 pub mod lane;
 pub mod listener;
+pub mod logger;
 mod memory;
+mod passwords;
+pub mod pid_file;
 pub mod signals;
 mod socket;
 mod sockets;
@@ -36,10 +39,11 @@ use std::thread::JoinHandle;
 
 use mio::Poll;
 
+use crate::broker::access::{Algorithm, Credential};
 use crate::config::memory::Watermark;
 use crate::config::{Config, SHARDS_MAX};
 use crate::shard::Shard;
-use crate::shard::admin::{AdminAnswer, AdminError, AdminRequest};
+use crate::shard::admin::{AdminAnswer, AdminError, AdminRequest, NewPassword};
 use crate::store::open::OpenError;
 use clock::Clock;
 use disk::directory::{DataDirectory, DirectoryError};
@@ -79,6 +83,8 @@ pub struct Server {
     addresses: Vec<SocketAddr>,
     inlets: Arc<[Inlet]>,
     threads: Vec<JoinHandle<()>>,
+    /// The thread that checks passwords; it ends when the others have.
+    passwords: Option<JoinHandle<()>>,
     memory: memory::Watch,
     durable: Option<Durable>,
 }
@@ -124,10 +130,11 @@ impl Server {
         let durable = found.map(|found| found.run(&config.store, &settings.limits, inlets.clone(), clock)).transpose();
         let durable = durable.map_err(system("start a thread"))?;
         let lane = durable.as_ref().map(|durable| durable.lane().inlet());
-        let common = Common { inlets: inlets.clone(), busy, clock, lane };
+        let (passwords, passwords_thread) = passwords::start(inlets.clone()).map_err(system("start a thread"))?;
+        let common = Common { inlets: inlets.clone(), busy, clock, passwords, lane };
         let memory = memory::Watch::start(&config.memory, inlets.clone()).map_err(system("start a thread"))?;
         // From here on an early return drops `server`, which stops the threads that run already.
-        let mut server = Server { addresses, inlets, threads: vec![], memory, durable };
+        let mut server = Server { addresses, inlets, threads: vec![], passwords: None, memory, durable };
         let mut loops: Vec<_> = shards
             .into_iter()
             .zip(ends)
@@ -140,6 +147,7 @@ impl Server {
             let thread = thread.spawn(move || event_loop.run()).map_err(system("start a thread"))?;
             server.threads.push(thread);
         }
+        server.passwords = Some(passwords_thread);
         Ok(server)
     }
 
@@ -190,6 +198,17 @@ impl Server {
         self.memory.monitor().set(watermark);
     }
 
+    /// Hashes a password for [`AdminRequest::PutUser`], with a salt of its own. Takes as long as the algorithm is dear.
+    ///
+    /// # Errors
+    /// When the system has no entropy.
+    pub fn hash_password(algorithm: Algorithm, password: &str) -> io::Result<NewPassword> {
+        let mut salt = [0; 16];
+        getrandom::fill(&mut salt)?;
+        let credential = Credential::new(algorithm, password.as_bytes(), salt);
+        Ok(NewPassword::Hash { hash: credential.text().to_owned(), algorithm: algorithm.name().to_owned() })
+    }
+
     /// Stops: tells all clients (320 CONNECTION_FORCED), closes, and returns when all is gone, in less than a second.
     pub fn shutdown(self) {
         drop(self);
@@ -230,6 +249,9 @@ impl Drop for Server {
             if thread.join().is_err() {
                 log::error!("a shard's thread has panicked");
             }
+        }
+        if self.passwords.take().is_some_and(|thread| thread.join().is_err()) {
+            log::error!("the thread that checks passwords has panicked");
         }
         // Now nothing is submitted any more.
         self.durable = None;

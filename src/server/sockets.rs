@@ -11,9 +11,11 @@ use mio::{Interest, Registry};
 
 use super::inbox::{Inbox, Inlet, Input};
 use super::lane::LaneInlet;
+use super::passwords::PasswordInlet;
 use super::socket::{SliceList, Socket};
 use super::token::{Target, encode};
 use crate::connection::outbound::Outbound;
+use crate::shard::access::PasswordCheck;
 use crate::shard::admin::{AdminAnswer, AdminRequest};
 use crate::shard::inspect::{InspectReply, InspectRequest};
 use crate::shard::mesh::{Batch, ShardId};
@@ -51,6 +53,12 @@ pub struct Sockets {
     questions: VecDeque<(InspectRequest, Sender<InspectReply>)>,
     /// Where the answer goes of the question that the shard has.
     inspector: Option<Sender<InspectReply>>,
+    /// Where passwords are checked.
+    passwords: PasswordInlet,
+    /// Those that were.
+    checked: VecDeque<(PasswordCheck, bool)>,
+    /// This shard's number.
+    shard: usize,
     /// The number last given to one.
     asked: u64,
     /// By slot.
@@ -67,7 +75,13 @@ pub struct Sockets {
 
 impl Sockets {
     /// A world without sockets.
-    pub fn new(inbox: Inbox, inlets: Arc<[Inlet]>, lane: Option<LaneInlet>) -> Sockets {
+    pub fn new(
+        shard: usize,
+        inbox: Inbox,
+        inlets: Arc<[Inlet]>,
+        lane: Option<LaneInlet>,
+        passwords: PasswordInlet,
+    ) -> Sockets {
         Sockets {
             now: Now::default(),
             wall_ms: 0,
@@ -82,6 +96,9 @@ impl Sockets {
             askers: BTreeMap::new(),
             questions: VecDeque::new(),
             inspector: None,
+            passwords,
+            checked: VecDeque::new(),
+            shard,
             asked: 0,
             table: vec![],
             ready: VecDeque::new(),
@@ -206,6 +223,7 @@ impl World for Sockets {
                 Input::Taken => {}
                 Input::Admin(request, answer) => self.requests.push_back((*request, answer)),
                 Input::Inspect(request, answer) => self.questions.push_back((request, answer)),
+                Input::Checked(check, is_right) => self.checked.push_back((*check, is_right)),
                 Input::Socket(stream, peer) => self.arrivals.push_back((stream, peer)),
                 Input::MemoryLow(low, heard) => self.memory_low.push_back((low, heard)),
                 Input::Stop => self.stop = true,
@@ -255,6 +273,14 @@ impl World for Sockets {
         if let Some(inspector) = self.inspector.take() {
             drop(inspector.send(reply));
         }
+    }
+
+    fn check(&mut self, check: PasswordCheck) {
+        self.passwords.put(self.shard, check);
+    }
+
+    fn checked(&mut self) -> Option<(PasswordCheck, bool)> {
+        self.checked.pop_front()
     }
 
     fn push(&mut self, to: ShardId, batch: Batch) {

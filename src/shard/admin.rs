@@ -6,17 +6,21 @@ use std::sync::Arc;
 
 use super::ledger::Waiter;
 use super::{Shard, sweeps};
+use crate::broker::access::{PERMISSIONS, TOPIC_PERMISSIONS, USERS};
 use crate::broker::event;
-use crate::broker::parameters::{self, GLOBAL, LIMITS, Parameter, ParameterKey, USER_LIMITS, VHOST_LIMITS, decode};
-use crate::broker::policy::{Object, json};
+use crate::broker::parameters::{
+    self, CLUSTER_ID, GLOBAL, LIMITS, Parameter, ParameterKey, USER_LIMITS, VHOST_LIMITS, decode,
+};
 use crate::broker::queue_arguments::QueueType;
 use crate::broker::topology::{Change, Topology, VhostId, VhostSpec};
 pub use request::{
-    AdminAnswer, AdminError, AdminReply, AdminRequest, EffectivePolicy, ObjectKind, ParameterRow, PolicyRow, Scope,
-    VhostLimits, VhostRow,
+    AdminAnswer, AdminError, AdminReply, AdminRequest, EffectivePolicy, NewPassword, ObjectKind, ParameterRow,
+    PermissionRow, PolicyRow, Scope, TopicPermissionRow, UserRow, VhostLimits, VhostRow,
 };
 
+mod policies;
 mod request;
+mod users;
 
 /// Names, tags and components are short strings in the store.
 const NAME_BYTES_MAX: usize = 255;
@@ -134,9 +138,7 @@ impl Shard {
                 self.clear_parameter(VHOST_LIMITS, Some(vhost), LIMITS)?;
             }
             AdminRequest::SetUserLimits { user, limits } => {
-                if !self.settings.users.iter().any(|known| known.name == user) {
-                    return Err(AdminError::NotFound(format!("user '{user}' does not exist")));
-                }
+                self.user_meant(&user)?;
                 self.set_parameter(USER_LIMITS, None, &user, &limits)?;
             }
             AdminRequest::ClearUserLimits { user } => self.clear_parameter(USER_LIMITS, None, &user)?,
@@ -154,6 +156,7 @@ impl Shard {
                 let vhost = vhost.map(|name| self.vhost_meant(&name)).transpose()?;
                 let chosen = |key: &ParameterKey| {
                     key.vhost.is_some()
+                        && key.is_listed()
                         && vhost.is_none_or(|vhost| key.vhost == Some(vhost))
                         && match &component {
                             Some(component) => *key.component == **component,
@@ -163,10 +166,33 @@ impl Shard {
                 return Ok(Some(AdminReply::Parameters(self.list_parameters(chosen))));
             }
             AdminRequest::SetGlobalParameter { name, value } => self.set_parameter(GLOBAL, None, &name, &value)?,
+            // Without it the next start would take the broker for a new one, and make the first users again.
+            AdminRequest::ClearGlobalParameter { name } if name == CLUSTER_ID => {
+                return bad(format!("the parameter {CLUSTER_ID} may not be cleared"));
+            }
             AdminRequest::ClearGlobalParameter { name } => self.clear_parameter(GLOBAL, None, &name)?,
             AdminRequest::GlobalParameters => {
                 let chosen = |key: &ParameterKey| &*key.component == GLOBAL;
                 return Ok(Some(AdminReply::Parameters(self.list_parameters(chosen))));
+            }
+            AdminRequest::PutUser { name, password, tags } => self.put_user(&name, password, tags)?,
+            AdminRequest::DeleteUser { name } => self.delete_user(&name)?,
+            AdminRequest::Users => return self.list_users(),
+            AdminRequest::SetPermissions { vhost, user, configure, write, read } => {
+                self.set_permissions(&vhost, &user, [&configure, &write, &read])?;
+            }
+            AdminRequest::ClearPermissions { vhost, user } => self.clear_permissions(&vhost, &user)?,
+            AdminRequest::Permissions { vhost, user } => {
+                return self.list_permissions(vhost.as_deref(), user.as_deref());
+            }
+            AdminRequest::SetTopicPermissions { vhost, user, exchange, write, read } => {
+                self.set_topic_permissions(&vhost, &user, &exchange, [&write, &read])?;
+            }
+            AdminRequest::ClearTopicPermissions { vhost, user, exchange } => {
+                self.clear_topic_permissions(&vhost, &user, exchange.as_deref())?;
+            }
+            AdminRequest::TopicPermissions { vhost, user } => {
+                return self.list_topic_permissions(vhost.as_deref(), user.as_deref());
             }
             AdminRequest::UserLimits => {
                 let chosen = |key: &ParameterKey| &*key.component == USER_LIMITS;
@@ -186,7 +212,9 @@ impl Shard {
     fn check_component(&self, component: &str, done: &str) -> Result<(), AdminError> {
         match component {
             "policy" => bad(format!("policies may not be {done} using this method")),
-            GLOBAL | USER_LIMITS => bad(format!("Validation failed\n\ncomponent {component} not found\n")),
+            GLOBAL | USER_LIMITS | USERS | PERMISSIONS | TOPIC_PERMISSIONS => {
+                bad(format!("Validation failed\n\ncomponent {component} not found\n"))
+            }
             _ => Ok(()),
         }
     }
@@ -201,7 +229,18 @@ impl Shard {
         short("the name", name)?;
         short("the component", component)?;
         let value = decode(text).map_err(AdminError::BadRequest)?;
-        let meaning = parameters::understand(component, name, &value).map_err(AdminError::BadRequest)?;
+        self.put_parameter(component, vhost, name, value)
+    }
+
+    fn put_parameter(
+        &mut self,
+        component: &str,
+        vhost: Option<VhostId>,
+        name: &str,
+        value: parameters::Value,
+    ) -> Result<(), AdminError> {
+        let vhost_name = vhost.map_or("", |vhost| self.topology.vhost_name(vhost));
+        let meaning = parameters::understand(component, vhost_name, name, &value).map_err(AdminError::BadRequest)?;
         let key = ParameterKey { component: component.into(), vhost, name: name.into() };
         let known = self.topology.parameter(&key).map(|known| known.id);
         let id = known.unwrap_or_else(|| self.next_id());
@@ -227,44 +266,6 @@ impl Shard {
             value: parameter.value.to_string(),
         })
         .collect()
-    }
-
-    // ---- policies
-
-    fn list_policies(&self, scope: Scope, vhost: Option<&str>) -> Outcome {
-        let only = vhost.map(|name| self.vhost_meant(name)).transpose()?;
-        let mut rows = vec![];
-        for (_, vhost) in self.topology.vhosts().filter(|(id, _)| only.is_none_or(|only| only == *id)) {
-            rows.extend(vhost.policies.of(scope).iter().map(|policy| PolicyRow {
-                vhost: vhost.spec.name.to_string(),
-                name: policy.name.to_string(),
-                pattern: policy.pattern().to_owned(),
-                apply_to: policy.apply_to.name().to_owned(),
-                priority: policy.priority,
-                definition: json::document(&policy.definition),
-            }));
-        }
-        Ok(Some(AdminReply::Policies(rows)))
-    }
-
-    fn effective_policy(&self, vhost_name: &str, kind: ObjectKind, name: &str) -> Outcome {
-        let id = self.vhost_meant(vhost_name)?;
-        let object = match kind {
-            ObjectKind::Queue => {
-                let queue = self.topology.find_queue(id, name);
-                queue.map(|queue| Object::Queue(QueueType::of_queue(&queue.spec)))
-            }
-            ObjectKind::Exchange => self.topology.find_exchange(id, name).map(|_| Object::Exchange),
-        };
-        let (Some(object), Some(vhost)) = (object, self.topology.vhost(id)) else {
-            return Err(AdminError::NotFound(format!("no {} '{name}' in vhost '{vhost_name}'", kind.name())));
-        };
-        let named = |scope| vhost.policies.applying(scope, object, name).map(|policy| policy.name.to_string());
-        Ok(Some(AdminReply::Effective(EffectivePolicy {
-            policy: named(Scope::User),
-            operator_policy: named(Scope::Operator),
-            definition: json::document(&vhost.policies.effective(object, name)),
-        })))
     }
 
     // ---- virtual hosts

@@ -269,6 +269,7 @@ impl Shard {
             }
             Applied::QueueDeleted(key) => self.removed(key),
             Applied::Policies { vhost, routes } => self.policies_changed(vhost, routes),
+            Applied::User(name) => self.user_changed(&name),
             Applied::Traced(vhost) => self.tracing_changed(vhost),
             Applied::VhostClosing(vhost) => self.vhost_closing(vhost),
             _ => {}

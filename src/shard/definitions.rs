@@ -288,7 +288,8 @@ fn read_parameter(topology: &Topology, id: u64, bytes: &[u8]) -> Option<Change> 
     let vhost = if flags & IN_VHOST != 0 { Some(topology.find_vhost(vhost)?) } else { None };
     let name: Arc<str> = reader.short_str().ok()?.into();
     let value = parameters::decode(std::str::from_utf8(reader.rest()).ok()?).ok()?;
-    let meaning = parameters::understand(&component, &name, &value).ok()?;
+    let vhost_name = vhost.map_or("", |vhost| topology.vhost_name(vhost));
+    let meaning = parameters::understand(&component, vhost_name, &name, &value).ok()?;
     let key = ParameterKey { component, vhost, name };
     Some(Change::ParameterSet(Arc::new(Parameter { id, key, value, meaning })))
 }

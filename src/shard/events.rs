@@ -16,6 +16,7 @@ use crate::broker::event::{EXCHANGE, Event};
 use crate::broker::topology::{QueueKey, QueueSpec, VhostId};
 
 mod names;
+mod users;
 
 /// An address as RabbitMQ has it here: an Erlang term.
 fn address(of: SocketAddr) -> String {

@@ -16,6 +16,7 @@ use super::turn::CloseKind;
 use super::unacked::{Unacked, UnackedList};
 use super::{ConnectionId, Peer};
 use crate::amqp::MethodId;
+use crate::broker::access::Access;
 use crate::broker::entries::Position;
 use crate::broker::routing::Route;
 use crate::broker::topology::{QueueKey, VhostId};
@@ -265,6 +266,15 @@ pub struct Login {
     pub mechanism: Option<Mechanism>,
 }
 
+/// A log-in whose password is being checked.
+#[derive(Debug)]
+pub struct Proving {
+    /// Who.
+    pub user: Arc<str>,
+    /// The mechanism.
+    pub mechanism: Box<str>,
+}
+
 /// A connection in its shard.
 #[derive(Debug)]
 pub struct Member {
@@ -314,6 +324,14 @@ pub struct Member {
     pub challenged: Option<Arc<str>>,
     /// The virtual host.
     pub vhost: VhostId,
+    /// Its user may not publish to everything.
+    pub restricted: bool,
+    /// What its user may do there.
+    pub access: Option<Arc<Access>>,
+    /// Exchanges that it was found to be allowed to publish to.
+    pub may_write: Vec<Box<str>>,
+    /// A log-in whose password is being checked.
+    pub proving: Option<Box<Proving>>,
     /// What the client can do.
     pub capabilities: ClientCapabilities,
     /// What the client said of itself, a table's contents.

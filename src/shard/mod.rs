@@ -3,6 +3,7 @@
 //! A shard is a deterministic machine without I/O: [`turn::turn`] hands it bytes, time and what other shards say, and
 //! takes bytes and batches from it. One shard per core; they share nothing but immutable values.
 
+pub mod access;
 pub mod admin;
 pub mod alarm;
 mod authority;
@@ -60,6 +61,7 @@ use crate::connection::outbound::Outbound;
 use crate::limits::Limits;
 use crate::store::Contents;
 use crate::time::Now;
+use access::Passwords;
 use admin::Admin;
 use alarm::Alarms;
 use census::Census;
@@ -140,6 +142,7 @@ pub struct Shard {
     routes: Routes,
     alarms: Alarms,
     admin: Admin,
+    passwords: Passwords,
     census: Census,
     sweeps: Sweeps,
     ring: Vec<u8>,
@@ -174,10 +177,14 @@ impl Shard {
         let tables = || Topology::with_vhosts(&vhosts, hash.clone()).with_events(settings.event_exchange.as_deref());
         let topology = tables();
         let base = topology.version();
-        let restored = match contents {
+        let mut restored = match contents {
             Some(contents) => definitions::restore(topology, contents, count),
             None => definitions::Restored::none(count),
         };
+        let ids = contents.map_or(1 << 32, Contents::ids_from);
+        let first_at = restored.changes.len();
+        restored.changes.extend(access::first_changes(&settings, &vhosts, &restored.changes, &mut hash_names, ids));
+        let ids = ids + (restored.changes.len() - first_at) as u64;
         let (writer, cursor) = topology_log(base + restored.changes.len() as u64);
         let mut writer = Some(writer);
         let mut shards: Vec<Shard> = (0..count)
@@ -200,7 +207,7 @@ impl Shard {
                     owner: Owner::new(&hash, pace::link_window(limits, count)),
                     ledger: Ledger::new(contents.is_some(), count),
                     reading: Reading::new(&hash),
-                    ids: contents.map_or(1 << 32, Contents::ids_from),
+                    ids,
                     committing: BTreeMap::new(),
                     parts: BTreeSet::new(),
                     // The term in between: a journal has each number once.
@@ -212,6 +219,7 @@ impl Shard {
                     routes: Routes::new(hash.clone(), limits.route_cache_max),
                     alarms: Alarms::default(),
                     admin: Admin::default(),
+                    passwords: Passwords::new(Names::new(seed, u64::MAX / 2 - id as u64).numbers()),
                     census: Census::default(),
                     sweeps: Sweeps::default(),
                     ring: Vec::new(),
@@ -228,6 +236,8 @@ impl Shard {
             })
             .collect();
         shards.iter_mut().for_each(|shard| shard.restore(&restored));
+        let first = restored.changes.get(first_at..).unwrap_or_default();
+        shards.iter_mut().take(1).for_each(|shard| shard.write_first(first));
         shards
     }
 
@@ -391,9 +401,5 @@ impl Shard {
             next = Some(next.map_or(due, |next| next.min(due)));
         }
         next.map_or(NextTurn::OnEvent, NextTurn::At)
-    }
-
-    fn caller(&self, id: ConnectionId, channel: u32, generation: u32) -> Caller {
-        Caller { shard: self.id.0, connection: id, channel, generation }
     }
 }

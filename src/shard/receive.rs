@@ -176,7 +176,7 @@ impl Shard {
         }
         let park_bytes = self.settings.limits.outbound_park_bytes;
         self.members.get(id).is_none_or(|member| {
-            let held = member.hold != Hold::None && member.wire.phase == Phase::Running;
+            let held = member.hold != Hold::None && (member.wire.phase == Phase::Running || member.proving.is_some());
             !held && member.outbound.len() < park_bytes
         })
     }

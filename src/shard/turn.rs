@@ -5,6 +5,7 @@
 //! sockets*. What one client was told, every later command of any client on any shard therefore meets.
 
 use super::Shard;
+use super::access::PasswordCheck;
 use super::admin::{AdminAnswer, AdminRequest};
 use super::inspect::{InspectReply, InspectRequest};
 use super::mesh::{Batch, ShardId};
@@ -96,6 +97,12 @@ pub trait World {
     }
     /// The answer to such a question. Never called for a shard that was given none.
     fn inspect_answer(&mut self, _reply: InspectReply) {}
+    /// Has a password checked that takes its time, elsewhere. Never called where no user has such a password.
+    fn check(&mut self, _check: PasswordCheck) {}
+    /// The next password that was checked, and whether it was right. The shard is run when there is one.
+    fn checked(&mut self) -> Option<(PasswordCheck, bool)> {
+        None
+    }
     /// Hands a batch to another shard and wakes it when it sleeps. Never blocks.
     fn push(&mut self, to: ShardId, batch: Batch);
     /// Writes as much as the socket takes and advances `outbound`.
@@ -168,6 +175,9 @@ pub fn turn<W: World>(shard: &mut Shard, world: &mut W) -> NextTurn {
     while let Some(completion) = world.completion() {
         shard.completed(completion);
     }
+    while let Some((check, is_right)) = world.checked() {
+        shard.checked(&check, is_right);
+    }
     shard.advance(now);
     shard.end_turn(now);
     let id = shard.id();
@@ -188,6 +198,9 @@ pub fn turn<W: World>(shard: &mut Shard, world: &mut W) -> NextTurn {
             let outcome = world.write(id, outbound);
             shard.wrote(now, id, outcome);
         }
+    }
+    while let Some(check) = shard.next_check() {
+        world.check(check);
     }
     while let Some((ticket, answer)) = shard.next_admin_answer() {
         world.admin_answer(ticket, answer);

@@ -5,6 +5,7 @@ use std::env;
 use std::io::Write;
 use std::path::Path;
 
+use leveret::config::LogConfig;
 use leveret::config::file;
 use leveret::limits::Limits;
 use leveret::server::signals::Signals;
@@ -42,7 +43,7 @@ fn a_small_broker() {
     let small = config(Path::new(&data_dir), shards);
     let settings = env::var_os(SETTINGS).expect("a configuration file");
     let (config, _) = file::load(Path::new(&settings), small).expect("a configuration");
-    env_logger::Builder::new().filter_level(log::LevelFilter::Info).init();
+    leveret::server::logger::init(&LogConfig::default()).expect("the only logger");
     let signals = Signals::install().expect("signals");
     let server = match Server::start(config) {
         Ok(server) => server,

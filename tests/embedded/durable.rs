@@ -341,7 +341,7 @@ fn a_snapshot_of_a_running_broker_starts_as_a_copy() {
     publish_confirmed(&mut client, "q", (0..100).map(body), 100);
     let (code, output, errors) = snapshot();
     assert_eq!((code, &*errors), (0, ""), "{output}");
-    assert_eq!(output, format!("copied to {}: messages: 100, queues and exchanges: 1\n", names[1]));
+    assert_eq!(output, format!("copied to {}: messages: 100, definitions: 4\n", names[1]));
     let (code, output, errors) = snapshot();
     let expected = format!("leveret: the directory {} is not empty\n", names[1]);
     assert_eq!((code, &*output, errors), (1, "", expected));

@@ -5,10 +5,12 @@
 
 mod binary;
 mod client;
+mod config;
 mod durable;
 mod inspect;
 mod memory;
 mod rules;
+mod users;
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;

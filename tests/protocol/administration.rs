@@ -5,10 +5,16 @@ use leveret::shard::admin::*;
 use crate::net::Net;
 
 impl Net {
-    /// Asks for something that is done.
+    /// Asks for something that is done. Who the scripts log in as may do everything in a virtual host that is new.
     #[track_caller]
     pub fn done(&self, request: AdminRequest) {
+        let vhost = if let AdminRequest::AddVhost { name, .. } = &request { Some(name.clone()) } else { None };
         assert_eq!(self.admin(request), Ok(AdminReply::Done));
+        for (vhost, user) in vhost.iter().flat_map(|vhost| ["guest", "alice", "mallory"].map(|user| (vhost, user))) {
+            let [configure, write, read] = [".*"; 3].map(str::to_owned);
+            let (vhost, user) = (vhost.clone(), user.to_owned());
+            self.done(AdminRequest::SetPermissions { vhost, user, configure, write, read });
+        }
     }
 
     /// Asks for something that makes no sense.

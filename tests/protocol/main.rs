@@ -51,6 +51,7 @@ mod s14_cycles;
 mod s14_dead_letters;
 mod s14_reply_to;
 mod s15_to_s20;
+mod s16_access;
 mod s18_firehose;
 mod s20_events;
 mod s20_inspect;

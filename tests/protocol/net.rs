@@ -10,6 +10,7 @@ use leveret::amqp::{FrameKind, Method, MethodId};
 use leveret::config::Settings;
 use leveret::config::settings::User;
 use leveret::connection::outbound::Outbound;
+use leveret::shard::access::PasswordCheck;
 use leveret::shard::admin::{AdminAnswer, AdminRequest};
 use leveret::shard::alarm::Alarm;
 use leveret::shard::inspect::{InspectReply, InspectRequest};
@@ -88,6 +89,8 @@ struct Wires {
     /// Requests for shard 0, and its answers.
     requests: VecDeque<(u64, AdminRequest)>,
     answers: BTreeMap<u64, AdminAnswer>,
+    /// Passwords to be checked, and the shards of their log-ins.
+    checks: VecDeque<(usize, PasswordCheck)>,
     /// The number last given to a request.
     asked: u64,
 }
@@ -197,6 +200,17 @@ impl World for Port<'_> {
     fn admin_answer(&mut self, ticket: u64, answer: AdminAnswer) {
         assert_eq!(self.shard, 0);
         assert!(self.wires.answers.insert(ticket, answer).is_none(), "a request is answered twice");
+    }
+
+    fn check(&mut self, check: PasswordCheck) {
+        self.wires.checks.push_back((self.shard, check));
+    }
+
+    fn checked(&mut self) -> Option<(PasswordCheck, bool)> {
+        let own = self.wires.checks.iter().position(|(shard, _)| *shard == self.shard)?;
+        let (_, check) = self.wires.checks.remove(own)?;
+        let is_right = check.run();
+        Some((check, is_right))
     }
 
     fn push(&mut self, to: ShardId, batch: Batch) {
@@ -355,6 +369,7 @@ impl Stage {
                 disk: contents.map(|contents| Disk::new(count, &contents)),
                 requests: VecDeque::new(),
                 answers: BTreeMap::new(),
+                checks: VecDeque::new(),
                 asked: 0,
             },
             links: vec![],
@@ -378,6 +393,7 @@ impl Stage {
         let news = self.wires.disk.as_ref().is_some_and(|disk| disk.has_news(shard));
         due || news
             || self.poked[shard]
+            || self.wires.checks.iter().any(|(of, _)| *of == shard)
             || !self.wires.inboxes[shard].is_empty()
             || self.wires.pipes.iter().any(has_event)
     }

@@ -1,7 +1,7 @@
 use super::*;
 
 fn meaning(component: &str, name: &str, value: &str) -> Result<Meaning, String> {
-    understand(component, name, &decode(value)?)
+    understand(component, "/", name, &decode(value)?)
 }
 
 #[test]
@@ -38,7 +38,8 @@ fn limits_are_numbers() {
         ("nonsense", "n", "7", failed("component nonsense not found")),
         ("policy", "p", "7", failed("p not a list 7")),
     ] {
-        assert_eq!(meaning(component, name, value), expected, "{component} {value}");
+        let found = format!("{:?}", meaning(component, name, value));
+        assert_eq!(found, format!("{expected:?}"), "{component} {value}");
     }
     let found = meaning("operator_policy", "p", r#"{"pattern": "", "definition": {"expires": 1}}"#);
     assert!(matches!(found, Ok(Meaning::Policy(Scope::Operator, policy)) if *policy.name == *"p"));

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::{Applied, Change, ExchangeSpec, Map, QueueRecord, QueueSpec, Topology, VhostId};
+use crate::broker::access::Access;
 use crate::broker::event;
 use crate::broker::exchange::ExchangeKind;
-use crate::broker::parameters::{GLOBAL, Meaning, Parameter, ParameterKey, UserLimits, VhostLimits};
+use crate::broker::parameters::VhostLimits;
 use crate::broker::policy::Policies;
 use crate::broker::queue::ruled::is_internal;
 use crate::broker::queue_arguments::QueueType;
@@ -97,6 +98,8 @@ pub struct Vhost {
     pub(super) queues: Map<Arc<str>, u32>,
     /// Exchanges by the name of their alternate exchange.
     pub(super) alternates: Map<Arc<str>, Vec<u32>>,
+    /// What users may do in it, by their names.
+    pub(super) access: BTreeMap<Arc<str>, Arc<Access>>,
 }
 
 impl Vhost {
@@ -127,6 +130,7 @@ impl Topology {
             exchanges: map(),
             queues: map(),
             alternates: Map::with_hasher(self.hash.clone()),
+            access: BTreeMap::new(),
         })));
     }
 
@@ -243,19 +247,11 @@ impl Topology {
             }
             Change::ParameterSet(parameter) => {
                 self.parameters.insert(parameter.key.clone(), parameter.clone());
-                return self.mean(&parameter.key, Some(&parameter.meaning));
+                return self.mean(&parameter.key, &parameter.meaning, true);
             }
             Change::ParameterCleared(key) => {
                 if let Some(parameter) = self.parameters.remove(key) {
-                    let none = match &parameter.meaning {
-                        Meaning::VhostLimits(_) => Some(Meaning::VhostLimits(VhostLimits::default())),
-                        Meaning::UserLimits(_) => Some(Meaning::UserLimits(UserLimits::default())),
-                        Meaning::Policy(..) | Meaning::Kept => None,
-                    };
-                    if let Meaning::Policy(scope, policy) = &parameter.meaning {
-                        return self.change_policies(key, |policies| policies.clear(*scope, &policy.name));
-                    }
-                    return self.mean(key, none.as_ref());
+                    return self.mean(key, &parameter.meaning, false);
                 }
             }
             _ => {}
@@ -263,65 +259,10 @@ impl Topology {
         Applied::Other
     }
 
-    fn mean(&mut self, key: &ParameterKey, meaning: Option<&Meaning>) -> Applied {
-        match meaning {
-            Some(Meaning::Policy(scope, policy)) => {
-                return self.change_policies(key, |policies| policies.set(*scope, policy.clone()));
-            }
-            Some(Meaning::VhostLimits(limits)) => {
-                if let Some(vhost) = key.vhost.and_then(|vhost| self.vhost_mut(vhost)) {
-                    vhost.limits = *limits;
-                }
-            }
-            Some(Meaning::UserLimits(limits)) if *limits == UserLimits::default() => {
-                self.users.remove(&key.name);
-            }
-            Some(Meaning::UserLimits(limits)) => {
-                self.users.insert(key.name.clone(), *limits);
-            }
-            Some(Meaning::Kept) | None => {}
-        }
-        Applied::Other
-    }
-
-    fn change_policies(&mut self, key: &ParameterKey, change: impl FnOnce(&mut Policies)) -> Applied {
-        let Some(id) = key.vhost else { return Applied::Other };
-        let Some(vhost) = self.vhost_mut(id) else { return Applied::Other };
-        let says = |policies: &Policies| policies.say_overflow() || policies.say_length();
-        let before = says(&vhost.policies);
-        change(&mut vhost.policies);
-        Applied::Policies { vhost: id, routes: before || says(&vhost.policies) }
-    }
-
     /// Whether what happens in a virtual host is copied to its trace exchange.
     pub fn is_traced(&self, vhost: VhostId) -> bool {
         self.vhost(vhost).is_some_and(|vhost| vhost.traced)
     }
-
-    // ---- parameters
-
-    /// A parameter.
-    pub fn parameter(&self, key: &ParameterKey) -> Option<&Arc<Parameter>> {
-        self.parameters.get(key)
-    }
-
-    /// All parameters, by component, vhost and name.
-    pub fn parameters(&self) -> &BTreeMap<ParameterKey, Arc<Parameter>> {
-        &self.parameters
-    }
-
-    /// The key of a global parameter.
-    pub fn global_key(name: &str) -> ParameterKey {
-        ParameterKey { component: GLOBAL.into(), vhost: None, name: name.into() }
-    }
-
-    /// The limits of a user.
-    pub fn user_limits(&self, user: &str) -> UserLimits {
-        // Nobody has any: nothing is looked up.
-        if self.users.is_empty() { UserLimits::default() } else { self.users.get(user).copied().unwrap_or_default() }
-    }
-
-    // ---- what policies make of queues and exchanges
 
     /// What a queue goes by: its arguments and its policies.
     pub fn rules(&self, queue: &QueueSpec) -> Rules {

@@ -67,7 +67,7 @@ struct Copying {
     asked: Sender<Outcome>,
     target: PathBuf,
     messages: u64,
-    queues: usize,
+    definitions: usize,
     directory: Option<DataDirectory>,
 }
 
@@ -178,20 +178,20 @@ impl<D: Disk> Clerk<D> {
         };
         match begun {
             Ok(directory) => {
-                let (messages, queues) = (self.keeper.counts().live, self.keeper.state().definitions.len());
-                self.copying = Some(Copying { asked, target, messages, queues, directory });
+                let (messages, definitions) = (self.keeper.counts().live, self.keeper.state().definitions.len());
+                self.copying = Some(Copying { asked, target, messages, definitions, directory });
             }
             Err(text) => drop(asked.send(Err(text))),
         }
     }
 
     fn copied(&mut self, done: std::io::Result<()>) {
-        let Some(Copying { asked, target, messages, queues, directory }) = self.copying.take() else { return };
+        let Some(Copying { asked, target, messages, definitions, directory }) = self.copying.take() else { return };
         let target = target.display();
         // Free for a broker before anybody is told.
         drop(directory);
         drop(asked.send(match done {
-            Ok(()) => Ok(format!("copied to {target}: messages: {messages}, queues and exchanges: {queues}")),
+            Ok(()) => Ok(format!("copied to {target}: messages: {messages}, definitions: {definitions}")),
             Err(error) => Err(format!("the copy in {target} is not complete: {error}")),
         }));
     }

@@ -16,7 +16,8 @@ impl Stage {
         let poll = Poll::new().unwrap();
         let (inlet, inbox) = inbox::open(poll.registry()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        Stage { poll, sockets: Sockets::new(inbox, Arc::new([inlet]), None), listener }
+        let (passwords, _thread) = crate::server::passwords::start(Arc::new([])).unwrap();
+        Stage { poll, sockets: Sockets::new(0, inbox, Arc::new([inlet]), None, passwords), listener }
     }
 
     fn connect(&mut self, slot: u32, generation: u32) -> (ConnectionId, Client) {

@@ -97,6 +97,78 @@ pub enum AdminRequest {
         /// The user.
         user: String,
     },
+    /// Makes a user, or changes what is said here of one that there is.
+    PutUser {
+        /// The name.
+        name: String,
+        /// What becomes of the password; nothing if it is not said. A new user has none then.
+        password: Option<NewPassword>,
+        /// `administrator`, `monitoring`, `policymaker`, `management`, `impersonator`, and any others.
+        tags: Option<Vec<String>>,
+    },
+    /// Deletes a user with all permissions and limits; its connections are closed.
+    DeleteUser {
+        /// The name.
+        name: String,
+    },
+    /// Lists the users, by name: [`AdminReply::Users`].
+    Users,
+    /// Lets a user into a virtual host, to do this with queues and exchanges whose names match.
+    SetPermissions {
+        /// The virtual host.
+        vhost: String,
+        /// The user.
+        user: String,
+        /// What may be declared and deleted: found anywhere in a name; empty: nothing.
+        configure: String,
+        /// What may be written to.
+        write: String,
+        /// What may be read from.
+        read: String,
+    },
+    /// Shuts a user out of a virtual host.
+    ClearPermissions {
+        /// The virtual host.
+        vhost: String,
+        /// The user.
+        user: String,
+    },
+    /// Lists permissions, of one virtual host and user if they are named: [`AdminReply::Permissions`].
+    Permissions {
+        /// The virtual host.
+        vhost: Option<String>,
+        /// The user.
+        user: Option<String>,
+    },
+    /// Restricts a user to routing keys of a topic exchange. `{username}` and `{vhost}` stand for those.
+    SetTopicPermissions {
+        /// The virtual host.
+        vhost: String,
+        /// The user.
+        user: String,
+        /// The exchange.
+        exchange: String,
+        /// Keys that may be published by.
+        write: String,
+        /// Keys that may be bound by.
+        read: String,
+    },
+    /// Lifts such restrictions, of one exchange or all.
+    ClearTopicPermissions {
+        /// The virtual host.
+        vhost: String,
+        /// The user.
+        user: String,
+        /// The exchange; all of them if none is named.
+        exchange: Option<String>,
+    },
+    /// Lists such restrictions, of one virtual host and user if they are named: [`AdminReply::TopicPermissions`].
+    TopicPermissions {
+        /// The virtual host.
+        vhost: Option<String>,
+        /// The user.
+        user: Option<String>,
+    },
     /// Lists the limits of users, as parameters by the users' names: [`AdminReply::Parameters`].
     UserLimits,
     /// Sets a runtime parameter of a component that is known, but for policies.
@@ -142,6 +214,20 @@ pub enum AdminRequest {
     GlobalParameters,
 }
 
+/// What becomes of a user's password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NewPassword {
+    /// None: the user cannot log in by one.
+    Nothing,
+    /// Another.
+    Hash {
+        /// As [`crate::access::Credential::text`] has it.
+        hash: String,
+        /// As [`crate::access::Algorithm::name`] has it.
+        algorithm: String,
+    },
+}
+
 /// What a policy may apply to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ObjectKind {
@@ -176,6 +262,12 @@ pub enum AdminReply {
     Vhosts(Vec<VhostRow>),
     /// Parameters.
     Parameters(Vec<ParameterRow>),
+    /// Users.
+    Users(Vec<UserRow>),
+    /// Permissions.
+    Permissions(Vec<PermissionRow>),
+    /// Restrictions on topics.
+    TopicPermissions(Vec<TopicPermissionRow>),
 }
 
 /// A policy.
@@ -223,6 +315,49 @@ pub struct VhostRow {
     pub tracing: bool,
     /// Queues in it.
     pub queues: usize,
+}
+
+/// A user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserRow {
+    /// The name.
+    pub name: String,
+    /// The hash of the password; empty if there is none.
+    pub password_hash: String,
+    /// How it was hashed.
+    pub hashing_algorithm: String,
+    /// The tags.
+    pub tags: Vec<String>,
+}
+
+/// What a user may do in a virtual host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PermissionRow {
+    /// The virtual host.
+    pub vhost: String,
+    /// The user.
+    pub user: String,
+    /// What may be declared and deleted.
+    pub configure: String,
+    /// What may be written to.
+    pub write: String,
+    /// What may be read from.
+    pub read: String,
+}
+
+/// By which keys of a topic exchange a user may go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicPermissionRow {
+    /// The virtual host.
+    pub vhost: String,
+    /// The user.
+    pub user: String,
+    /// The exchange.
+    pub exchange: String,
+    /// To publish.
+    pub write: String,
+    /// To bind.
+    pub read: String,
 }
 
 /// A parameter.

@@ -8,6 +8,7 @@ use crate::amqp::method::{
     BasicCancel, BasicCancelOk, BasicConsume, BasicConsumeOk, BasicGet, BasicQos, BasicQosOk, BasicRecoverOk,
 };
 use crate::amqp::{Exception, MethodId, ReplyCode, Table};
+use crate::broker::access::Verb;
 use crate::broker::queue_arguments::{self, QueueType};
 use crate::broker::topology::QueueKey;
 use crate::shard::Shard;
@@ -154,7 +155,7 @@ impl Shard {
             let text = format!("basic.get not supported by volatile {}", self.queue_name(caller, m.queue));
             return Err(Exception::new(ReplyCode::NotImplemented, BasicGet::ID, text));
         }
-        let (name, found) = self.queue_meant(caller, m.queue, BasicGet::ID)?;
+        let (name, found) = self.queue_for(caller, Verb::Read, m.queue, BasicGet::ID)?;
         let Some((key, owner)) = found else {
             return Err(self.no_queue(caller, &name, BasicGet::ID));
         };
@@ -217,7 +218,7 @@ impl Shard {
             self.write_unless(m.no_wait, caller, &BasicConsumeOk { consumer_tag: &tag });
             return Ok(());
         }
-        let (name, found) = self.queue_meant(caller, m.queue, BasicConsume::ID)?;
+        let (name, found) = self.queue_for(caller, Verb::Read, m.queue, BasicConsume::ID)?;
         let Some((key, owner)) = found else {
             return Err(self.no_queue(caller, &name, BasicConsume::ID));
         };

@@ -7,9 +7,11 @@ use crate::amqp::method::{
 };
 use crate::amqp::{Exception, LongStr, Method, MethodId, ReplyCode, Table, TableWriter, Value};
 use crate::broker::topology::{QueueKey, VhostId};
-use crate::config::settings::{Mechanism, User};
+use crate::config::settings::Mechanism;
 use crate::connection::Phase;
-use crate::shard::member::{ClientCapabilities, Login};
+use crate::shard::access::Verdict;
+use crate::shard::alarm::Hold;
+use crate::shard::member::{ClientCapabilities, Login, Proving};
 use crate::shard::mesh::{Caller, Record};
 use crate::shard::timer::Timer;
 use crate::shard::turn::CloseKind;
@@ -47,15 +49,6 @@ enum Refusal {
 
 fn refused(user: &str) -> Refusal {
     Refusal::Credentials(user.into(), "' - invalid credentials")
-}
-
-/// Compares without telling by the time taken where the difference is.
-fn equal_in_constant_time(a: &[u8], b: &[u8]) -> bool {
-    let mut difference = a.len() ^ b.len();
-    for (i, byte) in a.iter().enumerate() {
-        difference |= usize::from(byte ^ b.get(i).copied().unwrap_or(0));
-    }
-    difference == 0
 }
 
 /// User and password of a PLAIN response: `\0user\0password`.
@@ -186,88 +179,96 @@ impl Shard {
         member.client_properties = m.client_properties.as_bytes().into();
         let settings = self.settings.clone();
         let mechanism = Mechanism::from_name(m.mechanism).filter(|mechanism| settings.mechanisms.contains(mechanism));
-        let found = match mechanism {
-            None => Err(Refusal::Malformed),
-            Some(Mechanism::Plain) => self.check_password(plain(m.response.0)),
-            Some(Mechanism::AmqPlain) => self.check_password(amqplain(m.response.0)),
-            Some(Mechanism::Anonymous) => settings
-                .anonymous_login_user
-                .as_ref()
-                .and_then(|name| settings.users.iter().find(|user| user.name == *name))
-                .ok_or_else(|| refused(settings.anonymous_login_user.as_deref().unwrap_or_default())),
+        match mechanism {
+            None => self.refuse_login(id, m.mechanism, Refusal::Malformed),
+            Some(Mechanism::Plain) => self.check_password(id, plain(m.response.0), m.mechanism),
+            Some(Mechanism::AmqPlain) => self.check_password(id, amqplain(m.response.0), m.mechanism),
+            Some(Mechanism::Anonymous) => match &settings.anonymous_login_user {
+                Some(name) => self.logged_in(id, name, m.mechanism),
+                None => self.refuse_login(id, m.mechanism, refused("")),
+            },
             Some(Mechanism::RabbitCrDemo) => {
                 if let Some(member) = self.members.get_mut(id) {
                     member.challenged = Some(String::from_utf8_lossy(m.response.0).into());
                     member.wire.phase = Phase::SecureOk;
                 }
-                return self.send_on_connection(id, &ConnectionSecure { challenge: LongStr(CHALLENGE.as_bytes()) });
+                self.send_on_connection(id, &ConnectionSecure { challenge: LongStr(CHALLENGE.as_bytes()) });
             }
-        };
-        self.logged_in(id, found.cloned(), m.mechanism);
+        }
     }
 
     fn secure_ok(&mut self, id: ConnectionId, response: &[u8]) {
         let user = self.members.get(id).and_then(|member| member.challenged.clone()).unwrap_or_default();
-        let found = match response.strip_prefix(CHALLENGE_ANSWER) {
-            Some(password) => self.check_password(Some((user.as_bytes(), password))).cloned(),
-            None => Err(Refusal::Malformed),
-        };
-        self.logged_in(id, found, Mechanism::RabbitCrDemo.name());
+        let given = response.strip_prefix(CHALLENGE_ANSWER).map(|password| (user.as_bytes(), password));
+        self.check_password(id, given, Mechanism::RabbitCrDemo.name());
     }
 
-    fn check_password(&self, given: Option<(&[u8], &[u8])>) -> Result<&User, Refusal> {
-        let (name, password) = given.ok_or(Refusal::Malformed)?;
-        let user = self.settings.users.iter().find(|user| user.name.as_bytes() == name);
-        // As long for an unknown user as for a known one.
-        let known = user.map_or(&b"\0"[..], |user| user.password.as_bytes());
-        let right = equal_in_constant_time(password, known) && !password.is_empty();
-        user.filter(|_| right).ok_or_else(|| refused(&String::from_utf8_lossy(name)))
-    }
-
-    fn logged_in(&mut self, id: ConnectionId, found: Result<User, Refusal>, mechanism: &str) {
-        let settings = self.settings.clone();
-        let Some(member) = self.members.get_mut(id) else { return };
-        let loopback = member.address().ip().to_canonical().is_loopback();
-        let found = found.and_then(|user| {
-            let local_only = settings.loopback_users.contains(&user.name);
-            match local_only && !loopback {
-                true => Err(Refusal::Credentials(user.name, "' can only connect via localhost")),
-                false => Ok(user),
+    fn check_password(&mut self, id: ConnectionId, given: Option<(&[u8], &[u8])>, mechanism: &str) {
+        let Some((user, password)) = given else { return self.refuse_login(id, mechanism, Refusal::Malformed) };
+        let verdict = self.judge(id, user, password);
+        let login = Proving { user: String::from_utf8_lossy(user).into(), mechanism: mechanism.into() };
+        match (verdict, self.members.get_mut(id)) {
+            (Verdict::Later, Some(member)) => {
+                member.proving = Some(Box::new(login));
+                member.hold = Hold::Asks;
             }
-        });
-        match &found {
-            Ok(user) => self.tell_log_in(id, &user.name, mechanism, None),
-            Err(Refusal::Credentials(user, why)) => {
+            (verdict, _) => self.proved(id, &login, matches!(verdict, Verdict::Right)),
+        }
+    }
+
+    /// A password was right, or wrong.
+    pub(in crate::shard) fn proved(&mut self, id: ConnectionId, login: &Proving, is_right: bool) {
+        match is_right {
+            true => self.logged_in(id, &login.user, &login.mechanism),
+            false => self.refuse_login(id, &login.mechanism, refused(&login.user)),
+        }
+    }
+
+    /// Somebody has shown who they are. They may still be in the wrong place.
+    fn logged_in(&mut self, id: ConnectionId, name: &str, mechanism: &str) {
+        let settings = self.settings.clone();
+        let user = self.topology.user(name).cloned();
+        let Some(member) = self.members.get_mut(id) else { return };
+        let is_near = member.address().ip().to_canonical().is_loopback();
+        let near_only = settings.loopback_users.iter().any(|local| *local == *name);
+        let Some(user) = user else { return self.refuse_login(id, mechanism, refused(name)) };
+        if near_only && !is_near {
+            let refusal = Refusal::Credentials(name.into(), "' can only connect via localhost");
+            return self.refuse_login(id, mechanism, refusal);
+        }
+        member.login = Login {
+            mechanism: Mechanism::from_name(mechanism),
+            user: user.name.clone(),
+            impersonator: user.has_tag("impersonator"),
+        };
+        member.wire.phase = Phase::TuneOk;
+        self.tell_log_in(id, name, mechanism, None);
+        let tune = ConnectionTune {
+            channel_max: settings.channel_max,
+            frame_max: settings.frame_max,
+            heartbeat: settings.heartbeat_s,
+        };
+        self.send_on_connection(id, &tune);
+    }
+
+    fn refuse_login(&mut self, id: ConnectionId, mechanism: &str, refusal: Refusal) {
+        match &refusal {
+            Refusal::Credentials(user, why) => {
                 self.tell_log_in(id, user, mechanism, Some(&format!("user '{user}{why}")));
             }
             // A mechanism that is not offered is no attempt. What was sent instead of a password is not repeated.
-            Err(Refusal::Malformed) if Mechanism::from_name(mechanism).is_none() => {}
-            Err(Refusal::Malformed) => self.tell_log_in(id, "", mechanism, Some("response invalid")),
+            Refusal::Malformed if Mechanism::from_name(mechanism).is_none() => {}
+            Refusal::Malformed => self.tell_log_in(id, "", mechanism, Some("response invalid")),
         }
-        let Some(member) = self.members.get_mut(id) else { return };
-        match found {
-            Ok(user) => {
-                member.login = Login {
-                    mechanism: Mechanism::from_name(mechanism),
-                    user: user.name.as_str().into(),
-                    impersonator: user.tags.iter().any(|tag| tag == "impersonator"),
-                };
-                member.wire.phase = Phase::TuneOk;
-                let tune = ConnectionTune {
-                    channel_max: settings.channel_max,
-                    frame_max: settings.frame_max,
-                    heartbeat: settings.heartbeat_s,
-                };
-                self.send_on_connection(id, &tune);
-            }
-            Err(Refusal::Credentials(..)) if member.capabilities.authentication_failure_close => {
+        let is_told = self.members.get(id).is_some_and(|member| member.capabilities.authentication_failure_close);
+        match refusal {
+            Refusal::Credentials(..) if is_told => {
                 let text = format!(
                     "Login was refused using authentication mechanism {mechanism}. For details see the broker logfile."
                 );
-                let exception = Exception::new(ReplyCode::AccessRefused, MethodId::NONE, text);
-                self.close_connection(id, exception);
+                self.close_connection(id, Exception::new(ReplyCode::AccessRefused, MethodId::NONE, text));
             }
-            Err(_) => self.go_silent(id),
+            _ => self.go_silent(id),
         }
     }
 
@@ -307,10 +308,12 @@ impl Shard {
                 Exception::new(ReplyCode::NotAllowed, ConnectionOpen::ID, format!("vhost {name} not found"));
             return self.close_connection(id, exception);
         };
+        if let Err(exception) = self.enter(id, vhost) {
+            return self.close_connection(id, exception);
+        }
+        self.set_phase(id, Phase::Running);
         if let Some(member) = self.members.get_mut(id) {
-            member.vhost = vhost;
             member.opened = true;
-            member.wire.phase = Phase::Running;
         }
         self.tell_connection_created(id);
         self.send_on_connection(id, &ConnectionOpenOk { reserved_1: "" });
@@ -433,14 +436,6 @@ mod tests {
         assert_eq!(plain(b"\0guest\0"), Some((&b"guest"[..], &b""[..])));
         for bad in [&b""[..], b"guest\0secret", b"\0guest", b"me\0guest\0secret", b"\0a\0b\0c"] {
             assert_eq!(plain(bad), None, "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn passwords_compare_by_all_their_bytes() {
-        assert!(equal_in_constant_time(b"secret", b"secret"));
-        for other in [&b"secre"[..], b"secret1", b"Secret", b""] {
-            assert!(!equal_in_constant_time(b"secret", other) && !equal_in_constant_time(other, b"secret"));
         }
     }
 }

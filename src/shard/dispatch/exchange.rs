@@ -8,6 +8,7 @@ use crate::amqp::method::{
     ExchangeUnbindOk,
 };
 use crate::amqp::{Exception, MethodId, ReplyCode, Table, Value};
+use crate::broker::access::Verb;
 use crate::broker::arguments;
 use crate::broker::deduplication::Deduplication;
 use crate::broker::exchange::{Destination, ExchangeKind, RoutingTable};
@@ -41,6 +42,7 @@ impl Shard {
             if name.is_empty() {
                 return Err(default_exchange(ExchangeDeclare::ID));
             }
+            self.check_any(caller, "exchange", &name, ExchangeDeclare::ID)?;
             if self.topology.find_exchange(vhost, &name).is_none() {
                 return Err(self.no_exchange(caller, &name, ExchangeDeclare::ID));
             }
@@ -75,6 +77,7 @@ impl Shard {
         if name.is_empty() {
             return Err(default_exchange(ExchangeDeclare::ID));
         }
+        self.check_exchange(caller, Verb::Configure, &name, ExchangeDeclare::ID)?;
         let alternate = m.arguments.find(ALTERNATE);
         if let Some(exchange) = self.topology.find_exchange(vhost, &name) {
             let spec = &exchange.spec;
@@ -122,6 +125,10 @@ impl Shard {
                 return refuse(ReplyCode::PreconditionFailed, text);
             }
         };
+        if let Some(alternate) = &alternate {
+            self.check_exchange(caller, Verb::Read, &name, ExchangeDeclare::ID)?;
+            self.check_exchange(caller, Verb::Write, alternate, ExchangeDeclare::ID)?;
+        }
         if let Err(text) = RoutingTable::validate_declare(kind, m.arguments, &self.exchange_name(caller, &name)) {
             return refuse(ReplyCode::PreconditionFailed, text);
         }
@@ -169,6 +176,7 @@ impl Shard {
             let text = format!("deletion of system {} not allowed", self.exchange_name(caller, &name));
             return Err(Exception::new(ReplyCode::AccessRefused, ExchangeDelete::ID, text));
         }
+        self.check_exchange(caller, Verb::Configure, &name, ExchangeDelete::ID)?;
         let vhost = self.vhost_of(caller);
         let Some(key) = self.topology.find_exchange(vhost, &name).map(|exchange| exchange.key) else {
             self.write_unless(m.no_wait, caller, &ExchangeDeleteOk {});
@@ -222,6 +230,9 @@ impl Shard {
         if source.is_empty() || destination.is_empty() {
             return Err(default_exchange(method));
         }
+        self.check_exchange(caller, Verb::Write, destination, method)?;
+        self.check_exchange(caller, Verb::Read, source, method)?;
+        self.check_topic(caller.connection, Verb::Read, source, key, method)?;
         let vhost = self.vhost_of(caller);
         let Some(from) = self.topology.find_exchange(vhost, source) else {
             return Err(self.no_exchange(caller, source, method));

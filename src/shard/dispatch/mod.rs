@@ -5,6 +5,7 @@ mod channel;
 mod confirm;
 mod connection;
 mod exchange;
+mod lost;
 mod publish;
 mod queue;
 mod stream;
@@ -127,6 +128,11 @@ impl Shard {
             }
             _ => Err(Exception::new(ReplyCode::CommandInvalid, method.id(), "unimplemented method")),
         }
+    }
+
+    /// A channel of this shard, for who is to answer it.
+    pub(super) fn caller(&self, connection: ConnectionId, channel: u32, generation: u32) -> Caller {
+        Caller { shard: self.id.0, connection, channel, generation }
     }
 
     // ---- answers

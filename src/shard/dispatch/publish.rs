@@ -4,8 +4,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::Done;
-use crate::amqp::frame::{write_body, write_content_header, write_method};
-use crate::amqp::method::{BasicPublish, BasicReturn};
+use crate::amqp::method::BasicPublish;
 use crate::amqp::properties::{self, Properties, PropertyFlags};
 use crate::amqp::{Content, Exception, MethodId, ReplyCode, content};
 use crate::broker::delay;
@@ -101,7 +100,11 @@ impl Shard {
         if properties::flags(content.properties) & LOOKED_AT != 0 {
             return self.publish_inspected(id, slot, content, mandatory, own);
         }
-        let Some(vhost) = self.members.get(id).map(|member| member.vhost) else { return Ok(()) };
+        let Some(member) = self.members.get(id) else { return Ok(()) };
+        let vhost = member.vhost;
+        if member.restricted {
+            self.check_publish(id, content)?;
+        }
         // The route is taken out while it is used, so that it can be borrowed meanwhile.
         let mut at = u32::MAX;
         if let Some(cached) = self.routes.take(vhost, content.names, &mut at, &self.topology) {
@@ -175,6 +178,9 @@ impl Shard {
             return Ok(());
         };
         let (login, vhost) = (member.login.clone(), member.vhost);
+        if member.restricted {
+            self.check_publish(id, content)?;
+        }
         // Checked when the header frame came.
         let decoded = Properties::decode(content.properties).unwrap_or_default();
         let headers = decoded.headers;
@@ -364,39 +370,6 @@ impl Shard {
         if route.remote_durable & (1 << owner) != 0 {
             let ticket = self.ledger.ask(owner);
             self.mesh.ask(owner, ticket);
-        }
-    }
-
-    /// Returns a message that leads to no queue, or drops it.
-    #[cold]
-    pub(super) fn lose(&mut self, caller: Caller, content: &Content<'_>, mandatory: bool) {
-        if mandatory {
-            self.counted.returned += 1;
-            self.write_return(caller, content);
-        } else {
-            self.counted.dropped += 1;
-        }
-    }
-
-    fn write_return(&mut self, caller: Caller, content: &Content<'_>) {
-        let Some(member) = self.members.get(caller.connection) else {
-            return;
-        };
-        let Some(number) = member.wire.channel(caller.channel).map(|channel| channel.number) else {
-            return;
-        };
-        self.returned = true;
-        let frame_max = member.wire.frame_max;
-        if let Some(out) = self.members.sink(caller.connection) {
-            let method = BasicReturn {
-                reply_code: ReplyCode::NoRoute.number(),
-                reply_text: ReplyCode::NoRoute.name(),
-                exchange: content.exchange(),
-                routing_key: content.routing_key(),
-            };
-            write_method(out, number, &method);
-            write_content_header(out, number, content.body.len() as u64, content.properties);
-            write_body(out, number, content.body, frame_max);
         }
     }
 }

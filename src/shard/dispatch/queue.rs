@@ -9,6 +9,7 @@ use crate::amqp::method::{
     QueueBind, QueueBindOk, QueueDeclare, QueueDelete, QueueDeleteOk, QueuePurge, QueueUnbind, QueueUnbindOk,
 };
 use crate::amqp::{Exception, MethodId, ReplyCode, Table, TableWriter, Value};
+use crate::broker::access::Verb;
 use crate::broker::arguments;
 use crate::broker::exchange::Destination;
 use crate::broker::queue_arguments::{self, QueueType};
@@ -74,14 +75,16 @@ impl Shard {
         }
     }
 
-    /// The queue that a name means, if it exists and is not another connection's.
-    pub(super) fn queue_meant<'a>(
+    /// The queue that a name means, if the user may do this with it, and it exists and is not another connection's.
+    pub(super) fn queue_for<'a>(
         &mut self,
         caller: Caller,
+        verb: Verb,
         name: &'a str,
         method: MethodId,
     ) -> Result<Meant<'a>, Exception> {
         let name = self.last_declared(caller, name, method)?;
+        self.check_queue(caller, verb, &name, method)?;
         let Some(record) = self.topology.find_queue(self.vhost_of(caller), &name) else {
             return Ok((name, None));
         };
@@ -166,6 +169,10 @@ impl Shard {
             let text = format!("queue name '{name}' contains reserved prefix 'amq.*'");
             return Err(Exception::new(ReplyCode::AccessRefused, QueueDeclare::ID, text));
         }
+        match m.passive {
+            true => self.check_any(caller, "queue", &name, QueueDeclare::ID)?,
+            false => self.check_queue(caller, Verb::Configure, &name, QueueDeclare::ID)?,
+        }
         if let Some(record) = self.topology.find_queue(vhost, &name) {
             let (key, spec) = (record.key, record.spec.clone());
             self.check_lock(caller, &spec, QueueDeclare::ID)?;
@@ -180,6 +187,11 @@ impl Shard {
             return Err(self.no_queue(caller, &name, QueueDeclare::ID));
         }
         self.check_new(caller, m, &name)?;
+        if let Some(exchange) = m.arguments.find("x-dead-letter-exchange").and_then(|value| value.as_long_str()) {
+            self.check_queue(caller, Verb::Read, &name, QueueDeclare::ID)?;
+            let exchange = String::from_utf8_lossy(exchange);
+            self.check_exchange(caller, Verb::Write, &exchange, QueueDeclare::ID)?;
+        }
         let name: Arc<str> = name.as_ref().into();
         let spec = QueueSpec {
             id: 0,
@@ -309,12 +321,15 @@ impl Shard {
         if exchange.is_empty() {
             return Err(default_exchange(method));
         }
+        self.check_queue(caller, Verb::Write, &name, method)?;
+        self.check_exchange(caller, Verb::Read, exchange, method)?;
         let key = if queue.is_empty() && key.is_empty() { name.clone() } else { key.to_owned() };
+        self.check_topic(caller.connection, Verb::Read, exchange, &key, method)?;
         Ok((name, key))
     }
 
     pub(super) fn queue_purge(&mut self, caller: Caller, m: &QueuePurge<'_>) -> Done {
-        let (name, found) = self.queue_meant(caller, m.queue, QueuePurge::ID)?;
+        let (name, found) = self.queue_for(caller, Verb::Read, m.queue, QueuePurge::ID)?;
         let Some((key, owner)) = found else {
             return Err(self.no_queue(caller, &name, QueuePurge::ID));
         };
@@ -325,7 +340,7 @@ impl Shard {
 
     pub(super) fn queue_delete(&mut self, caller: Caller, m: &QueueDelete<'_>) -> Done {
         let queue = stripped(m.queue);
-        let (name, found) = self.queue_meant(caller, &queue, QueueDelete::ID)?;
+        let (name, found) = self.queue_for(caller, Verb::Configure, &queue, QueueDelete::ID)?;
         let Some((key, owner)) = found else {
             self.write_unless(m.no_wait, caller, &QueueDeleteOk { message_count: 0 });
             return Ok(());

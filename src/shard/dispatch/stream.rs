@@ -30,11 +30,11 @@ impl Shard {
     pub(in crate::shard) fn publish_stream(&mut self, id: ConnectionId, input: &mut &[u8]) -> bool {
         let Some(member) = self.members.get_mut(id) else { return false };
         let Some(slot) = member.wire.ready_channel(input) else { return false };
-        let (frame_max, vhost) = (member.wire.frame_max, member.vhost);
+        let (frame_max, vhost, restricted) = (member.wire.frame_max, member.vhost, member.restricted);
         let Some(channel) = member.channel_mut(slot) else { return false };
         let generation = channel.generation;
         let Some(names) = publish_names(input, channel.number) else { return false };
-        if channel.tx.is_some() {
+        if channel.tx.is_some() || restricted {
             return false;
         }
         let Some(cached) = self.routes.take(vhost, names, &mut channel.route_at, &self.topology) else { return false };

@@ -18,9 +18,11 @@ pub(in crate::shard) struct Before {
     queue: Option<Arc<QueueSpec>>,
     unbound: Option<Event>,
     vhost: Arc<str>,
-    parameters: Vec<ParameterKey>,
+    parameters: Vec<Arc<Parameter>>,
     /// A parameter has this value already.
     is_same: bool,
+    /// What the parameter is that changes.
+    parameter: Option<Arc<Parameter>>,
 }
 
 /// A binding, as events tell of it.
@@ -44,12 +46,14 @@ impl Shard {
             Change::Unbound(spec) => before.unbound = self.bound("binding.deleted", spec, user),
             Change::VhostDeleted(id) => {
                 before.vhost = self.topology.vhost_name(*id).into();
-                let keys = self.topology.parameters().keys().filter(|key| key.vhost == Some(*id));
-                before.parameters = keys.cloned().collect();
+                let of = self.topology.parameters().values().filter(|parameter| parameter.key.vhost == Some(*id));
+                before.parameters = of.cloned().collect();
             }
             Change::ParameterSet(new) => {
-                before.is_same = self.topology.parameter(&new.key).is_some_and(|old| old.value == new.value);
+                before.parameter = self.topology.parameter(&new.key).cloned();
+                before.is_same = before.parameter.as_ref().is_some_and(|old| old.value == new.value);
             }
+            Change::ParameterCleared(key) => before.parameter = self.topology.parameter(key).cloned(),
             _ => {}
         }
         Some(before)
@@ -76,15 +80,17 @@ impl Shard {
             Change::ExchangeDeclared(spec) => self.tell(|shard| Some(shard.exchange_created(spec, user))),
             Change::Bound(spec) => self.tell(|shard| shard.bound("binding.created", spec, user)),
             Change::VhostDeleted(_) => {
-                for key in &before.parameters {
-                    self.tell_cleared(key, &before.vhost, user);
+                for parameter in &before.parameters {
+                    self.tell_cleared(&parameter.key, Some(parameter), &before.vhost, user);
                 }
                 self.tell(|_| Some(Event::new("vhost.deleted").text("name", &before.vhost).by(user)));
             }
-            Change::ParameterSet(parameter) if !before.is_same => self.tell_set(parameter, user),
+            Change::ParameterSet(parameter) if !before.is_same => {
+                self.tell_set(parameter, before.parameter.as_deref(), user);
+            }
             Change::ParameterCleared(key) => {
                 let vhost: Arc<str> = key.vhost.map_or("", |vhost| self.topology.vhost_name(vhost)).into();
-                self.tell_cleared(key, &vhost, user);
+                self.tell_cleared(key, before.parameter.as_deref(), &vhost, user);
             }
             _ => {}
         }
@@ -175,10 +181,13 @@ impl Shard {
         });
     }
 
-    fn tell_set(&mut self, parameter: &Parameter, user: &str) {
+    fn tell_set(&mut self, parameter: &Parameter, old: Option<&Parameter>, user: &str) {
         let Parameter { key, value, meaning, .. } = parameter;
         let name = &*key.name;
         let vhost: Arc<str> = key.vhost.map_or("", |vhost| self.topology.vhost_name(vhost)).into();
+        if !key.is_listed() {
+            return self.tell_access_set(parameter, old, &vhost, user);
+        }
         let is_policy = matches!(meaning, Meaning::Policy(Scope::User, _));
         if !is_policy && *key.component != *USER_LIMITS {
             let event = || Event::new("parameter.set").text("component", &key.component).text("name", name);
@@ -198,11 +207,14 @@ impl Shard {
                 let event = || Event::new("user.limits.set").text("name", "limits").text("username", name);
                 self.tell(|_| Some(event().members(value).by(user)));
             }
-            Meaning::Kept => {}
+            Meaning::User(_) | Meaning::Permission(_) | Meaning::Topics(_) | Meaning::Kept => {}
         }
     }
 
-    fn tell_cleared(&mut self, key: &ParameterKey, vhost: &str, user: &str) {
+    fn tell_cleared(&mut self, key: &ParameterKey, old: Option<&Parameter>, vhost: &str, user: &str) {
+        if !key.is_listed() {
+            return self.tell_access_cleared(key, old, vhost, user);
+        }
         let (component, name) = (&*key.component, &*key.name);
         let scope = Scope::of_component(component);
         if scope != Some(Scope::User) && component != USER_LIMITS {

@@ -82,7 +82,7 @@ fn the_threads_run_a_store_copy_it_and_close_it_in_order() {
     whole.submit(2, |records| records.settled(QUEUE, 0, 0));
     assert_eq!(whole.fetch(1, 3), ["bc", "d"]);
     let outcome = whole.inlet.copy(copy.path().into()).recv().unwrap().unwrap();
-    assert_eq!(outcome, format!("copied to {}: messages: 2, queues and exchanges: 1", copy.path().display()));
+    assert_eq!(outcome, format!("copied to {}: messages: 2, definitions: 1", copy.path().display()));
     let again = whole.inlet.copy(copy.path().into()).recv().unwrap().unwrap_err();
     assert!(again.starts_with(&format!("cannot copy to {}: ", copy.path().display())), "{again}");
     whole.submit(3, |records| records.settled(QUEUE, 1, 1));
