@@ -169,8 +169,10 @@ impl Shard {
     /// A queue goes by other rules than before: what they say about what is there is done.
     pub(super) fn rules_changed(&mut self, key: QueueKey) {
         let Some(mut queue) = self.lift(key) else { return };
+        let now = self.now;
         if let Some(ruled) = &mut queue.ruled {
-            ruled.look_at = None;
+            // As in RabbitMQ, the time without use begins anew.
+            (ruled.look_at, ruled.used) = (None, now);
             if ruled.rules.length_bytes_max.is_some() {
                 self.weigh_all(&mut queue);
             }

@@ -302,7 +302,7 @@ impl Shard {
 
     /// Does what is due.
     pub fn advance(&mut self, now: Now) {
-        let mut queues_left = QUEUES_MAX;
+        let mut queues_left = QUEUES_MAX.min(self.removals_left());
         while queues_left > 0
             && let Some(timer) = self.timers.expired(now)
         {
@@ -396,7 +396,7 @@ impl Shard {
         {
             return NextTurn::Now;
         }
-        let mut next = self.timers.next();
+        let mut next = self.timers.next().filter(|_| self.removals_left() > 0); // or else shard 0 is heard of
         for due in [self.next_look(), self.ledger.due()].into_iter().flatten() {
             next = Some(next.map_or(due, |next| next.min(due)));
         }

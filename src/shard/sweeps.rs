@@ -11,6 +11,9 @@ use crate::connection::Phase;
 
 /// Queues, exchanges or connections that something is done to in one turn.
 pub(super) const NAMES_MAX: usize = 256;
+/// Queues of one shard whose removal shard 0 has not come to yet: it does at once all that it was asked meanwhile, and
+/// then everybody does.
+const REMOVALS_MAX: usize = NAMES_MAX;
 /// Places looked at in one turn.
 const PLACES_MAX: usize = 8192;
 
@@ -54,8 +57,9 @@ impl Sweeps {
     }
 
     /// Whether a slice is due at once.
-    pub(super) fn has_work(&self) -> bool {
-        !self.walks.is_empty() || !self.leaving.is_empty()
+    fn has_work(&self, may_remove: bool) -> bool {
+        let goes_on = |walk: &Walk| may_remove || walk.why != Why::Closing;
+        !self.leaving.is_empty() || self.walks.front().is_some_and(goes_on)
     }
 }
 
@@ -107,7 +111,12 @@ impl Shard {
 
     /// Whether a slice is due at once.
     pub(super) fn admin_has_work(&self) -> bool {
-        self.sweeps.has_work() || self.can_delete_vhost()
+        self.sweeps.has_work(self.removals_left() > 0) || self.can_delete_vhost()
+    }
+
+    /// How many queues may be removed now of those that nobody waits for. More may when shard 0 has been heard of.
+    pub(super) fn removals_left(&self) -> usize {
+        REMOVALS_MAX.saturating_sub(self.owner.dying.len())
     }
 
     /// One slice of a walk; `true` when it is over.
@@ -116,8 +125,11 @@ impl Shard {
             walk.exchange = self.topology.look_at_alternates(walk.vhost, from, NAMES_MAX);
             return false;
         }
-        let mut left = NAMES_MAX;
+        let mut left = if walk.why == Why::Closing { self.removals_left() } else { NAMES_MAX };
         for _ in 0..PLACES_MAX {
+            if left == 0 {
+                break;
+            }
             let Some(place) = self.living.get(walk.queue) else { return true };
             walk.queue += 1;
             let Some(queue) = place.as_deref().filter(|queue| queue.spec.vhost == walk.vhost) else { continue };
@@ -128,9 +140,6 @@ impl Shard {
                 Why::Closing => self.begin_removal(key, Waiter::Nobody),
             }
             left -= 1;
-            if left == 0 {
-                return false;
-            }
         }
         false
     }
@@ -150,3 +159,6 @@ impl Shard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

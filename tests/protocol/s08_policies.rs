@@ -103,6 +103,26 @@ scripts! {
         a.queue(exclusive("mine")).fill("mine", &["1", "2"]).counts("mine", 1, 0);
     }
 
+    s08_unused_time_counts_from_the_policy(t) {
+        let a = t.peer();
+        a.queue(declare("q")).queue(declare_with("long", &[("x-max-length", int(9))]));
+        let policy = r#"{"pattern": "", "definition": {"expires": 1000}}"#;
+        t.policy("p", policy);
+        t.advance(900);
+        t.done(clear(Scope::User, "p"));
+        // Nobody has asked for this time, and it is not held against the queues.
+        t.advance(5000);
+        t.policy("p", policy);
+        t.advance(900);
+        a.fill("q", &["x"]).fill("long", &["x"]);
+        t.done(clear(Scope::User, "p"));
+        t.advance(5000);
+        a.counts("q", 1, 0).counts("long", 1, 0);
+        t.policy("p", policy);
+        t.advance(1100);
+        a.no_queue("q");
+    }
+
     s08_dead_letters_by_policy_and_the_argument_goes_before(t) {
         let a = t.peer();
         a.queue(declare("dead")).queue(declare("other"));
