@@ -24,7 +24,7 @@ pub mod time;
 pub use broker::access;
 pub use config::Config;
 pub use server::{Administrator, Server, StartError};
-pub use shard::admin;
+pub use shard::{admin, inspect};
 
 /// The examples of the README, run as tests.
 #[cfg(doctest)]

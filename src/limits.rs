@@ -70,6 +70,8 @@ pub struct Limits {
     pub history_messages_max: u64,
     /// Bytes of their bodies.
     pub history_bytes_max: u64,
+    /// Rows in one answer to those who look at the broker; they ask again for more.
+    pub inspect_rows_max: usize,
     /// Time for a connection to get from the first byte to connection.open-ok.
     pub handshake_ms: u64,
     /// Silence before the socket of a refused log-in is closed; slows guessing down.
@@ -134,6 +136,7 @@ impl Default for Limits {
             route_cache_max: 16 << 10,
             history_messages_max: 16 << 10,
             history_bytes_max: 16 << 20,
+            inspect_rows_max: 512,
             handshake_ms: 10_000,
             refusal_delay_ms: 3_000,
             close_wait_ms: 30_000,

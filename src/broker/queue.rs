@@ -56,6 +56,8 @@ pub struct Taker {
     pub prefetch: u32,
     /// Unacknowledged deliveries.
     pub unacked: u32,
+    /// The arguments of basic.consume, a table's contents: for those who look.
+    pub arguments: Box<[u8]>,
     /// Whether and why not it takes its turn.
     pub standing: Standing,
 }
@@ -160,6 +162,11 @@ impl Queue {
         self.consumers
     }
 
+    /// The consumer that has the queue to itself.
+    pub fn exclusive_consumer(&self) -> Option<u32> {
+        self.exclusive
+    }
+
     /// Whether a consumer has the queue to itself.
     pub fn is_exclusively_consumed(&self) -> bool {
         self.exclusive.is_some()
@@ -224,6 +231,7 @@ impl Queue {
             priority: 0,
             prefetch: 0,
             unacked: 0,
+            arguments: Box::default(),
             standing: Standing::Gone,
         };
         self.takers.insert(getter) as u32

@@ -22,6 +22,7 @@ pub use cascade::Departed;
 pub use vhosts::{Vhost, VhostSpec};
 
 mod cascade;
+mod listing;
 mod parameters;
 mod vhosts;
 

@@ -17,6 +17,8 @@ struct Piece {
 pub struct Outbound {
     buffer: Vec<u8>,
     sent: usize,
+    /// Of all that there was since the beginning.
+    sent_bytes: u64,
     pieces: VecDeque<Piece>,
     piece_bytes: usize,
 }
@@ -72,8 +74,14 @@ impl Outbound {
         if self.pieces.is_empty() { Some(&self.buffer[self.sent..]) } else { None }
     }
 
+    /// Bytes that were written since the beginning.
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent_bytes
+    }
+
     /// Forgets `count` bytes that were written.
     pub fn advance(&mut self, mut count: usize) {
+        self.sent_bytes += count as u64;
         while count > 0 {
             let until = self.pieces.front().map_or(self.buffer.len(), |piece| piece.at);
             let plain = count.min(until - self.sent);

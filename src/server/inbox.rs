@@ -17,6 +17,7 @@ use super::token::{Target, encode};
 use crate::shard::Peer;
 use crate::shard::access::PasswordCheck;
 use crate::shard::admin::{AdminAnswer, AdminRequest};
+use crate::shard::inspect::{InspectReply, InspectRequest};
 use crate::shard::mesh::Batch;
 use crate::store::Completion;
 
@@ -33,6 +34,8 @@ pub enum Input {
     Socket(TcpStream, Peer),
     /// A request that is not AMQP, for shard 0, and where its answer goes.
     Admin(Box<AdminRequest>, Sender<AdminAnswer>),
+    /// A question of somebody who looks, and where the answer goes.
+    Inspect(InspectRequest, Sender<InspectReply>),
     /// A password was checked, and whether it was right.
     Checked(Box<PasswordCheck>, bool),
     /// Whether the process has more memory than it may; the sender is dropped when the shard knows.
@@ -139,6 +142,7 @@ mod tests {
             Input::Completion(_) => 4,
             Input::Taken => 5,
             Input::Admin(..) => 6,
+            Input::Inspect(..) => 9,
             Input::Checked(..) => 8,
             Input::MemoryLow(..) => 7,
         }

@@ -13,6 +13,7 @@ pub mod disk;
 mod durable;
 pub mod event_loop;
 pub mod inbox;
+mod inspector;
 pub mod lane;
 pub mod listener;
 pub mod logger;
@@ -187,7 +188,7 @@ impl Server {
 
     /// The same for other threads, also while the server is stopped: then every request fails.
     pub fn administrator(&self) -> Administrator {
-        Administrator { inlet: self.inlets[0].clone(), memory: self.memory.monitor().clone() }
+        Administrator { inlets: self.inlets.clone(), memory: self.memory.monitor().clone() }
     }
 
     /// The process may take so much memory from now on (`set_vm_memory_high_watermark` of RabbitMQ's tools). When it
@@ -217,7 +218,7 @@ impl Server {
 /// A way to ask a broker for what is not AMQP, for any thread.
 #[derive(Debug, Clone)]
 pub struct Administrator {
-    inlet: Inlet,
+    inlets: Arc<[Inlet]>,
     memory: Arc<memory::Monitor>,
 }
 
@@ -228,7 +229,7 @@ impl Administrator {
     /// As [`Server::administer`], and when the server has stopped.
     pub fn ask(&self, request: AdminRequest) -> AdminAnswer {
         let (sender, receiver) = mpsc::channel();
-        self.inlet.put(Input::Admin(Box::new(request), sender));
+        self.inlets[0].put(Input::Admin(Box::new(request), sender));
         receiver.recv().unwrap_or_else(|_| Err(AdminError::Unavailable("the broker has stopped".into())))
     }
 

@@ -17,6 +17,7 @@ use super::token::{Target, encode};
 use crate::connection::outbound::Outbound;
 use crate::shard::access::PasswordCheck;
 use crate::shard::admin::{AdminAnswer, AdminRequest};
+use crate::shard::inspect::{InspectReply, InspectRequest};
 use crate::shard::mesh::{Batch, ShardId};
 use crate::shard::turn::{CloseKind, ReadOutcome, World, WriteOutcome};
 use crate::shard::{ConnectionId, Peer};
@@ -48,6 +49,10 @@ pub struct Sockets {
     requests: VecDeque<(AdminRequest, Sender<AdminAnswer>)>,
     /// Where the answers go of requests that the shard has, by number.
     askers: BTreeMap<u64, Sender<AdminAnswer>>,
+    /// Questions of those who look, and where the answers go.
+    questions: VecDeque<(InspectRequest, Sender<InspectReply>)>,
+    /// Where the answer goes of the question that the shard has.
+    inspector: Option<Sender<InspectReply>>,
     /// Where passwords are checked.
     passwords: PasswordInlet,
     /// Those that were.
@@ -89,6 +94,8 @@ impl Sockets {
             completions: VecDeque::new(),
             requests: VecDeque::new(),
             askers: BTreeMap::new(),
+            questions: VecDeque::new(),
+            inspector: None,
             passwords,
             checked: VecDeque::new(),
             shard,
@@ -215,6 +222,7 @@ impl World for Sockets {
                 // To run is all that is asked for.
                 Input::Taken => {}
                 Input::Admin(request, answer) => self.requests.push_back((*request, answer)),
+                Input::Inspect(request, answer) => self.questions.push_back((request, answer)),
                 Input::Checked(check, is_right) => self.checked.push_back((*check, is_right)),
                 Input::Socket(stream, peer) => self.arrivals.push_back((stream, peer)),
                 Input::MemoryLow(low, heard) => self.memory_low.push_back((low, heard)),
@@ -252,6 +260,18 @@ impl World for Sockets {
         if let Some(asker) = self.askers.remove(&ticket) {
             // Whoever does not listen for the answer does not get it.
             drop(asker.send(answer));
+        }
+    }
+
+    fn inspect_request(&mut self) -> Option<InspectRequest> {
+        let (request, inspector) = self.questions.pop_front()?;
+        self.inspector = Some(inspector);
+        Some(request)
+    }
+
+    fn inspect_answer(&mut self, reply: InspectReply) {
+        if let Some(inspector) = self.inspector.take() {
+            drop(inspector.send(reply));
         }
     }
 

@@ -241,6 +241,7 @@ impl Shard {
                     self.living.resize_with(slot + 1, || None);
                 }
                 let mut queue = Box::new(Queue::new(key, spec.clone()));
+                self.counted.queues_created += u64::from(!is_internal(&spec));
                 queue.set_rules(self.topology.rules(&spec), self.now);
                 if self.topology.is_traced(spec.vhost) && !is_internal(&spec) {
                     queue.set_traced(true, self.now);

@@ -31,6 +31,12 @@ pub struct Confirms {
     pub due: bool,
     /// In order.
     waiting: VecDeque<Waiting>,
+    /// How many wait.
+    waits: u64,
+    /// Refused ones whose publisher was told.
+    nacked: u64,
+    /// Confirmed ones that were counted.
+    counted: u64,
     /// Those that a queue has refused, and whose publisher was not told.
     refused: BTreeSet<u64>,
 }
@@ -54,10 +60,23 @@ impl Confirms {
     #[inline]
     pub fn wait(&mut self, count: u64, ticket: u64) {
         let (first, last) = (self.published + 1 - count, self.published);
+        self.waits += count;
         match self.waiting.back_mut() {
             Some(back) if back.ticket == ticket && back.last + 1 == first => back.last = last,
             _ => self.waiting.push_back(Waiting { first, last, ticket }),
         }
+    }
+
+    /// Publishes that wait to be confirmed, once everything else is.
+    pub fn unconfirmed(&self) -> u64 {
+        self.waits
+    }
+
+    /// Those confirmed that were not counted yet; to be asked when all that is due was told.
+    #[inline]
+    pub fn take_count(&mut self) -> u64 {
+        let confirmed = self.published - self.waits - self.nacked;
+        confirmed - std::mem::replace(&mut self.counted, confirmed)
     }
 
     /// The ticket that the latest publishes wait for, if any do.
@@ -84,6 +103,7 @@ impl Confirms {
     fn tell_refused(&mut self, last: u64, mut write: impl FnMut(Confirm)) -> u64 {
         let later = self.refused.split_off(&(last + 1));
         let refused = std::mem::replace(&mut self.refused, later);
+        self.nacked += refused.len() as u64;
         refused.iter().for_each(|number| write(nack(*number)));
         let mut end = last;
         while end > self.confirmed && refused.contains(&end) {
@@ -106,7 +126,10 @@ impl Confirms {
     /// Tells of one that does not wait, behind others that do.
     fn one(&mut self, delivery_tag: u64, mut write: impl FnMut(Confirm)) {
         match self.refused.remove(&delivery_tag) {
-            true => write(nack(delivery_tag)),
+            true => {
+                self.nacked += 1;
+                write(nack(delivery_tag));
+            }
             false => write(Confirm::Ack(BasicAck { delivery_tag, multiple: false })),
         }
     }
@@ -143,6 +166,7 @@ impl Confirms {
             && front.ticket < done
         {
             last = Some(front.last);
+            self.waits -= front.last + 1 - front.first;
             self.waiting.pop_front();
         }
         let Some(last) = last else { return };
@@ -160,6 +184,7 @@ impl Confirms {
     fn done_with_refused(&mut self, done: u64, mut write: impl FnMut(Confirm)) {
         let count = self.waiting.iter().take_while(|waiting| waiting.ticket < done).count();
         let over: Vec<Waiting> = self.waiting.drain(..count).collect();
+        self.waits -= over.iter().map(|waiting| waiting.last + 1 - waiting.first).sum::<u64>();
         let Some(last) = over.last().map(|waiting| waiting.last) else { return };
         let front = self.waiting.front().map_or(self.published, |waiting| waiting.first - 1);
         // Behind what waited: confirmed one by one, or by this.
@@ -167,6 +192,7 @@ impl Confirms {
         let all = last.max(if behind.is_empty() { 0 } else { front });
         let later = self.refused.split_off(&(all + 1));
         let refused = std::mem::replace(&mut self.refused, later);
+        self.nacked += refused.len() as u64;
         refused.iter().for_each(|number| write(nack(*number)));
         let waited = over.iter().rev().flat_map(|waiting| (waiting.first..=waiting.last).rev());
         if let Some(end) = behind.rev().chain(waited).find(|number| !refused.contains(number)) {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::Shard;
 use super::delivery::{Delivery, get_prefix};
+use super::inspect::Counted;
 use super::ledger::Ledger;
 use super::mesh::DeliveryKind;
 use super::outlet::{Marks, Outlet, Way, Ways};
@@ -47,6 +48,7 @@ struct Run<'a> {
     ledger: &'a mut Ledger,
     /// The queue's number in the store.
     stored_as: u64,
+    counted: &'a mut Counted,
 }
 
 impl Run<'_> {
@@ -54,21 +56,24 @@ impl Run<'_> {
     /// were.
     #[inline]
     fn into(self, mut outlet: impl Outlet, bytes_max: usize) -> usize {
-        let Run { key, id, taker, entries, blocks, ledger, stored_as } = self;
+        let Run { key, id, taker, entries, blocks, ledger, stored_as, counted } = self;
         let kind = if taker.no_ack { DeliveryKind::NoAck } else { DeliveryKind::Consumer };
-        let mut bytes = 0;
+        let (mut bytes, mut count, mut again) = (0, 0, 0);
         while bytes < bytes_max && outlet.is_open() && taker.has_credit() {
             let Some(taken) = (if taker.no_ack { entries.pop() } else { entries.take(id) }) else { break };
             let Taken { position, message, redelivered, .. } = taken;
             let (content, own) = blocks.content(message);
             let delivery = Delivery { content, own, key, taker: id, position, redelivered, kind, left: 0 };
             bytes += outlet.deliver(&taker.prefix, &delivery);
+            (count, again) = (count + 1, again + u64::from(redelivered));
             if taker.no_ack {
                 ledger.spend(blocks, stored_as, &taken);
             } else {
                 taker.unacked += 1;
             }
         }
+        counted.deliver(kind, count);
+        counted.redelivered += again;
         bytes
     }
 }
@@ -125,7 +130,7 @@ impl Shard {
             // Straight from where it was received: nobody else needs it.
             Some((taker, true)) => {
                 let delivery = Delivery::new(*content, own, queue.key, taker, 0, DeliveryKind::NoAck);
-                hand_over(self.ways(), queue, &delivery);
+                self.hand_over_now(queue, &delivery);
                 queue.took_turn(taker);
             }
             Some((taker, false)) => {
@@ -182,12 +187,14 @@ impl Shard {
             Way::Here(mut outlet) => outlet.deliver(&taker.prefix, &delivery),
             Way::There(mut outlet) => outlet.deliver(&taker.prefix, &delivery),
         };
+        self.counted.deliver(kind, 1);
         queue.took_turn(id);
         true
     }
 
     /// Delivers a message from where it was received.
     pub(super) fn hand_over_now(&mut self, queue: &Queue, delivery: &Delivery<'_>) {
+        self.counted.deliver(delivery.kind, 1);
         hand_over(self.ways(), queue, delivery);
     }
 
@@ -201,6 +208,8 @@ impl Shard {
     /// Delivers a kept message.
     #[inline]
     pub(super) fn hand_over_kept(&mut self, queue: &Queue, taker: u32, taken: Taken, kind: DeliveryKind) -> usize {
+        self.counted.deliver(kind, 1);
+        self.counted.redelivered += u64::from(taken.redelivered);
         let mut counts = None;
         if let Some(ruled) = &queue.ruled {
             counts = ruled.counts.get(&taken.position).copied();
@@ -330,8 +339,8 @@ impl Shard {
         let Some((taker, entries)) = queue.taker_and_entries(id) else { return 0 };
         let (here, members, mesh, owner) = (self.id, &mut self.members, &mut self.mesh, &mut self.owner);
         let way = Ways { here, members, mesh, owner, marks }.open_to(taker);
-        let (blocks, ledger) = (&mut self.blocks, &mut self.ledger);
-        let run = Run { key, id, taker, entries, blocks, ledger, stored_as };
+        let (blocks, ledger, counted) = (&mut self.blocks, &mut self.ledger, &mut self.counted);
+        let run = Run { key, id, taker, entries, blocks, ledger, stored_as, counted };
         let bytes = match way {
             Some(Way::Here(outlet)) => run.into(outlet, bytes_max),
             Some(Way::There(outlet)) => run.into(outlet, bytes_max),

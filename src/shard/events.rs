@@ -27,11 +27,6 @@ fn address(of: SocketAddr) -> String {
     format!("{{{}}}", numbers.join(","))
 }
 
-/// A connection's name.
-fn connection_name(member: &Member) -> String {
-    format!("{} -> {}", member.peer.address, member.peer.local)
-}
-
 impl Shard {
     /// Where events are told, if anybody listens.
     fn event_vhost(&self) -> Option<VhostId> {
@@ -74,7 +69,7 @@ impl Shard {
             });
             let event = event.text("connection_type", "network");
             let event = if user.is_empty() { event } else { event.text("name", user) };
-            let event = event.text("connection_name", &connection_name(member));
+            let event = event.text("connection_name", &member.name());
             let event = ends(event, member).text("auth_mechanism", mechanism);
             Some(match error {
                 Some(error) => event.text("error", error),
@@ -84,6 +79,7 @@ impl Shard {
     }
 
     pub(super) fn tell_connection_created(&mut self, id: ConnectionId) {
+        self.counted.connections_opened += 1;
         self.tell(|shard| {
             let member = shard.members.get(id)?;
             let properties = Table::check(&member.client_properties).unwrap_or_default();
@@ -91,7 +87,7 @@ impl Shard {
             let event = Event::new("connection.created")
                 .text("type", "network")
                 .text("pid", &shard.pid(shard.id.0, id.slot, id.generation))
-                .name("name", &connection_name(member), vhost)
+                .name("name", &member.name(), vhost)
                 .text("auth_mechanism", member.login.mechanism.map_or("none", |mechanism| mechanism.name()))
                 .text("user", &member.login.user)
                 .number("timeout", member.heartbeat.interval_s.into())
@@ -106,10 +102,11 @@ impl Shard {
 
     /// Tells of a connection that has gone.
     pub(super) fn tell_connection_closed(&mut self, member: &Member) {
+        self.counted.connections_closed += u64::from(member.opened);
         self.tell(|shard| {
             let properties = Table::check(&member.client_properties).unwrap_or_default();
             let event = Event::new("connection.closed")
-                .text("name", &connection_name(member))
+                .text("name", &member.name())
                 .text("pid", &shard.pid(shard.id.0, member.id.slot, member.id.generation))
                 .text("node", &shard.settings.advertise.cluster_name)
                 .table("client_properties", properties);
@@ -118,15 +115,12 @@ impl Shard {
     }
 
     pub(super) fn tell_channel_created(&mut self, id: ConnectionId, number: u16, generation: u32) {
+        self.counted.channels_opened += 1;
         self.tell(|shard| {
             let member = shard.members.get(id)?;
             let event = Event::new("channel.created")
                 .text("pid", &shard.pid(shard.id.0, id.slot, generation))
-                .name(
-                    "name",
-                    &format!("{} ({number})", connection_name(member)),
-                    shard.topology.vhost_name(member.vhost),
-                )
+                .name("name", &format!("{} ({number})", member.name()), shard.topology.vhost_name(member.vhost))
                 .text("connection", &shard.pid(shard.id.0, id.slot, id.generation))
                 .number("number", number.into())
                 .text("user", &member.login.user);
@@ -140,6 +134,7 @@ impl Shard {
         if channel.pending.as_ref().is_some_and(|pending| pending.after == After::Close) {
             return;
         }
+        self.counted.channels_closed += 1;
         let (generation, consumers) = (channel.generation, channel.consumers.len() as u64);
         self.tell(|shard| {
             let event = Event::new("channel.closed").text("pid", &shard.pid(shard.id.0, id.slot, generation));

@@ -89,6 +89,7 @@ impl Shard {
         let mut told: SmallVec<[Confirm; 4]> = SmallVec::new();
         let Some(confirms) = channel.confirm.as_mut() else { return };
         confirms.done(done, |confirm| told.push(confirm));
+        self.counted.confirmed += confirms.take_count();
         if !told.is_empty()
             && let Some(out) = self.members.sink(id)
         {

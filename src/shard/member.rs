@@ -247,6 +247,8 @@ pub struct ChannelState {
     pub pending: Option<Box<Pending>>,
     /// Where its last route is remembered: a guess.
     pub route_at: u32,
+    /// Publishes seen, but for those of an open transaction.
+    pub published: u64,
     /// Shards that know of this channel, by bit.
     pub touched: u64,
     /// The consumer of direct replies.
@@ -334,6 +336,10 @@ pub struct Member {
     pub capabilities: ClientCapabilities,
     /// What the client said of itself, a table's contents.
     pub client_properties: Box<[u8]>,
+    /// It has got connection.open-ok.
+    pub opened: bool,
+    /// Bytes that came.
+    pub received_bytes: u64,
     /// Channels allowed; 0: no limit.
     pub channel_max: u16,
     /// Signs of life.
@@ -376,6 +382,11 @@ impl Member {
     /// How its socket is to be closed when a deadline has passed.
     pub fn close_kind(&self) -> CloseKind {
         self.close.unwrap_or(CloseKind::Reset)
+    }
+
+    /// Its name, as RabbitMQ makes it.
+    pub fn name(&self) -> String {
+        format!("{} -> {}", self.peer.address, self.peer.local)
     }
 
     /// The peer's address.

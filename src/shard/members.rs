@@ -91,6 +91,8 @@ impl Members {
             proving: None,
             capabilities: ClientCapabilities::default(),
             client_properties: Box::default(),
+            opened: false,
+            received_bytes: 0,
             channel_max: 0,
             heartbeat: Heartbeat::default(),
             touched: 0,
@@ -120,6 +122,11 @@ impl Members {
     #[inline]
     pub fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Member> {
         self.slab.get_mut(id.slot as usize).filter(|member| member.id == id)
+    }
+
+    /// Places from this one on, empty ones among them.
+    pub fn places(&self, from: usize) -> impl Iterator<Item = (usize, Option<&Member>)> {
+        (from..self.slab.capacity()).map(|slot| (slot, self.slab.get(slot)))
     }
 
     /// All ids.

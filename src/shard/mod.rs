@@ -22,6 +22,7 @@ mod gate;
 mod global_qos;
 mod heartbeat;
 mod history;
+pub mod inspect;
 mod ledger;
 mod log;
 mod member;
@@ -65,6 +66,7 @@ use admin::Admin;
 use alarm::Alarms;
 use census::Census;
 use deaths::Deaths;
+use inspect::Counted;
 use ledger::Ledger;
 use log::{LogCursor, LogWriter, topology_log};
 use member::Committing;
@@ -152,6 +154,8 @@ pub struct Shard {
     exhausted: u64,
     /// Messages that queues have let go of.
     deaths: Deaths,
+    /// For those who look.
+    counted: Counted,
     /// A queue has refused a message since this was last looked at.
     refused: bool,
     /// A message was returned: what is outbound has grown.
@@ -223,6 +227,7 @@ impl Shard {
                     handshakes: VecDeque::new(),
                     exhausted: 0,
                     deaths: Deaths::default(),
+                    counted: Counted::default(),
                     refused: false,
                     returned: false,
                     stopping: false,

@@ -11,6 +11,7 @@ use super::delivery::deliver_prefix;
 use super::mesh::{Caller, ChannelWire, ConsumeRequest, QueueRequest, Record, Reply, Verdict};
 use super::{ConnectionId, Shard};
 use crate::broker::event;
+use crate::broker::queue::ruled::is_internal;
 use crate::broker::queue::{Life, Queue, Standing, Taker};
 use crate::broker::queue_arguments::{QueueType, is_single_active};
 use crate::broker::topology::{Map, QueueKey};
@@ -321,6 +322,7 @@ impl Shard {
                 priority: request.priority,
                 prefetch: if request.no_ack { 0 } else { request.prefetch },
                 unacked: 0,
+                arguments: request.arguments,
                 standing: Standing::InRing,
             },
             exclusive,
@@ -500,6 +502,7 @@ impl Shard {
     pub(super) fn removed(&mut self, key: QueueKey) {
         let Some(mut queue) = self.lift(key) else { return };
         self.forget_stored(&queue);
+        self.counted.queues_deleted += u64::from(!is_internal(&queue.spec));
         if let Some(delays) = queue.delays_mut() {
             delays.clear().into_iter().for_each(|message| self.blocks.release(message));
         }

@@ -98,6 +98,7 @@ impl Shard {
         self.prefix = 0;
         let Some(member) = self.members.get_mut(id) else { return };
         member.heartbeat.received |= count > 0;
+        member.received_bytes += count as u64;
         // Lent to the parse, so that commands can borrow from it while the shard works.
         let ring = std::mem::take(&mut self.ring);
         let bytes = ring.get(..total).unwrap_or(&[]);

@@ -73,6 +73,8 @@ pub struct ConsumeRequest {
     pub prefetch: u32,
     /// Its priority.
     pub priority: i32,
+    /// All arguments, a table's contents.
+    pub arguments: Box<[u8]>,
 }
 
 /// A command about a living queue, for its owner.

@@ -260,6 +260,9 @@ impl Shard {
         for position in from..=to {
             count += u32::from(self.settle_one(&mut queue, taker, position, verdict));
         }
+        if verdict == Verdict::Settle {
+            self.counted.acknowledged += u64::from(count);
+        }
         if count > 0 {
             if let Some(holder) = queue.settled(taker, count)
                 && let Some(holder) = self.owner.holders.get_mut(holder as usize)

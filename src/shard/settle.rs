@@ -53,6 +53,9 @@ impl Shard {
             }
         }
         self.ledger.settled(queue.spec.id, stored_from, stored_to);
+        if verdict == Verdict::Settle {
+            self.counted.acknowledged += u64::from(count);
+        }
         if count > 0 {
             if let Some(holder) = queue.settled(taker, count)
                 && let Some(holder) = self.owner.holders.get_mut(holder as usize)
@@ -75,7 +78,10 @@ impl Shard {
             let is_idle = queue.is_idle();
             self.put_back(queue);
             return match is_idle {
-                true => self.reply(caller, Reply::Empty),
+                true => {
+                    self.counted.got_empty += 1;
+                    self.reply(caller, Reply::Empty);
+                }
                 false => self.get_later(caller, key, wire, no_ack),
             };
         }

@@ -7,6 +7,7 @@
 use super::Shard;
 use super::access::PasswordCheck;
 use super::admin::{AdminAnswer, AdminRequest};
+use super::inspect::{InspectReply, InspectRequest};
 use super::mesh::{Batch, ShardId};
 use crate::connection::outbound::Outbound;
 use crate::shard::ConnectionId;
@@ -89,6 +90,13 @@ pub trait World {
     }
     /// The answer to such a request. Never called for a shard that was given none.
     fn admin_answer(&mut self, _ticket: u64, _answer: AdminAnswer) {}
+    /// The next question of somebody who looks. It is answered before the next one is taken. The shard is run when
+    /// there is one.
+    fn inspect_request(&mut self) -> Option<InspectRequest> {
+        None
+    }
+    /// The answer to such a question. Never called for a shard that was given none.
+    fn inspect_answer(&mut self, _reply: InspectReply) {}
     /// Has a password checked that takes its time, elsewhere. Never called where no user has such a password.
     fn check(&mut self, _check: PasswordCheck) {}
     /// The next password that was checked, and whether it was right. The shard is run when there is one.
@@ -159,6 +167,10 @@ pub fn turn<W: World>(shard: &mut Shard, world: &mut W) -> NextTurn {
     }
     while let Some((ticket, request)) = world.admin_request() {
         shard.administer(ticket, request);
+    }
+    while let Some(request) = world.inspect_request() {
+        let reply = shard.inspect(request);
+        world.inspect_answer(reply);
     }
     while let Some(completion) = world.completion() {
         shard.completed(completion);

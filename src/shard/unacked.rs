@@ -60,6 +60,11 @@ impl UnackedList {
         self.list.push_back(unacked);
     }
 
+    /// How many are outstanding.
+    pub fn count(&self) -> usize {
+        self.list.len() - self.holes
+    }
+
     /// How many of the outstanding ones went to consumers.
     #[inline]
     pub fn consumer_count(&self) -> u32 {

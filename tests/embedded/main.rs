@@ -7,6 +7,7 @@ mod binary;
 mod client;
 mod config;
 mod durable;
+mod inspect;
 mod memory;
 mod once;
 mod rules;

@@ -54,4 +54,5 @@ mod s15_to_s20;
 mod s16_access;
 mod s18_firehose;
 mod s20_events;
+mod s20_inspect;
 mod shards;

@@ -13,6 +13,7 @@ use leveret::connection::outbound::Outbound;
 use leveret::shard::access::PasswordCheck;
 use leveret::shard::admin::{AdminAnswer, AdminRequest};
 use leveret::shard::alarm::Alarm;
+use leveret::shard::inspect::{InspectReply, InspectRequest};
 use leveret::shard::mesh::{Batch, ShardId};
 use leveret::shard::turn::{CloseKind, NextTurn, ReadOutcome, World, WriteOutcome, turn};
 use leveret::shard::{ConnectionId, Peer as Address, Shard};
@@ -549,6 +550,12 @@ impl Net {
         let contents = stage.wires.disk.as_ref()?.names();
         let (count, feed) = (stage.shards.len(), stage.wires.feed);
         Some(Net(Rc::new(RefCell::new(Stage::over(count, feed, stage.settings.clone(), Some(contents))))))
+    }
+
+    /// Looks at a shard.
+    pub fn inspect(&self, shard: usize, request: InspectRequest) -> InspectReply {
+        self.settle();
+        self.0.borrow_mut().shards[shard].inspect(request)
     }
 
     /// Asks shard 0 for something that is not AMQP. The answer must come before anything else does.

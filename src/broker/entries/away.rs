@@ -70,6 +70,17 @@ impl Away {
 }
 
 impl Entries {
+    /// Messages that are on the disk only.
+    pub fn away_count(&self) -> u64 {
+        self.away.as_ref().map_or(0, |away| away.count)
+    }
+
+    /// Bytes of memory that the places take, those of the messages not among them: an estimate.
+    pub fn memory_bytes(&self) -> usize {
+        let tail = self.away.as_ref().map_or(0, |away| away.tail.capacity());
+        (self.list.capacity() + tail + self.stragglers.len()) * size_of::<Entry>()
+    }
+
     /// Where the next message belongs. `keep`: memory is short, and so many ready messages stay there.
     #[inline]
     pub fn room(&self, keep: Option<usize>) -> Room {

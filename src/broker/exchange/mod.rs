@@ -36,6 +36,7 @@ use interner::Interner;
 use modulus_hash::ModulusHash;
 use random::LocalRandom;
 pub use random::Lots;
+pub use stable::binding_hash;
 use topic::{Leaf, Topic};
 
 /// Where a binding leads. The numbers are slots in the topology tables.

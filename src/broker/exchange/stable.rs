@@ -39,6 +39,13 @@ pub(super) fn value(value: Value<'_>) -> u64 {
     }
 }
 
+/// The arguments of a binding, a table's contents: 128 bits, which tell them apart for those who name bindings by it.
+pub fn binding_hash(arguments: &[u8]) -> u128 {
+    let low = octets(arguments);
+    let high = arguments.iter().rev().fold(low, |hash, octet| mix(hash ^ u64::from(*octet)));
+    u128::from(high) << 64 | u128::from(low)
+}
+
 /// What is not there.
 pub(super) fn missing() -> u64 {
     mix(7)

@@ -30,6 +30,25 @@ impl Queue {
         self.entries.unacked() + others.map(Entries::unacked).sum::<usize>()
     }
 
+    /// Ready messages that are on the disk only.
+    pub fn away_count(&self) -> u64 {
+        let others = self.ruled.iter().flat_map(|ruled| ruled.others());
+        std::iter::once(&self.entries).chain(others).map(Entries::away_count).sum()
+    }
+
+    /// Bytes of memory that it takes, without its messages and what its rules keep: an estimate.
+    pub fn memory_bytes(&self) -> u64 {
+        let others = self.ruled.iter().flat_map(|ruled| ruled.others());
+        let entries: usize = std::iter::once(&self.entries).chain(others).map(Entries::memory_bytes).sum();
+        let names = self.spec.name.len() + self.spec.arguments.len();
+        (size_of::<Queue>() + names + entries) as u64
+    }
+
+    /// The consumer that gets everything, where only one does.
+    pub fn single_active_consumer(&self) -> Option<u32> {
+        self.single.as_ref()?.active()
+    }
+
     /// Whether no message is ready.
     #[inline]
     pub fn is_idle(&self) -> bool {

@@ -25,6 +25,11 @@ impl SingleActive {
         SingleActive { by_priority, order: Vec::new(), active: None, leaves: false }
     }
 
+    /// Who is active, unless it is to make room.
+    pub(super) fn active(&self) -> Option<u32> {
+        self.active.filter(|_| !self.leaves)
+    }
+
     pub(super) fn add(&mut self, taker: u32) {
         self.order.push(taker);
     }

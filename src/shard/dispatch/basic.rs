@@ -243,6 +243,7 @@ impl Shard {
             exclusive: m.exclusive,
             prefetch,
             priority,
+            arguments: m.arguments.as_bytes().into(),
         };
         self.ask_owner(caller, key, owner, QueueRequest::Consume(Box::new(request)));
         Ok(())

@@ -117,6 +117,7 @@ impl Shard {
                 && let Some(out) = self.members.sink(id)
             {
                 confirms.now(|confirm| super::write_confirm(out, number, &confirm));
+                self.counted.confirmed += confirms.take_count();
             }
             let caller = self.caller(id, slot, state.generation);
             self.tell_channel_closed(id, &user, &state);

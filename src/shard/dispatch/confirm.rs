@@ -68,6 +68,7 @@ impl Shard {
             }
             let mut told: SmallVec<[Confirm; 4]> = SmallVec::new();
             confirms.now(|confirm| told.push(confirm));
+            self.counted.confirmed += confirms.take_count();
             if !told.is_empty()
                 && let Some(out) = self.members.sink(id)
             {

@@ -312,6 +312,9 @@ impl Shard {
             return self.close_connection(id, exception);
         }
         self.set_phase(id, Phase::Running);
+        if let Some(member) = self.members.get_mut(id) {
+            member.opened = true;
+        }
         self.tell_connection_created(id);
         self.send_on_connection(id, &ConnectionOpenOk { reserved_1: "" });
     }

@@ -5,6 +5,7 @@ mod channel;
 mod confirm;
 mod connection;
 mod exchange;
+mod lost;
 mod publish;
 mod queue;
 mod stream;

@@ -4,8 +4,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::Done;
-use crate::amqp::frame::{write_body, write_content_header, write_method};
-use crate::amqp::method::{BasicPublish, BasicReturn};
+use crate::amqp::method::BasicPublish;
 use crate::amqp::properties::{self, Properties, PropertyFlags};
 use crate::amqp::{Content, Exception, MethodId, ReplyCode, content};
 use crate::broker::delay;
@@ -274,8 +273,8 @@ impl Shard {
             return Ok(());
         }
         let caller = Caller { shard: self.id.0, connection: id, channel: slot, generation };
-        if mandatory && route.is_unroutable() && !is_reply(content) {
-            self.write_return(caller, content);
+        if route.is_unroutable() && !is_reply(content) {
+            self.lose(caller, content, mandatory);
         }
         if route.may_reject {
             self.send_asking(caller, route, content, own);
@@ -332,9 +331,14 @@ impl Shard {
     #[inline]
     pub(super) fn count_publish(&mut self, id: ConnectionId, slot: u32, count: u64) {
         let ticket = self.ledger.ticket();
+        self.counted.published += count;
         if let Some(member) = self.members.get_mut(id)
             && let Some(channel) = member.channels.get_mut(slot as usize).and_then(Option::as_deref_mut)
         {
+            channel.published += count;
+            if channel.confirm.is_some() {
+                self.counted.published_confirm += count;
+            }
             count_publishes(channel, slot, &mut member.confirms_due, count, ticket);
         }
     }
@@ -366,29 +370,6 @@ impl Shard {
         if route.remote_durable & (1 << owner) != 0 {
             let ticket = self.ledger.ask(owner);
             self.mesh.ask(owner, ticket);
-        }
-    }
-
-    /// Returns a message that reached no queue.
-    pub(super) fn write_return(&mut self, caller: Caller, content: &Content<'_>) {
-        let Some(member) = self.members.get(caller.connection) else {
-            return;
-        };
-        let Some(number) = member.wire.channel(caller.channel).map(|channel| channel.number) else {
-            return;
-        };
-        self.returned = true;
-        let frame_max = member.wire.frame_max;
-        if let Some(out) = self.members.sink(caller.connection) {
-            let method = BasicReturn {
-                reply_code: ReplyCode::NoRoute.number(),
-                reply_text: ReplyCode::NoRoute.name(),
-                exchange: content.exchange(),
-                routing_key: content.routing_key(),
-            };
-            write_method(out, number, &method);
-            write_content_header(out, number, content.body.len() as u64, content.properties);
-            write_body(out, number, content.body, frame_max);
         }
     }
 }

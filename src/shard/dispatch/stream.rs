@@ -53,6 +53,9 @@ impl Shard {
             count = self.stream_along(caller, &cached.route, &mut stream);
         }
         let left = stream.left().len();
+        if cached.route.is_unroutable() {
+            self.counted.dropped += count;
+        }
         self.routes.put_back(cached, route_at);
         *input = &input[input.len() - left..];
         if count > 0 {
@@ -226,12 +229,14 @@ impl Shard {
         };
         let (blocks, ledger) = (&mut self.blocks, &mut self.ledger);
         let passage = Passage { key, id, taker, entries, blocks, ledger, stored_as, kept, begun };
-        let count = match (way, passage.taker.no_ack) {
+        let no_ack = passage.taker.no_ack;
+        let count = match (way, no_ack) {
             (Way::Here(outlet), true) => passage.into::<false>(outlet, first, next),
             (Way::Here(outlet), false) => passage.into::<true>(outlet, first, next),
             (Way::There(outlet), true) => passage.into::<false>(outlet, first, next),
             (Way::There(outlet), false) => passage.into::<true>(outlet, first, next),
         };
+        self.counted.deliver(if no_ack { DeliveryKind::NoAck } else { DeliveryKind::Consumer }, count as u64);
         queue.leave_if_spent(id);
         count
     }

@@ -83,11 +83,12 @@ impl Shard {
     fn publish_all(&mut self, caller: Caller, publishes: &[TxPublish]) -> bool {
         self.refused = false;
         let mut asks = false;
+        self.counted.published += publishes.len() as u64;
         for publish in publishes {
             // Their time begins now.
             let content = Content::from_record(&publish.record);
-            if publish.mandatory && publish.route.is_unroutable() && !is_reply(&content) {
-                self.write_return(caller, &content);
+            if publish.route.is_unroutable() && !is_reply(&content) {
+                self.lose(caller, &content, publish.mandatory);
             }
             if publish.route.may_reject && !publish.route.remote.is_empty() {
                 asks = true;
@@ -208,6 +209,7 @@ impl Shard {
             self.mesh.send(owner, Record::TxCommitted(number));
         });
         if let Some(caller) = caller {
+            self.counted.acknowledged += settled.len() as u64;
             self.gate(caller.connection);
             self.answered(caller, Reply::Done);
         }
