@@ -325,7 +325,10 @@ def deduplicating_exchange():
     publish(ch, "", "free", x=x)
     publish(ch, "", "free", x=x)
     for q in (one, two):
-        eq(all_of(ch, q), ["1", "3", "5", "free", "free"])
+        # Those without a name go by no other shard, and may overtake those with one.
+        got = all_of(ch, q)
+        eq([body for body in got if body != "free"], ["1", "3", "5"])
+        eq(got.count("free"), 2)
 
 
 @case()
