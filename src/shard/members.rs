@@ -236,6 +236,7 @@ impl Members {
     }
 
     /// Gives a buffer to the pool, or its memory back.
+    #[inline]
     fn recycle(&mut self, mut buffer: Vec<u8>) {
         let bytes = buffer.capacity();
         if bytes > 0 && bytes <= SPARE_BUFFER_BYTES_MAX && self.spare_bytes + bytes <= SPARE_BYTES_MAX {

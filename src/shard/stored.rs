@@ -224,12 +224,17 @@ impl Shard {
     /// What the turn has for the journal. While that has not taken what it was given before (`may_submit`), records are
     /// held back, so that messages that are settled meanwhile need not be written; but not for long, and nothing that
     /// others are about to see.
+    #[inline]
     pub fn next_submission(&mut self, may_submit: impl FnOnce() -> bool) -> Option<Submission> {
         if !self.ledger.on {
             self.ledger.end_page();
             self.settle_ledger();
             return None;
         }
+        self.submission(may_submit)
+    }
+
+    fn submission(&mut self, may_submit: impl FnOnce() -> bool) -> Option<Submission> {
         let shows = self.writer.as_ref().is_some_and(LogWriter::has_hidden);
         // Messages that are wanted back must be written first.
         let reads = !self.reading.wishes.is_empty();
