@@ -52,7 +52,7 @@ impl Shard {
             self.ledger.message(index, id, position, content, survives);
         }
         let message = (!away).then(|| self.blocks.store_once(content, kept));
-        delays.push(due_ms(content, self.stamp), position, message, stored);
+        delays.push(due_ms(content, self.blocks.stamp), position, message, stored);
         self.look_after_delays(queue);
     }
 

@@ -286,8 +286,14 @@ impl Shard {
 
     /// Has what is published from now on kept with this stamp, which has the time of the turn. Returns the one before.
     fn stamp_with(&mut self, stamp: Stamp) -> Stamp {
-        (self.blocks.stamp, self.ledger.stamp) = (stamp, stamp);
+        self.keep_with(stamp);
         std::mem::replace(&mut self.stamp, stamp)
+    }
+
+    /// Has only what is kept from now on have this stamp. Returns that of the turn.
+    fn keep_with(&mut self, stamp: Stamp) -> Stamp {
+        (self.blocks.stamp, self.ledger.stamp) = (stamp, stamp);
+        self.stamp
     }
 
     /// The socket takes bytes again.

@@ -338,9 +338,10 @@ impl Shard {
     ) {
         let content = Content::from_record(record);
         *published += content.record_bytes() as i64;
-        let before = self.stamp_with(Stamp::of(record).renewed(self.stamp));
+        // It was published when its shard says.
+        let now = self.keep_with(Stamp::of(record));
         self.enqueue(keys, &content, own);
-        self.stamp_with(before);
+        self.keep_with(now);
     }
 
     /// Deliveries from a queue of another shard: get their tags and go out.

@@ -74,6 +74,8 @@ const SCENARIOS: &[Scenario] = &[
 
 /// Seeds that found something once.
 const FOUND: &[(&str, u64)] = &[
+    ("churn", 0x7adf_eaf7_af00_299f),
+    ("delays", 0xd980_7bb4_fb76_b6fd),
     ("stopped_in_order", 0xb371_1dd8_a51b_5fd7),
     ("stopped_in_order", 0x927c_6779_1402_bcec),
     ("transactions_and_crashes", 0xfd79_ab52_aca7_8f63),

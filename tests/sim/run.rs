@@ -9,7 +9,7 @@ use crate::personality::Personality;
 use crate::plan::{Binding, HEADER, Plan, QueueNo, To};
 use crate::rng::Rng;
 use crate::script::{Flags, PLAIN, exchange_declare, prefetch, queue_bind, queue_declare, queue_delete};
-use crate::sim::{PeerId, Sim};
+use crate::sim::{PeerId, RAISED_WAIT_MS, Sim};
 use crate::wire::Heard;
 use crate::world::Faults;
 use leveret::amqp::method::{BasicQos, ExchangeBind, ExchangeDeclare, QueueBind};
@@ -222,6 +222,9 @@ impl Run {
             let count = actor.channel(at).prefetch;
             actor.tell(at, &prefetch(count, false), BasicQos::ID, What::Other, true, SAFE);
         });
+        self.rest();
+        // What a channel's new limit lets through comes a little later.
+        self.sim.net.now_ms += RAISED_WAIT_MS;
         self.rest();
         for client in &self.clients {
             client.check_rest(&self.oracle);

@@ -52,6 +52,9 @@ const LANE_WEIGHT: u32 = 4;
 /// Turns after which a system that should come to rest is taken to be in a loop.
 const TURNS_TO_REST_MAX: u64 = 200_000;
 
+/// After so many milliseconds a channel's new limit holds for what waits.
+pub const RAISED_WAIT_MS: u64 = 5;
+
 impl Sim {
     pub fn new(seed: u64, shards: usize, settings: Settings, faults: Faults, trace: bool) -> Sim {
         let mut rng = Rng::new(seed);
@@ -361,7 +364,10 @@ impl Sim {
                 heard.remove(at);
                 return found;
             }
-            let moved = self.step();
+            let moved = self.step() || {
+                self.net.now_ms += RAISED_WAIT_MS;
+                self.step()
+            };
             assert!(moved, "at rest, and peer {peer} waits for {what}; heard: {:?}", self.peers[peer].heard);
             assert!(self.net.turns < limit, "peer {peer} waits for {what} in a loop");
         }
