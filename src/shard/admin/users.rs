@@ -13,11 +13,21 @@ fn no_user(name: &str) -> AdminError {
     AdminError::NotFound(format!("user '{name}' does not exist"))
 }
 
-/// Whether a list that may be of one virtual host and of one user only has a row.
-fn is_chosen(topology: &Topology, parameter: &Parameter, vhost: Option<VhostId>, user: Option<&str>) -> bool {
-    vhost.is_none_or(|vhost| parameter.key.vhost == Some(vhost))
-        && user.is_none_or(|user| *parameter.key.name == *user)
-        && parameter.key.vhost.is_some_and(|vhost| topology.is_open(vhost))
+/// What users may do, by this component, with the virtual hosts' names: of one virtual host and of one user only, if
+/// they are named.
+fn chosen<'a>(
+    topology: &'a Topology,
+    component: &'static str,
+    vhost: Option<VhostId>,
+    user: Option<&'a str>,
+) -> impl Iterator<Item = (&'a str, &'a Parameter)> {
+    topology.parameters().values().filter_map(move |parameter| {
+        let own = parameter.key.vhost.filter(|own| topology.is_open(*own))?;
+        let is_chosen = *parameter.key.component == *component
+            && vhost.is_none_or(|vhost| vhost == own)
+            && user.is_none_or(|user| *parameter.key.name == *user);
+        is_chosen.then(|| (topology.vhost_name(own), &**parameter))
+    })
 }
 
 impl Shard {
@@ -99,11 +109,10 @@ impl Shard {
     pub(super) fn list_permissions(&self, vhost: Option<&str>, user: Option<&str>) -> Outcome {
         let vhost = vhost.map(|name| self.vhost_meant(name)).transpose()?;
         user.map(|user| self.user_meant(user)).transpose()?;
-        let of = self.topology.parameters().values().filter(|parameter| *parameter.key.component == *PERMISSIONS);
-        let rows = of.filter(|parameter| is_chosen(&self.topology, parameter, vhost, user)).map(|parameter| {
+        let rows = chosen(&self.topology, PERMISSIONS, vhost, user).map(|(vhost, parameter)| {
             let text = |key| access::text_of(&parameter.value, key);
             PermissionRow {
-                vhost: self.topology.vhost_name(parameter.key.vhost.unwrap_or_default()).to_owned(),
+                vhost: vhost.to_owned(),
                 user: parameter.key.name.to_string(),
                 configure: text("configure"),
                 write: text("write"),
@@ -150,19 +159,14 @@ impl Shard {
 
     /// Exchange, pattern to write, pattern to read.
     fn topic_rows(&self, vhost: VhostId, user: &str) -> Vec<(String, String, String)> {
-        let all = self.topology.parameters().values();
-        let of = all.filter(|parameter| *parameter.key.component == *TOPIC_PERMISSIONS);
-        let mut own = of.filter(|parameter| is_chosen(&self.topology, parameter, Some(vhost), Some(user)));
-        own.next().map(|parameter| access::topic_rows(&parameter.value)).unwrap_or_default()
+        let mut own = chosen(&self.topology, TOPIC_PERMISSIONS, Some(vhost), Some(user));
+        own.next().map(|(_, parameter)| access::topic_rows(&parameter.value)).unwrap_or_default()
     }
 
     pub(super) fn list_topic_permissions(&self, vhost: Option<&str>, user: Option<&str>) -> Outcome {
         let vhost = vhost.map(|name| self.vhost_meant(name)).transpose()?;
         user.map(|user| self.user_meant(user)).transpose()?;
-        let all = self.topology.parameters().values();
-        let of = all.filter(|parameter| *parameter.key.component == *TOPIC_PERMISSIONS);
-        let rows = of.filter(|parameter| is_chosen(&self.topology, parameter, vhost, user)).flat_map(|parameter| {
-            let vhost = self.topology.vhost_name(parameter.key.vhost.unwrap_or_default());
+        let rows = chosen(&self.topology, TOPIC_PERMISSIONS, vhost, user).flat_map(|(vhost, parameter)| {
             let row = |(exchange, write, read)| TopicPermissionRow {
                 vhost: vhost.to_owned(),
                 user: parameter.key.name.to_string(),
